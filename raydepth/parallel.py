@@ -1,0 +1,44 @@
+"""Run many small tasks on threads.
+
+The kernels release the GIL, so plain Python threads keep every core busy. Unlike Numba's own
+threading layers they need no library, survive a fork, and may be used from several threads at once.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numba
+
+
+def default_threads() -> int:
+    """The processors this process may use; the environment's NUMBA_NUM_THREADS overrides."""
+    return numba.config.NUMBA_NUM_THREADS
+
+
+def for_each(task: Callable[[int], None], n_tasks: int, n_threads: int) -> None:
+    """Call `task(0)` to `task(n_tasks - 1)`, each once, in no stated order."""
+    n_threads = min(n_threads, n_tasks)
+    if n_threads <= 1:
+        for i in range(n_tasks):
+            task(i)
+        return
+    todo = itertools.count()  # next() is atomic: whoever is free takes the next task
+    stop = False
+
+    def work() -> None:
+        nonlocal stop
+        try:
+            while not stop and (i := next(todo)) < n_tasks:
+                task(i)
+        except BaseException:
+            stop = True
+            raise
+
+    with ThreadPoolExecutor(n_threads - 1) as pool:
+        others = [pool.submit(work) for _ in range(n_threads - 1)]
+        work()
+        for other in others:
+            other.result()

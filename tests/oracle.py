@@ -1,0 +1,162 @@
+"""An independent answer to compare with: every pixel against every triangle, in float64.
+
+It shares nothing with the kernels: no hierarchy, no local frame, no affine ray basis, and another
+formula (Cramer's rule in the camera's frame, Moller and Trumbore, "Fast, Minimum Storage
+Ray/Triangle Intersection", 1997, instead of sheared edge functions).
+
+It also says where an answer may differ: a pixel is `uncertain` when its centre lies within
+`BAND` pixels of the outline of a triangle that decides it. In image coordinates the three edge
+functions of a triangle are affine, so value / gradient is the distance to an edge in pixels.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from raydepth.cameras import Cameras
+
+BAND = 1e-3
+
+
+class Truth(NamedTuple):
+    triangle_id: np.ndarray  # (height, width) int32, -1 = miss
+    z: np.ndarray  # (height, width) float64, +inf = miss
+    ray: np.ndarray  # (height, width) float64, +inf = miss
+    uncertain: np.ndarray  # (height, width) bool
+
+
+def brute_force(vertices: np.ndarray, faces: np.ndarray, camera: Cameras) -> Truth:
+    """The truth for one view."""
+    assert len(camera) == 1
+    pose = camera.world_from_camera[0]
+    in_camera = (np.asarray(vertices, np.float64) - pose[:3, 3]) @ pose[:3, :3]
+    shape = (camera.height, camera.width)
+    triangle_id = np.empty(shape, np.int32)
+    z, ray = np.empty(shape), np.empty(shape)
+    uncertain = np.empty(shape, np.bool_)
+    _brute_force(
+        in_camera, np.asarray(faces), camera.intrinsics[0], camera.model == "perspective",
+        triangle_id, z, ray, uncertain,
+    )  # fmt: skip
+    return Truth(triangle_id, z, ray, uncertain)
+
+
+@njit(cache=True)
+def _cross(a, b):
+    return np.array(
+        [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
+    )
+
+
+@njit(cache=True)
+def _dot(a, b):
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+@njit(cache=True, error_model="numpy")
+def _pixels(gradient, det, fx, fy, skew):
+    """Pixels by which an edge's barycentric coordinate, of this gradient, changes by 1."""
+    per_column = gradient[0] / fx
+    per_row = gradient[1] / fy - gradient[0] * skew / (fx * fy)
+    return abs(det) / np.hypot(per_column, per_row)
+
+
+@njit(cache=True, error_model="numpy")
+def _brute_force(vertices, faces, intrinsics, perspective, triangle_id, z, ray, uncertain):
+    fx, skew, cx = intrinsics[0]
+    fy, cy = intrinsics[1, 1], intrinsics[1, 2]
+    height, width = z.shape
+    uncertain_z = np.full(z.shape, np.inf)
+    triangle_id[:] = -1
+    z[:] = np.inf
+    for face in range(faces.shape[0]):
+        a, b, c = vertices[faces[face, 0]], vertices[faces[face, 1]], vertices[faces[face, 2]]
+        e1, e2 = b - a, c - a
+        normal = _cross(e1, e2)
+        if _dot(normal, normal) == 0.0:
+            continue
+        # Rows and columns that the triangle can reach: all of them if it crosses the camera plane.
+        row0, row1, column0, column1 = 0, height, 0, width
+        if not perspective or min(a[2], b[2], c[2]) > 0.0:
+            low_x, high_x, low_y, high_y = np.inf, -np.inf, np.inf, -np.inf
+            for p in (a, b, c):
+                w = p[2] if perspective else 1.0
+                x = (fx * p[0] + skew * p[1]) / w + cx
+                y = fy * p[1] / w + cy
+                low_x, high_x = min(low_x, x), max(high_x, x)
+                low_y, high_y = min(low_y, y), max(high_y, y)
+            column0 = int(max(0.0, min(width + 0.0, low_x - 1.5)))
+            column1 = int(max(0.0, min(width + 0.0, high_x + 1.5)))
+            row0 = int(max(0.0, min(height + 0.0, low_y - 1.5)))
+            row1 = int(max(0.0, min(height + 0.0, high_y + 1.5)))
+        for row in range(row0, row1):
+            for column in range(column0, column1):
+                y = (row + 0.5 - cy) / fy
+                x = (column + 0.5 - cx - skew * y) / fx
+                if perspective:
+                    o, d = np.zeros(3), np.array([x, y, 1.0])
+                else:
+                    o, d = np.array([x, y, 0.0]), np.array([0.0, 0.0, 1.0])
+                p = _cross(d, e2)
+                det = _dot(e1, p)
+                if det == 0.0:
+                    continue
+                s = o - a
+                q = _cross(s, e1)
+                u, v, t = _dot(s, p) / det, _dot(d, q) / det, _dot(e2, q) / det
+                if not t > 0.0:
+                    continue
+                # How the numerators of u, v and 1 - u - v change with the direction (perspective)
+                # or the origin (orthographic), and through it per pixel to the right and down.
+                if perspective:
+                    gu, gv = _cross(e2, s), q
+                    gw = _cross(e2, e1) - gu - gv
+                else:
+                    gu, gv = p, _cross(e1, d)
+                    gw = -gu - gv
+                du = u * _pixels(gu, det, fx, fy, skew)
+                dv = v * _pixels(gv, det, fx, fy, skew)
+                dw = (1.0 - u - v) * _pixels(gw, det, fx, fy, skew)
+                nearest_edge = min(du, dv, dw)
+                if nearest_edge < -BAND:
+                    continue
+                if nearest_edge <= BAND and t < uncertain_z[row, column]:
+                    uncertain_z[row, column] = t
+                if nearest_edge >= 0.0 and t < z[row, column]:
+                    z[row, column] = t
+                    triangle_id[row, column] = face
+    for row in range(height):
+        for column in range(width):
+            uncertain[row, column] = uncertain_z[row, column] <= z[row, column] * (1.0 + 1e-6) and (
+                uncertain_z[row, column] < np.inf
+            )
+            ray[row, column] = z[row, column]
+            if perspective:
+                y = (row + 0.5 - cy) / fy
+                x = (column + 0.5 - cx - skew * y) / fx
+                ray[row, column] *= np.sqrt(x * x + y * y + 1.0)
+
+
+def ulps(depth: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """How many float32 values lie between float32 `depth` and float64 `truth`, rounded."""
+    a = np.asarray(depth, np.float32).view(np.int32).astype(np.int64)
+    b = np.asarray(truth, np.float64).astype(np.float32).view(np.int32).astype(np.int64)
+    return np.abs(a - b)
+
+
+def assert_exact(rendering, view: int, truth: Truth, *, max_uncertain: float = 0.02) -> None:
+    """The promises of exactness, for one view rendered with kind=("z", "ray")."""
+    sure = ~truth.uncertain
+    assert truth.uncertain.mean() <= max_uncertain, "the test would look away too often"
+    hit = rendering.triangle_id[view] >= 0
+    wrong = (hit != (truth.triangle_id >= 0)) & sure
+    assert not wrong.any(), f"{wrong.sum()} pixels hit or miss wrongly, first {np.argwhere(wrong)[0]}"
+    both = hit & (truth.triangle_id >= 0) & sure
+    for depth, expected in ((rendering.z_depth, truth.z), (rendering.ray_depth, truth.ray)):
+        assert np.isfinite(depth[view][hit]).all()
+        assert (depth[view][hit] > 0).all()
+        worst = ulps(depth[view][both], expected[both]).max(initial=0)
+        assert worst <= 1, f"depth is {worst} float32 ulps off"
