@@ -14,7 +14,6 @@ import numpy as np
 
 from raydepth import placements
 
-
 MODELS = ("perspective", "orthographic")
 
 # Float32 poses are orthonormal to about 1e-7, poses typed with six digits to about 1e-6.
@@ -223,11 +222,11 @@ def look_at(eye: Any, target: Any = (0.0, 0.0, 0.0), up: str | Sequence[float] =
     -------
     (n_views, 4, 4) float64
     """
-    eye, target = np.broadcast_arrays(
-        np.atleast_2d(np.asarray(eye, dtype=np.float64)), np.asarray(target, dtype=np.float64)
-    )
-    if eye.ndim != 2 or eye.shape[1] != 3:
-        raise ValueError(f"eye has shape {eye.shape}; expected (3,) or (n_views, 3)")
+    eye, target = (np.atleast_2d(np.asarray(p, dtype=np.float64)) for p in (eye, target))
+    for name, points in (("eye", eye), ("target", target)):
+        if points.ndim != 2 or points.shape[1] != 3:
+            raise ValueError(f"{name} has shape {points.shape}; expected (3,) or (n_views, 3)")
+    eye, target = np.broadcast_arrays(eye, target)
     if not (np.isfinite(eye).all() and np.isfinite(target).all()):
         raise ValueError("eye or target is not finite")
     forward = target - eye

@@ -153,7 +153,9 @@ def assert_exact(rendering, view: int, truth: Truth, *, max_uncertain: float = 0
     assert truth.uncertain.mean() <= max_uncertain, "the test would look away too often"
     hit = rendering.triangle_id[view] >= 0
     wrong = (hit != (truth.triangle_id >= 0)) & sure
-    assert not wrong.any(), f"{wrong.sum()} pixels hit or miss wrongly, first {np.argwhere(wrong)[0]}"
+    assert not wrong.any(), (
+        f"{wrong.sum()} pixels hit or miss wrongly, first {np.argwhere(wrong)[0]}"
+    )
     both = hit & (truth.triangle_id >= 0) & sure
     for depth, expected in ((rendering.z_depth, truth.z), (rendering.ray_depth, truth.ray)):
         assert np.isfinite(depth[view][hit]).all()

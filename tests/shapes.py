@@ -81,5 +81,5 @@ def terrain_with_screw(seed: int = 0, n: int = 64):
         [np.stack([i, i + n, i + n + 1], 1), np.stack([i, i + n + 1, i + 1], 1)]
     ).astype(np.int32)
     screw, screw_faces = cube(0.0005)
-    screw = screw + [10.0, 10.0, 3.0]
+    screw += np.array([10.0, 10.0, 3.0])
     return np.concatenate([ground, screw]), np.concatenate([quads, screw_faces + len(ground)])

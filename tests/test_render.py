@@ -314,11 +314,9 @@ def test_real_meshes_match_brute_force(shared_meshes, path, model):
 def test_cornell_box_from_inside(shared_meshes):
     mesh = rd.load_mesh(shared_meshes / "scenes/CornellBox-Original.obj")
     middle = mesh.bounds.mean(axis=0)
-    poses = rd.cameras.look_at(
-        np.broadcast_to(middle + [0.1, 0.2, 0.3], (4, 3)), middle + np.array(
-            [(1, 0.1, 0.2), (-1, 0.3, 0), (0.1, -1, 0.1), (0.2, 0.1, -1)]
-        ), up="y"
-    )  # fmt: skip
+    ways = np.array([(1, 0.1, 0.2), (-1, 0.3, 0), (0.1, -1, 0.1), (0.2, 0.1, -1)])
+    eyes = np.broadcast_to(middle + np.array([0.1, 0.2, 0.3]), ways.shape)
+    poses = rd.cameras.look_at(eyes, eyes + ways, up="y")
     cameras = rd.Cameras(rd.cameras.perspective_intrinsics(90, 48), poses, 48)
     result = check(mesh.vertices, mesh.faces, cameras, max_uncertain=0.05)
     assert (result.triangle_id >= 0).mean() > 0.5
