@@ -86,9 +86,12 @@ def build(vertices: np.ndarray, faces: np.ndarray) -> Bvh:
     faces : (n_faces, 3) int32, every index valid, at least one face of non-zero area
     """
     centre, scale = local_frame(vertices, faces)
-    local = np.ascontiguousarray((vertices - centre) * scale)
+    # Adding 0 turns -0 into 0: the same place, the same bits.
+    local = np.ascontiguousarray((vertices - centre) * scale + 0.0)
     boxes, sorted_faces, slot_face = _prepare(local, faces)
-    bounds, first, count, n_nodes, depth = _build_tree(boxes, local, sorted_faces, slot_face)
+    bounds, first, count, n_nodes, depth = _build_tree(
+        boxes, local.view(np.uint64), sorted_faces, slot_face
+    )
     return Bvh(
         nodes=_flatten(bounds[:n_nodes], first[:n_nodes], count[:n_nodes]),
         slot_face=slot_face,
@@ -172,8 +175,8 @@ def _prepare(vertices, faces):
         sorted_faces[face, 2] = k
         for axis in range(3):
             a, b, c = vertices[i, axis], vertices[j, axis], vertices[k, axis]
-            boxes[face, axis] = _round_down(min(a, b, c))
-            boxes[face, 3 + axis] = _round_up(max(a, b, c))
+            boxes[face, axis] = _round_down(min(min(a, b), c))
+            boxes[face, 3 + axis] = _round_up(max(max(a, b), c))
         if has_area(vertices, i, j, k):
             live[n_live] = face
             n_live += 1
@@ -217,11 +220,12 @@ def _reset(box, at):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _build_tree(boxes, vertices, sorted_faces, order):
+def _build_tree(boxes, bits, sorted_faces, order):
     """The comfortable build tree; reorders `order` into leaf order in place.
 
     Node i is a leaf if `count[i] > 0`, of slots `first[i]` onwards; else its children are nodes
-    `first[i]` and `first[i] + 1`. Returns bounds (n, 6) float32, first, count, n_nodes, depth.
+    `first[i]` and `first[i] + 1`. `bits` are the vertices' bit patterns, (n_vertices, 3) uint64.
+    Returns bounds (n, 6) float32, first, count, n_nodes, depth.
     """
     n = order.shape[0]
     bounds = np.empty((2 * n, 6), np.float32)
@@ -292,11 +296,11 @@ def _build_tree(boxes, vertices, sorted_faces, order):
                 centroid_low, to_bin, bin_box, bin_count, right_cost, scratch,
             )  # fmt: skip
         if middle < 0 and size > MAX_LEAF:
-            size = _drop_coincident(vertices, sorted_faces, order, begin, end)
+            size = _drop_coincident(bits, sorted_faces, order, begin, end)
             end = begin + size
             count[node] = size
             middle = begin + size // 2
-        if middle < 0 or size <= MAX_LEAF and not splittable:
+        if middle < 0 or (size <= MAX_LEAF and not splittable):
             continue
 
         left = n_nodes
@@ -373,79 +377,79 @@ def _split_by_sah(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _drop_coincident(vertices, sorted_faces, order, begin, end):
+def _drop_coincident(bits, sorted_faces, order, begin, end):
     """Keep the lowest of faces that coincide in `order[begin:end]`; return how many are kept.
 
-    Sorted by a hash of their coordinates (equal faces become neighbours), then compared exactly
-    with all others of that hash.
+    A hash table with linear probing, at most half full, of positions in the kept part of `order`.
     """
-    size = end - begin
-    faces = np.sort(order[begin:end])
-    keys = np.empty(size, np.uint64)
-    for i in range(size):
-        key = np.uint64(1469598103934665603)
+    table_size = 2
+    while table_size < 2 * (end - begin):
+        table_size *= 2
+    table = np.full(table_size, np.int32(-1))
+    kept = begin
+    for slot in range(begin, end):
+        face = order[slot]
+        key = np.uint64(0)
         for corner in range(3):
             for axis in range(3):
-                # Adding 0 makes -0 and 0, which are the same place, the same bits.
-                x = np.float64(vertices[sorted_faces[faces[i], corner], axis] + 0.0)
-                key = (key ^ np.uint64(hash(x))) * np.uint64(1099511628211)
-                key ^= key >> np.uint64(29)
-        keys[i] = key
-    by_key = np.argsort(keys, kind="mergesort")
-    kept = 0
-    run_begin = 0
-    for i in range(size):
-        face = faces[by_key[i]]
-        if i == 0 or keys[by_key[i]] != keys[by_key[i - 1]]:
-            run_begin = kept
-        known = False
-        for other in range(run_begin, kept):
-            if _coincide(vertices, sorted_faces, face, order[begin + other]):
-                known = True
-                break
-        if not known:
-            order[begin + kept] = face
+                # Knuth's multiplicative hashing; the golden ratio's bits spread well upwards.
+                key ^= bits[sorted_faces[face, corner], axis]
+                key *= np.uint64(0x9E3779B97F4A7C15)
+                key ^= key >> np.uint64(32)
+        at = np.int64(key & np.uint64(table_size - 1))
+        while table[at] >= 0 and not _coincide(bits, sorted_faces, face, order[table[at]]):
+            at = (at + 1) & (table_size - 1)
+        if table[at] < 0:
+            table[at] = kept
+            order[kept] = face
             kept += 1
-    return kept
+        elif face < order[table[at]]:
+            order[table[at]] = face
+    return kept - begin
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _coincide(vertices, sorted_faces, face, other):
+def _coincide(bits, sorted_faces, face, other):
     for corner in range(3):
         for axis in range(3):
-            x = vertices[sorted_faces[face, corner], axis]
-            if x != vertices[sorted_faces[other, corner], axis]:
+            x = bits[sorted_faces[face, corner], axis]
+            if x != bits[sorted_faces[other, corner], axis]:
                 return False
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _flatten(bounds, first, count):
+def _flatten(bounds: np.ndarray, first: np.ndarray, count: np.ndarray) -> np.ndarray:
     """Build tree to the layout at the top of this file; inner nodes keep their relative order."""
+    nodes = np.zeros((max(len(first) // 2, 1), 4, 4), np.float32)
+    _fill_nodes(bounds, first, count, nodes, nodes.view(np.int32))
+    return nodes
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fill_nodes(bounds, first, count, nodes, links):
     n = first.shape[0]
+    if n == 1:
+        for axis in range(3):
+            nodes[0, 0, axis] = bounds[0, axis]
+            nodes[0, 1, axis] = bounds[0, 3 + axis]
+            nodes[0, 2, axis] = np.float32(np.inf)
+            nodes[0, 3, axis] = np.float32(-np.inf)
+        links[0, 1, 3] = count[0]
+        return
     flat_index = np.empty(n, np.int32)
     n_inner = 0
     for node in range(n):
         if count[node] == 0:
             flat_index[node] = n_inner
             n_inner += 1
-    nodes = np.zeros((max(n_inner, 1), 4, 4), np.float32)
-    bits = nodes.view(np.int32)
-    if n_inner == 0:
-        nodes[0, 0, :3] = bounds[0, :3]
-        nodes[0, 1, :3] = bounds[0, 3:]
-        bits[0, 1, 3] = count[0]
-        nodes[0, 2, :3] = np.float32(np.inf)
-        nodes[0, 3, :3] = np.float32(-np.inf)
     for node in range(n):
         if count[node] > 0:
             continue
         at = flat_index[node]
         for side in range(2):
             child = first[node] + side
-            nodes[at, 2 * side, :3] = bounds[child, :3]
-            nodes[at, 2 * side + 1, :3] = bounds[child, 3:]
-            leaf = count[child] > 0
-            bits[at, 2 * side, 3] = first[child] if leaf else flat_index[child]
-            bits[at, 2 * side + 1, 3] = count[child]
-    return nodes
+            for axis in range(3):
+                nodes[at, 2 * side, axis] = bounds[child, axis]
+                nodes[at, 2 * side + 1, axis] = bounds[child, 3 + axis]
+            links[at, 2 * side, 3] = first[child] if count[child] > 0 else flat_index[child]
+            links[at, 2 * side + 1, 3] = count[child]

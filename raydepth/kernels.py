@@ -82,7 +82,9 @@ def _enter(nodes, node, row, origin, inverse, t_max):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _nearest_face(nodes, links, slot_face, slot_vertices, vertices, origin, direction, inverse, stack):
+def _nearest_face(
+    nodes, links, slot_face, slot_vertices, vertices, origin, direction, inverse, stack
+):
     """Index of the face that the ray meets first, -1 if none; the lowest index of equally near."""
     kx, ky, kz, sx, sy = _shear(direction)
     for axis in range(3):
@@ -146,12 +148,14 @@ def _pixel_ray(basis, column, row, origin, direction):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def visibility(nodes, slot_face, slot_vertices, vertices, basis, first_row, last_row, triangle_id):
+def visibility(
+    nodes, links, slot_face, slot_vertices, vertices, basis, first_row, last_row, triangle_id
+):
     """Fill rows first_row to last_row of one view's `triangle_id` (height, width) int32.
 
-    `basis` (6, 3) float64 is the view's ray basis in the local frame. A miss is -1.
+    `links` are the bit patterns of `nodes` as int32; `basis` (6, 3) float64 is the view's ray
+    basis in the local frame. A miss is -1.
     """
-    links = nodes.view(np.int32)
     origin = np.empty(3)
     direction = np.empty(3)
     inverse = np.empty(3)
@@ -186,9 +190,7 @@ def resolve(vertices, faces, basis, scale, first_row, last_row, triangle_id, mis
                 _pixel_ray(basis, column, row, origin, direction)
                 kx, ky, kz, sx, sy = _shear(direction)
                 i, j, k = sorted_corners(vertices, faces[face, 0], faces[face, 1], faces[face, 2])
-                u, v, w, weighted = _edge_functions(
-                    vertices, i, j, k, origin, kx, ky, kz, sx, sy
-                )
+                u, v, w, weighted = _edge_functions(vertices, i, j, k, origin, kx, ky, kz, sx, sy)
                 t = weighted / ((u + v + w) * direction[kz]) / scale
                 length = np.sqrt(direction[0] ** 2 + direction[1] ** 2 + direction[2] ** 2)
             if z.shape[0] > 0:

@@ -146,13 +146,14 @@ def render(
         raise MemoryError(f"{cameras} need {gib:.1f} GiB; render fewer views at a time") from None
     not_asked = np.empty((0, 0), dtype)
     basis = local_ray_basis(bvh, cameras)
+    links = bvh.nodes.view(np.int32)
     bands = range(0, cameras.height, kernels.TILE)
 
     def render_band(task: int) -> None:
         view, band = divmod(task, len(bands))
         rows = bands[band], min(bands[band] + kernels.TILE, cameras.height)
         kernels.visibility(
-            bvh.nodes, bvh.slot_face, bvh.slot_vertices, bvh.vertices,
+            bvh.nodes, links, bvh.slot_face, bvh.slot_vertices, bvh.vertices,
             basis[view], *rows, triangle_id[view],
         )  # fmt: skip
         kernels.resolve(
@@ -160,9 +161,7 @@ def render(
             float(miss), *(depths[name][view] if name in depths else not_asked for name in KINDS),
         )  # fmt: skip
 
-    parallel.for_each(
-        render_band, len(cameras) * len(bands), threads or parallel.default_threads()
-    )
+    parallel.for_each(render_band, len(cameras) * len(bands), threads or parallel.default_threads())
     return Rendering(triangle_id, kinds, float(miss), device, cameras, depths)
 
 

@@ -1,0 +1,28 @@
+"""Exact metric depth maps of meshes, by ray casting. See README.md for the conventions."""
+
+from raydepth import cameras
+from raydepth.bvh import Bvh
+from raydepth.cameras import Cameras
+from raydepth.errors import DeviceError, MeshError
+from raydepth.export import DepthImage, read_depth, write_depth
+from raydepth.loading import load_mesh
+from raydepth.mesh import Mesh
+from raydepth.render import Rendering, build_bvh, render
+from raydepth.version import __version__
+
+__all__ = [
+    "Bvh",
+    "Cameras",
+    "DepthImage",
+    "DeviceError",
+    "Mesh",
+    "MeshError",
+    "Rendering",
+    "__version__",
+    "build_bvh",
+    "cameras",
+    "load_mesh",
+    "read_depth",
+    "render",
+    "write_depth",
+]

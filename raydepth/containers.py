@@ -1,0 +1,190 @@
+"""Containers for depth maps: pixels and one JSON text to bytes in memory, and back.
+
+What the pixels mean is `export`'s business. A format is one entry of `FORMATS`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_COLOURS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey and alpha", 6: "RGBA"}
+
+# A file as bytes in memory: {"": the file}, and {".json": ..., "": ...} where a second file, whose
+# name is longer by that, stands beside it; in the order in which they should appear on disk.
+Parts = dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class Format:
+    """How one kind of file is made in memory and read back.
+
+    Attributes
+    ----------
+    stores : "uint16", "float32", or "float" (float32 or float64, as it came)
+    encode : (pixels, JSON text) -> Parts
+    decode : Parts -> (pixels, JSON text or None)
+    sidecar : what is appended to the name for a second file, or ""
+    """
+
+    stores: str
+    encode: Callable[[np.ndarray, str], Parts]
+    decode: Callable[[Parts], tuple[np.ndarray, Any]]
+    sidecar: str = ""
+
+
+def _encode_png(values: np.ndarray, text: str) -> Parts:
+    import imageio.v3
+    from PIL.PngImagePlugin import PngInfo
+
+    chunks = PngInfo()
+    chunks.add_text("raydepth", text)
+    buffer = io.BytesIO()
+    # Level 1: on depth maps level 6 takes several times as long and saves little.
+    imageio.v3.imwrite(
+        buffer, values, extension=".png", plugin="pillow", pnginfo=chunks, compress_level=1
+    )
+    return {"": buffer.getvalue()}
+
+
+def _decode_png(parts: Parts) -> tuple[np.ndarray, Any]:
+    import imageio.v3
+
+    data = parts[""]
+    _check_png(data)
+    with (
+        as_value_error("damaged PNG file"),
+        imageio.v3.imopen(data, "r", extension=".png", plugin="pillow") as file,
+    ):
+        # The text may stand behind the pixels, where another program saved the file again.
+        return file.read(index=0), file.metadata(index=0).get("raydepth")
+
+
+def _check_png(data: bytes) -> None:
+    """Refuse what is not one whole 16-bit grey PNG.
+
+    Pillow reads a file with a damaged or missing end as zeros where a program has asked it to
+    (LOAD_TRUNCATED_IMAGES), and zeros would be misses; so every chunk's checksum is checked here.
+    """
+    if not data.startswith(PNG_SIGNATURE):
+        raise ValueError("not a PNG file")
+    start, kind = len(PNG_SIGNATURE), b""
+    while kind != b"IEND":
+        end = start + 8 + int.from_bytes(data[start : start + 4], "big")
+        kind = data[start + 4 : start + 8]
+        if len(data) < end + 4:
+            raise ValueError("truncated PNG file")
+        if zlib.crc32(memoryview(data)[start + 4 : end]) != int.from_bytes(data[end : end + 4]):
+            raise ValueError(f"damaged PNG file: chunk {kind!r} fails its checksum")
+        if kind == b"IHDR":
+            bits, colour = struct.unpack_from("BB", data, start + 16)
+            if (bits, colour) != (16, 0):
+                name = PNG_COLOURS.get(colour, f"colour type {colour}")
+                raise ValueError(f"a {bits}-bit {name} PNG; expected 16-bit grey")
+        start = end + 4
+
+
+def _encode_npy(pixels: np.ndarray, text: str) -> Parts:
+    return {".json": f"{text}\n".encode(), "": _npy(pixels)}
+
+
+def _decode_npy(parts: Parts) -> tuple[np.ndarray, Any]:
+    with as_value_error("damaged or not a .npy file"):
+        pixels = np.load(io.BytesIO(parts[""]), allow_pickle=False)
+        if not isinstance(pixels, np.ndarray):
+            raise ValueError("it is a .npz archive")
+    with as_value_error("its .json file is damaged"):
+        return pixels, parts[".json"].decode()
+
+
+def _encode_npz(pixels: np.ndarray, text: str) -> Parts:
+    # Not numpy.savez_compressed: the time stamp is fixed, and level 1 is faster for a few percent.
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, array in (("depth", pixels), ("raydepth", np.array(text))):
+            entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+            archive.writestr(entry, _npy(array), zipfile.ZIP_DEFLATED, compresslevel=1)
+    return {"": buffer.getvalue()}
+
+
+def _decode_npz(parts: Parts) -> tuple[np.ndarray, Any]:
+    with as_value_error("damaged or not a .npz file"):
+        archive = np.load(io.BytesIO(parts[""]), allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise ValueError("it is a .npy file")
+        with archive:
+            if {"depth", "raydepth"} <= set(archive):
+                return archive["depth"], str(archive["raydepth"])
+    raise ValueError("not written by raydepth: expected arrays named depth and raydepth")
+
+
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _encode_tiff(pixels: np.ndarray, text: str) -> Parts:
+    import imageio.v3
+
+    buffer = io.BytesIO()
+    imageio.v3.imwrite(buffer, pixels, extension=".tiff", plugin="pillow", description=text)
+    return {"": buffer.getvalue()}
+
+
+def _decode_tiff(parts: Parts) -> tuple[np.ndarray, Any]:
+    import imageio.v3
+
+    data = parts[""]
+    with (
+        as_value_error("damaged or not a TIFF file"),
+        imageio.v3.imopen(data, "r", extension=".tiff", plugin="pillow") as file,
+    ):
+        tags = file.metadata(index=0)
+        # Pillow can be told (LOAD_TRUNCATED_IMAGES) to fill what is missing with zeros.
+        ends = np.add(tags.get("StripOffsets", 0), tags.get("StripByteCounts", 0))
+        if np.max(ends) > len(data):
+            raise ValueError("truncated")
+        pixels = file.read(index=0)
+    text = tags.get("ImageDescription")
+    # Other programs write prose into this tag.
+    return pixels, text if str(text).startswith("{") else None
+
+
+FORMATS = {
+    ".png": Format("uint16", _encode_png, _decode_png),
+    ".npy": Format("float", _encode_npy, _decode_npy, sidecar=".json"),
+    ".npz": Format("float", _encode_npz, _decode_npz),
+    ".tif": Format("float32", _encode_tiff, _decode_tiff),
+    ".tiff": Format("float32", _encode_tiff, _decode_tiff),
+}
+
+
+def format_of(suffix: str) -> Format:
+    try:
+        return FORMATS[suffix.lower()]
+    except KeyError:
+        raise ValueError(f"unknown suffix {suffix!r}; expected {', '.join(FORMATS)}") from None
+
+
+@contextlib.contextmanager
+def as_value_error(what: str) -> Iterator[None]:
+    """Say what is damaged, in one line.
+
+    The readers underneath raise SyntaxError, struct.error, zlib.error, BadZipFile and more on bytes
+    they did not expect, so every kind is caught.
+    """
+    try:
+        yield
+    except Exception as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise ValueError(f"{what} ({lines[0]})") from error

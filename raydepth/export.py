@@ -1,0 +1,464 @@
+"""Depth maps to files and back.
+
+A file describes itself: beside the pixels it carries one JSON object (below), so that `read_depth`
+gives metric depth from any of them, and a reader without raydepth needs three lines:
+
+    import json, imageio.v3, numpy
+    v = imageio.v3.imread("000.png")
+    meta = json.loads(imageio.v3.immeta("000.png")["raydepth"])
+    z = numpy.where(v == 0, numpy.inf, v / meta["values_per_unit"])
+
+| suffix      | pixels                                    | where the JSON is             |
+| ----------- | ----------------------------------------- | ----------------------------- |
+| .png        | 16-bit grey, round(depth*values_per_unit) | text chunk "raydepth"         |
+| .npy        | float32 or float64                        | a second file, "000.npy.json" |
+| .npz        | array "depth", float32 or float64         | array "raydepth", one string  |
+| .tif, .tiff | float32, uncompressed                     | tag ImageDescription          |
+
+A miss is 0 in a PNG and +inf in the others. The JSON object has these keys:
+
+| key              | value                                                                       |
+| ---------------- | --------------------------------------------------------------------------- |
+| format           | "raydepth-depth"                                                            |
+| format_version   | 1                                                                           |
+| raydepth_version | the version that wrote the file                                             |
+| kind             | "z" or "ray"                                                                |
+| values_per_unit  | PNG: values / values_per_unit are units; null where the pixels are units    |
+| miss             | 0 (PNG) or "inf"                                                            |
+| camera           | null or one view: `Cameras.to_json`                                         |
+| mesh             | null or name, hash, normalisation: `Mesh.to_json`                           |
+
+The same input gives the same bytes. Encoding (pixels to bytes in memory) and writing (bytes to
+disk) are separate; the file formats are in `containers`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raydepth.cameras import Cameras
+from raydepth.files import write_whole
+from raydepth.containers import Parts, as_value_error, format_of
+from raydepth.version import __version__
+
+KINDS = ("z", "ray")
+FORMAT_NAME = "raydepth-depth"
+FORMAT_VERSION = 1
+
+MAX_VALUE = 65535
+# Within these every value / values_per_unit is a normal float32.
+MIN_VALUES_PER_UNIT, MAX_VALUES_PER_UNIT = 1e-33, 1e37
+
+
+@dataclass(frozen=True, eq=False)
+class DepthImage:
+    """One depth map read back.
+
+    Attributes
+    ----------
+    depth : (height, width) float32; float64 where the file is a .npy or .npz that was stored so
+        In units; +inf is a miss, everything else is finite and > 0.
+    kind : "z" or "ray"
+    camera : Cameras of one view, or None
+    mesh : dict or None
+        Name, hash and normalisation of the mesh, as `Mesh.to_json` gives them.
+    values_per_unit : float or None
+        The scale of a 16-bit file; None where the file holds floats.
+    metadata : dict
+        The whole JSON object of the file.
+    """
+
+    depth: np.ndarray
+    kind: str
+    camera: Cameras | None
+    mesh: dict[str, Any] | None
+    values_per_unit: float | None
+    metadata: dict[str, Any]
+
+
+def write_depth(
+    path: str | os.PathLike[str],
+    depth: np.ndarray,
+    *,
+    kind: str,
+    camera: Cameras | None = None,
+    mesh: Any = None,
+    values_per_unit: float = 10000,
+    miss: float = np.inf,
+) -> None:
+    """Write one depth map; the suffix of `path` names the format (see the top of this file).
+
+    The file appears whole or not at all. `depth` is not modified.
+
+    Parameters
+    ----------
+    path : path ending in .png, .npy, .npz, .tif or .tiff
+    depth : (height, width) float
+        In units. .npy and .npz keep float64, everything else becomes float32 or 16-bit values.
+    kind : "z" or "ray"
+        What `depth` is: distance along the camera's axis, or Euclidean distance from its centre.
+    camera : Cameras of one view, optional
+    mesh : Mesh, or a dict as `Mesh.to_json` gives it, optional
+    values_per_unit : float
+        Scale of 16-bit files, one for a whole run.
+    miss : float
+        The value in `depth` that means a miss; may be NaN.
+
+    Raises
+    ------
+    ValueError
+        An argument is not as above, a depth is not finite and > 0 and not a miss, or it does not
+        fit the format (see `encode_uint16`). Nothing was written.
+    OSError
+        The folder does not exist, or the disk is full.
+    """
+    path = Path(path)
+    with _naming(path):
+        parts = encode_depth(
+            path.suffix,
+            depth,
+            kind=kind,
+            camera=camera,
+            mesh=mesh,
+            values_per_unit=values_per_unit,
+            miss=miss,
+        )
+    write_whole({Path(f"{path}{suffix}"): content for suffix, content in parts.items()})
+
+
+def read_depth(path: str | os.PathLike[str]) -> DepthImage:
+    """Read what `write_depth` wrote; the suffix of `path` names the format.
+
+    16-bit values become float32: `value / values_per_unit` in float64, rounded once.
+
+    Raises
+    ------
+    ValueError
+        Not a file that raydepth wrote, or a damaged one; the message names file and reason.
+    FileNotFoundError
+    """
+    path = Path(path)
+    with _naming(path):
+        format_ = format_of(path.suffix)
+        parts = {"": path.read_bytes()}
+        if format_.sidecar:
+            beside = Path(f"{path}{format_.sidecar}")
+            if not beside.is_file():
+                raise ValueError(f"no raydepth metadata: {beside.name} should stand beside it")
+            parts[format_.sidecar] = beside.read_bytes()
+        return decode_depth(path.suffix, parts)
+
+
+def encode_depth(
+    suffix: str,
+    depth: np.ndarray,
+    *,
+    kind: str,
+    camera: Cameras | None = None,
+    mesh: Any = None,
+    values_per_unit: float = 10000,
+    miss: float = np.inf,
+) -> Parts:
+    """What `write_depth` would write, as bytes in memory.
+
+    Returns
+    -------
+    dict
+        From what is appended to the file's name ("" for the file itself, ".json" for a .npy's
+        second file) to the content, in the order in which they should appear.
+
+    Raises
+    ------
+    ValueError
+        As for `write_depth`.
+    """
+    format_ = format_of(suffix)
+    depth = _checked_depth(depth)
+    if kind not in KINDS:
+        raise ValueError(f"kind is {kind!r}; expected 'z' or 'ray'")
+    scale = _checked_scale(values_per_unit)
+    metadata = {
+        "format": FORMAT_NAME,
+        "format_version": FORMAT_VERSION,
+        "raydepth_version": __version__,
+        "kind": kind,
+        "values_per_unit": None,
+        "miss": "inf",
+        "camera": _camera_json(camera, depth.shape),
+        "mesh": _mesh_json(mesh),
+    }
+    if format_.stores == "uint16":
+        pixels = encode_uint16(depth, scale, miss)
+        # 10000 and 10000.0 are one scale and must give the same bytes.
+        metadata["values_per_unit"] = int(scale) if scale.is_integer() and scale < 2**53 else scale
+        metadata["miss"] = 0
+    else:
+        keeps_float64 = format_.stores == "float" and depth.dtype.itemsize == 8
+        pixels = _float_pixels(depth, miss, "<f8" if keeps_float64 else "<f4")
+    # ASCII only, so that every container takes it; infinities and NaN are not JSON.
+    return format_.encode(pixels, json.dumps(metadata, allow_nan=False))
+
+
+def decode_depth(suffix: str, parts: Parts) -> DepthImage:
+    """Give back what `encode_depth` was given.
+
+    Raises
+    ------
+    ValueError
+        The bytes are not what raydepth writes for this suffix, or are damaged.
+    """
+    format_ = format_of(suffix)
+    pixels, text = format_.decode(parts)
+    metadata = _parsed_metadata(text)
+    if pixels.ndim != 2 or pixels.size == 0:
+        raise ValueError(f"holds an array of shape {pixels.shape}; expected (height, width)")
+    scale = None
+    if format_.stores == "uint16":
+        scale = _checked_scale(metadata["values_per_unit"])
+        depth = np.divide(pixels, scale, dtype=np.float64).astype(np.float32)
+        depth[pixels == 0] = np.inf
+    else:
+        if pixels.dtype not in (np.float32, np.float64):
+            raise ValueError(f"holds {pixels.dtype} pixels; expected float32 or float64")
+        depth = pixels
+        n_invalid = depth.size - int(np.count_nonzero(depth > 0))
+        if n_invalid:
+            raise ValueError(f"{n_invalid} of {depth.size} pixels are not > 0; the file is damaged")
+    camera = None
+    if metadata["camera"] is not None:
+        with as_value_error("its camera is damaged"):
+            camera = Cameras.from_json(metadata["camera"])
+        _check_camera(camera, depth.shape)
+    return DepthImage(depth, metadata["kind"], camera, metadata["mesh"], scale, metadata)
+
+
+def encode_uint16(
+    depth: np.ndarray, values_per_unit: float = 10000, miss: float = np.inf
+) -> np.ndarray:
+    """16-bit values of a depth map: `round(depth * values_per_unit)`, 0 for a miss.
+
+    Product and rounding are float64; exactly halfway goes to the even value.
+
+    Parameters
+    ----------
+    depth : (height, width) float
+    values_per_unit : float
+        Depths up to 65535 / values_per_unit fit; the rounding error is at most half of
+        1 / values_per_unit.
+    miss : float
+        The value in `depth` that means a miss; may be NaN.
+
+    Returns
+    -------
+    (height, width) uint16
+
+    Raises
+    ------
+    ValueError
+        A depth would become more than 65535 or 0, or is not finite and > 0 and not a miss. The
+        message has the number of such pixels, the depth that fits least, and the
+        `values_per_unit` that would fit this image.
+    """
+    depth = _checked_depth(depth)
+    scale = _checked_scale(values_per_unit)
+    missed = _misses(depth, miss)
+    with np.errstate(over="ignore"):
+        values = np.multiply(depth, scale, dtype=np.float64)
+    np.rint(values, out=values)
+    values[missed] = 0.0
+    fits = (values >= 1.0) & (values <= MAX_VALUE)
+    fits |= missed
+    if not fits.all():
+        raise ValueError(_why_not_uint16(depth, missed, fits, scale, miss))
+    return values.astype(np.uint16)
+
+
+def fitting_values_per_unit(nearest: float, farthest: float) -> float | None:
+    """The largest round `values_per_unit` at which all depths from nearest to farthest fit.
+
+    1, 2 or 5 times a power of ten where that fits both ends, else the roundest of up to four
+    digits; None where there is none.
+    """
+    limit = min(MAX_VALUE / farthest, MAX_VALUES_PER_UNIT)
+    exponent = math.floor(math.log10(limit))
+    candidates = [float(f"{digit}e{exponent}") for digit in (5, 2, 1)]
+    # Fewer digits leave more room at the far end; more digits gain it at the near end.
+    for places in range(4):
+        unit = float(f"1e{exponent - places}")
+        candidates.append(float(f"{math.floor(limit / unit)}e{exponent - places}"))
+    for scale in candidates:
+        if scale < MIN_VALUES_PER_UNIT or scale > limit:
+            continue
+        if round(nearest * scale) >= 1 and round(farthest * scale) <= MAX_VALUE:
+            return scale
+    return None
+
+
+def _checked_depth(depth: Any) -> np.ndarray:
+    depth = np.asarray(depth)
+    if depth.dtype not in (np.float16, np.float32, np.float64):
+        raise ValueError(f"depth has dtype {depth.dtype}; expected float16, float32 or float64")
+    if depth.ndim != 2 or depth.size == 0:
+        raise ValueError(f"depth has shape {depth.shape}; expected (height, width), one view")
+    return depth
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def _checked_scale(values_per_unit: Any) -> float:
+    # Written so that NaN fails too.
+    if not (
+        _is_number(values_per_unit)
+        and MIN_VALUES_PER_UNIT <= values_per_unit <= MAX_VALUES_PER_UNIT
+    ):
+        raise ValueError(
+            f"values_per_unit is {values_per_unit!r}; expected a number between "
+            f"{MIN_VALUES_PER_UNIT:g} and {MAX_VALUES_PER_UNIT:g}"
+        )
+    return float(values_per_unit)
+
+
+def _misses(depth: np.ndarray, miss: Any) -> np.ndarray:
+    """(height, width) bool, True where `depth` is the miss value."""
+    if not _is_number(miss):
+        raise ValueError(f"miss is {miss!r}; expected the number that means a miss in depth")
+    if math.isnan(miss):
+        return np.isnan(depth)
+    # A miss value was rounded to the array's dtype when it was stored there.
+    with np.errstate(over="ignore"):
+        return depth == depth.dtype.type(miss)
+
+
+def _float_pixels(depth: np.ndarray, miss: float, dtype: str) -> np.ndarray:
+    """`depth` as C-ordered little-endian floats with +inf for a miss; the input is left alone."""
+    missed = _misses(depth, miss)
+    with np.errstate(over="ignore", under="ignore"):
+        pixels = depth.astype(dtype, order="C", copy=False)
+    valid = (pixels > 0.0) & (pixels < np.inf)
+    valid |= missed
+    if not valid.all():
+        invalid = _why_invalid(depth, missed, miss)
+        n_bad = depth.size - int(np.count_nonzero(valid))
+        raise ValueError(
+            invalid
+            or f"{n_bad} of {depth.size} pixels hold a depth that float32 cannot: "
+            f"{depth[~valid].max():.9g}; expected a format with float64 (.npy, .npz)"
+        )
+    if not math.isinf(miss) or miss < 0:
+        pixels = np.where(missed, pixels.dtype.type(np.inf), pixels)
+    return pixels
+
+
+def _why_invalid(depth: np.ndarray, missed: np.ndarray, miss: float) -> str | None:
+    """One line on the pixels that are neither a miss nor finite and > 0; None without any."""
+    depths = depth[~missed]
+    invalid = depths[~(np.isfinite(depths) & (depths > 0.0))]
+    if invalid.size == 0:
+        return None
+    n_nan = int(np.count_nonzero(np.isnan(invalid)))
+    found = [f"{n_nan} NaN"] if n_nan else []
+    if n_nan < invalid.size:
+        found.append(f"the smallest {np.nanmin(invalid):.9g}")
+        found.append(f"the largest {np.nanmax(invalid):.9g}")
+    return (
+        f"{invalid.size} of {depth.size} pixels hold no depth ({', '.join(found)}); "
+        f"expected finite depths > 0, and miss={float(miss):g} where nothing was hit"
+    )
+
+
+def _why_not_uint16(
+    depth: np.ndarray, missed: np.ndarray, fits: np.ndarray, scale: float, miss: float
+) -> str:
+    """One line: how many pixels do not fit 16 bits, by how much, and what would fit."""
+    invalid = _why_invalid(depth, missed, miss)
+    if invalid:
+        return invalid
+    depths = depth[~missed]
+    nearest, farthest = float(depths.min()), float(depths.max())
+    ends = []
+    if round(farthest * scale) > MAX_VALUE:
+        ends.append(f"the largest is {farthest:.9g}")
+    if round(nearest * scale) < 1:
+        ends.append(f"the smallest is {nearest:.9g}")
+    n_bad = fits.size - int(np.count_nonzero(fits))
+    fitting = fitting_values_per_unit(nearest, farthest)
+    return (
+        f"{n_bad} of {depth.size} pixels hold a depth that does not fit 16 bits at "
+        f"values_per_unit={scale:.9g} ({1 / scale:.9g} to {MAX_VALUE / scale:.9g} units): "
+        f"{' and '.join(ends)}; "
+        + (
+            f"values_per_unit={fitting:.9g} would fit"
+            if fitting is not None
+            else "no values_per_unit fits both the nearest and the farthest, a float format does"
+        )
+    )
+
+
+def _camera_json(camera: Any, shape: tuple[int, ...]) -> dict[str, Any] | None:
+    if camera is None:
+        return None
+    if not isinstance(camera, Cameras) or len(camera) != 1:
+        came = f"{len(camera)} views" if isinstance(camera, Cameras) else type(camera).__name__
+        raise ValueError(f"camera is {came}; expected Cameras of one view, cameras[i], or None")
+    _check_camera(camera, shape)
+    return camera.to_json()
+
+
+def _check_camera(camera: Cameras, shape: tuple[int, ...]) -> None:
+    if (camera.height, camera.width) != shape:
+        raise ValueError(
+            f"the camera's image is {camera.width}x{camera.height} pixels and the depth's "
+            f"{shape[1]}x{shape[0]}; expected the same (width x height)"
+        )
+
+
+def _mesh_json(mesh: Any) -> dict[str, Any] | None:
+    data = mesh.to_json() if hasattr(mesh, "to_json") else mesh
+    if data is None:
+        return None
+    if not isinstance(data, dict):
+        raise ValueError(f"mesh is {type(mesh).__name__}; expected a Mesh, a dict or None")
+    with as_value_error("mesh does not hold plain JSON data"):
+        json.dumps(data, allow_nan=False)
+    return data
+
+
+def _parsed_metadata(text: Any) -> dict[str, Any]:
+    """The file's JSON object, checked key by key."""
+    if not isinstance(text, str):
+        raise ValueError("no raydepth metadata in the file; was it written by another program?")
+    with as_value_error("its raydepth metadata is damaged"):
+        metadata = json.loads(text)
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT_NAME:
+        raise ValueError(f"its metadata does not say format {FORMAT_NAME!r}")
+    version = metadata.get("format_version")
+    if version != FORMAT_VERSION:
+        raise ValueError(f"format_version is {version!r}; this raydepth reads {FORMAT_VERSION}")
+    lacking = {"kind", "values_per_unit", "miss", "camera", "mesh"} - metadata.keys()
+    if lacking:
+        raise ValueError(f"its raydepth metadata lacks {', '.join(sorted(lacking))}")
+    if metadata["kind"] not in KINDS:
+        raise ValueError(f"kind is {metadata['kind']!r}; expected 'z' or 'ray'")
+    if not isinstance(metadata["mesh"], (dict, type(None))):
+        raise ValueError(f"its mesh is {metadata['mesh']!r}; expected a JSON object or null")
+    return metadata
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Put the file's name before the message of a ValueError."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error

@@ -1,0 +1,81 @@
+"""Files that appear whole or not at all: written aside, then renamed over the target.
+
+A reader, a second process or a resumed job never meets a half-written file, whatever killed the
+writer. There is no fsync: after a power failure the last files may be missing or empty.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary path beside `path`; rename it to `path` at the end of the block.
+
+    Whatever exception leaves the block (KeyboardInterrupt included), the temporary file is removed
+    and what stood at `path` before stays as it was. An OSError names `path`, also where the system
+    names no file (a full disk) or the temporary one.
+
+    Parameters
+    ----------
+    path : path
+        The file to make. Its folder must exist; a file that stands there is replaced.
+
+    Yields
+    ------
+    temporary : Path
+        A name nobody else uses, in the same folder, ending in ".tmp" so that a search for finished
+        files does not find it. The block creates it.
+
+    Raises
+    ------
+    OSError
+        The folder does not exist, `path` is something other than a file, or writing failed.
+    """
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"{target}: the folder {target.parent} does not exist")
+    # A rename would silently replace a device or a pipe by a plain file.
+    if target.exists() and not target.is_file():
+        raise OSError(f"{target}: exists and is not a file")
+    temporary = target.with_name(f".raydepth-{secrets.token_hex(8)}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError) and str(error.filename) in ("None", str(temporary)):
+            error.filename, error.filename2 = str(target), None
+        raise
+
+
+def write_whole(contents: Mapping[Path, bytes | memoryview]) -> None:
+    """Write files that belong together; the last one appears last.
+
+    So whoever sees the last file finds the others, and finds them matching: one that stood there
+    before is taken away before any of the others is exchanged.
+
+    Parameters
+    ----------
+    contents : mapping from path to bytes
+        Several files must not repeat a path.
+
+    Raises
+    ------
+    OSError
+        As for `whole_file`. Nothing was exchanged if writing failed.
+    """
+    with contextlib.ExitStack() as stack:
+        # The stack is unwound from its top, so the last file, entered first, is renamed last.
+        for path, content in reversed(list(contents.items())):
+            temporary = stack.enter_context(whole_file(path))
+            with open(temporary, "xb") as file:
+                file.write(content)
+        if len(contents) > 1:
+            list(contents)[-1].unlink(missing_ok=True)

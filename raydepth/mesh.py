@@ -1,0 +1,247 @@
+"""A checked triangle mesh: what enters here is renderable, so nothing behind it checks again."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import KW_ONLY, dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from raydepth.errors import MeshError
+from raydepth.readers.scene import Instance, Notes, check_indices, flatten, plain
+
+NORMALIZATIONS = ("none", "sphere", "cube")
+
+# Outside these limits depth would overflow or vanish in float32.
+MAX_COORDINATE = 1e30
+MIN_EXTENT = 1e-30
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Mesh:
+    """Triangles in float64, immutable, with a record of where they came from.
+
+    Parameters
+    ----------
+    vertices : (n_vertices, 3) float64
+        Finite positions in the mesh's own units.
+    faces : (n_faces, 3) int32
+        Three vertex indices a face, counted from 0. ``triangle_id`` indexes these rows.
+    name : str
+        What the mesh is called in file names and sidecars.
+    source : str or None
+        The file it was loaded from.
+    source_sha256 : str or None
+        Hex SHA-256 of that file's bytes (of the main file, where there are several).
+    normalization : {"none", "sphere", "cube"}
+        The normalisation that `normalized` applied last.
+    mesh_from_source : (4, 4) float64
+        Takes a point in the source's coordinates to this mesh's coordinates.
+    notes : tuple of str
+        What loading did to the file's contents, one plain sentence each.
+
+    Raises
+    ------
+    MeshError
+        When the arrays are no renderable mesh: wrong shape, no faces, coordinates that are not
+        finite or beyond 1e30, an extent below 1e-30, indices out of range, no face with an area.
+    """
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    _: KW_ONLY
+    name: str = "mesh"
+    source: str | None = None
+    source_sha256: str | None = None
+    normalization: str = "none"
+    mesh_from_source: np.ndarray = field(default_factory=lambda: np.eye(4))
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        try:
+            vertices = _checked_vertices(self.vertices)
+            faces = _checked_faces(self.faces, len(vertices))
+            _check_visible(vertices, faces)
+        except MeshError as error:
+            raise MeshError(f"{self.source or self.name}: {error}") from None
+        matrix = np.array(self.mesh_from_source, dtype=np.float64)
+        # Frozen: attributes are set through the back door, once.
+        for key, array in (("vertices", vertices), ("faces", faces), ("mesh_from_source", matrix)):
+            array.flags.writeable = False
+            object.__setattr__(self, key, array)
+        object.__setattr__(self, "notes", tuple(self.notes))
+
+    def __repr__(self) -> str:
+        return f"Mesh({self.name!r}, {len(self.vertices)} vertices, {len(self.faces)} faces)"
+
+    @cached_property
+    def bounds(self) -> np.ndarray:
+        """(2, 3) float64: lowest and highest corner of the box around the vertices in use."""
+        used = _used(self.vertices, self.faces)
+        return np.stack((used.min(axis=0), used.max(axis=0)))
+
+    @cached_property
+    def zero_area_faces(self) -> int:
+        """How many faces have no area, so that no ray ever meets them."""
+        return int(np.count_nonzero(_without_area(self.vertices, self.faces)))
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hex SHA-256 over the vertices (little-endian float64), then the faces (int32)."""
+        digest = hashlib.sha256(self.vertices.astype("<f8", copy=False).tobytes())
+        digest.update(self.faces.astype("<i4", copy=False).tobytes())
+        return digest.hexdigest()
+
+    def normalized(self, normalization: str) -> Mesh:
+        """Move and scale the mesh uniformly to a standard place and size.
+
+        Parameters
+        ----------
+        normalization : {"none", "sphere", "cube"}
+            "sphere": the centre of the bounding box goes to the origin, the vertex farthest from
+            it to distance 0.5. "cube": the same centre, the longest side of the box becomes 1.
+            Vertices that no face uses count for neither. "none": the mesh as it is.
+
+        Returns
+        -------
+        Mesh
+            With `mesh_from_source` composed, so that depth can be taken back to source units.
+
+        Raises
+        ------
+        ValueError
+            For any other word.
+        """
+        if normalization not in NORMALIZATIONS:
+            expected = ", ".join(NORMALIZATIONS)
+            raise ValueError(f"unknown normalization {normalization!r}; expected one of {expected}")
+        if normalization == "none":
+            return self
+        low, high = self.bounds
+        half = (high - low) / 2
+        # From the corner first: far from the origin the centre itself would lose digits.
+        vertices = self.vertices - low - half
+        if normalization == "sphere":
+            size = 2 * np.linalg.norm(_used(vertices, self.faces), axis=1).max()
+        else:
+            size = (high - low).max()
+        matrix = np.eye(4)
+        matrix[:3, :3] /= size
+        matrix[:3, 3] = -(low + half) / size
+        return replace(
+            self,
+            vertices=vertices / size,
+            normalization=normalization,
+            mesh_from_source=matrix @ self.mesh_from_source,
+        )
+
+    @classmethod
+    def from_trimesh(cls, geometry: Any, *, name: str = "mesh", normalize: str = "none") -> Mesh:
+        """Take a ``trimesh.Trimesh``, or a ``trimesh.Scene`` with every instance in its place.
+
+        Parameters
+        ----------
+        geometry : trimesh.Trimesh or trimesh.Scene
+        name : str
+        normalize : {"none", "sphere", "cube"}
+
+        Raises
+        ------
+        MeshError
+            When there is nothing renderable in it; see `Mesh`.
+        """
+        if hasattr(geometry, "faces"):
+            return cls(geometry.vertices, geometry.faces, name=name).normalized(normalize)
+        if not hasattr(geometry, "graph"):
+            kind = type(geometry).__name__
+            raise MeshError(f"{name}: expected a trimesh.Trimesh or trimesh.Scene, got {kind}")
+        placed, notes = [], Notes()
+        for node in geometry.graph.nodes_geometry:
+            world_from_geometry, key = geometry.graph[node]
+            part = geometry.geometry[key]
+            if hasattr(part, "faces"):
+                placed.append(Instance(key, part.vertices, part.faces, world_from_geometry))
+            else:
+                notes["geometry", "without faces skipped"] += 1
+        try:
+            contents = flatten(placed, notes)
+        except MeshError as error:
+            raise MeshError(f"{name}: {error}") from None
+        return cls(
+            contents.vertices, contents.faces, name=name, notes=tuple(plain(contents.notes))
+        ).normalized(normalize)
+
+    def to_json(self) -> dict[str, Any]:
+        """Describe the mesh for sidecars, without its arrays."""
+        return {
+            "name": self.name,
+            "sha256": self.sha256,
+            "n_vertices": len(self.vertices),
+            "n_faces": len(self.faces),
+            "normalization": self.normalization,
+            "mesh_from_source": self.mesh_from_source.tolist(),
+        }
+
+
+def _checked_vertices(vertices: Any) -> np.ndarray:
+    try:
+        vertices = np.array(vertices, dtype=np.float64, order="C")
+    except (TypeError, ValueError):
+        raise MeshError("vertices are not rows of three numbers") from None
+    if vertices.size == 0:
+        raise MeshError("no vertices")
+    if vertices.ndim != 2 or vertices.shape[1] != 3:
+        raise MeshError(f"vertices have shape {vertices.shape}; expected (n_vertices, 3)")
+    finite = np.isfinite(vertices).all(axis=1)
+    if not finite.all():
+        n_bad = np.count_nonzero(~finite)
+        raise MeshError(
+            f"non-finite vertices: {n_bad} of {len(vertices)}, the first is vertex "
+            f"{np.argmin(finite)} {tuple(vertices[np.argmin(finite)].tolist())}"
+        )
+    largest = np.abs(vertices).max()
+    if largest > MAX_COORDINATE:
+        raise MeshError(f"a coordinate is {largest:g}; expected at most {MAX_COORDINATE:g}")
+    return vertices
+
+
+def _checked_faces(faces: Any, n_vertices: int) -> np.ndarray:
+    try:
+        faces = np.asarray(faces)
+    except ValueError:
+        raise MeshError("faces are not rows of three vertex indices") from None
+    if faces.size == 0:
+        raise MeshError("no faces")
+    if faces.ndim != 2 or faces.shape[1] != 3:
+        raise MeshError(f"faces have shape {faces.shape}; expected (n_faces, 3)")
+    if faces.dtype.kind not in "iu":
+        raise MeshError(f"faces are {faces.dtype}; expected integers")
+    if max(n_vertices, len(faces)) > np.iinfo(np.int32).max:
+        raise MeshError(f"{n_vertices} vertices and {len(faces)} faces do not fit int32 indices")
+    check_indices(faces, n_vertices)
+    return np.array(faces, dtype=np.int32, order="C")
+
+
+def _check_visible(vertices: np.ndarray, faces: np.ndarray) -> None:
+    extent = np.ptp(_used(vertices, faces), axis=0).max()
+    if extent < MIN_EXTENT:
+        raise MeshError(f"the faces span {extent:g}; expected at least {MIN_EXTENT:g}")
+    # The first faces settle it for nearly every mesh, and cheaply.
+    if _without_area(vertices, faces[:256]).all() and _without_area(vertices, faces).all():
+        raise MeshError(f"nothing renderable: none of its {len(faces)} faces has an area")
+
+
+def _used(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Give the vertices that faces use, (n_used, 3)."""
+    used = np.zeros(len(vertices), dtype=bool)
+    used[faces] = True
+    return vertices if used.all() else vertices[used]
+
+
+def _without_area(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Tell which faces, (n_faces,) bool, have two edges whose cross product is exactly zero."""
+    a, b, c = (vertices[faces[:, corner]].T for corner in range(3))
+    (ux, uy, uz), (vx, vy, vz) = b - a, c - a
+    return (uy * vz == uz * vy) & (uz * vx == ux * vz) & (ux * vy == uy * vx)

@@ -1,0 +1,96 @@
+"""What readers give back, and the flattening of instanced geometries into one list of triangles."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from raydepth.errors import MeshError
+
+# What was done to a file's geometry: how many of what, as in 2 of ("quad", "triangulated").
+Notes = Counter[tuple[str, str]]
+
+
+class Contents(NamedTuple):
+    """The geometry of a mesh file: the file's faces in the file's order, as triangles."""
+
+    vertices: np.ndarray  # (n_vertices, 3) float64
+    faces: np.ndarray  # (n_faces, 3) int64
+    notes: Notes
+
+
+class Instance(NamedTuple):
+    """One geometry at one place in a scene."""
+
+    geometry: Hashable  # the same for every instance of the same geometry
+    vertices: np.ndarray  # (n_vertices, 3), in the geometry's own coordinates
+    faces: np.ndarray  # (n_faces, 3)
+    world_from_geometry: np.ndarray  # (4, 4) float64
+
+
+def check_indices(indices: np.ndarray, n_vertices: int) -> None:
+    """Raise MeshError when an index, counted from 0, points at no vertex."""
+    if indices.size == 0:
+        return
+    low, high = int(indices.min()), int(indices.max())
+    if low < 0 or high >= n_vertices:
+        bad = low if low < 0 else high
+        raise MeshError(
+            f"a face uses vertex {bad} (counted from 0); there are {n_vertices} vertices"
+        )
+
+
+def flatten(instances: Iterable[Instance], notes: Notes) -> Contents:
+    """Put every instance in its place, in float64, and join them in the order given.
+
+    Parameters
+    ----------
+    instances : iterable of Instance
+    notes : Notes
+        What was noted so far; flattening adds its own.
+
+    Raises
+    ------
+    MeshError
+        When there is no instance, a face index is out of its own geometry's range, or the faces
+        are too many for 32-bit indices.
+    """
+    instances = list(instances)
+    if not instances:
+        raise MeshError("; ".join(["nothing renderable: no triangles in its scene", *plain(notes)]))
+    n_faces = sum(len(instance.faces) for instance in instances)
+    if n_faces > np.iinfo(np.int32).max:
+        raise MeshError(f"{n_faces} faces with all instances; at most 2147483647 are possible")
+    vertices, faces, first = [], [], 0
+    for instance in instances:
+        check_indices(instance.faces, len(instance.vertices))
+        vertices.append(transform(instance.world_from_geometry, instance.vertices))
+        faces.append(np.asarray(instance.faces, dtype=np.int64) + first)
+        first += len(instance.vertices)
+    n_geometries = len({instance.geometry for instance in instances})
+    if len(instances) > 1:
+        notes["instance", f"of {counted(n_geometries, 'geometry')} flattened"] = len(instances)
+    return Contents(np.concatenate(vertices), np.concatenate(faces), notes)
+
+
+def transform(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Apply a (4, 4) affine matrix to (n, 3) points, in float64."""
+    points = np.asarray(points, dtype=np.float64)
+    if np.array_equal(matrix, np.eye(4)):
+        return points
+    return points @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+def plain(notes: Notes) -> list[str]:
+    """Write notes as sentences: "2 quads triangulated"."""
+    return [f"{counted(n, noun)} {what}" for (noun, what), n in notes.items() if n]
+
+
+def counted(n: int, noun: str) -> str:
+    """Write a number with its noun: "1 geometry", "2 geometries", "3 faces"."""
+    if n != 1:
+        noun = noun[:-1] + "ies" if noun.endswith("ry") else noun + "s"
+    return f"{n} {noun}"
