@@ -53,7 +53,7 @@ class Bvh:
     vertices : (n_vertices, 3) float64
         In the local frame: `(world - centre) * scale`.
     faces : (n_faces, 3) int32
-        As the user gave them.
+        Vertex indices of every face, by the user's index, in lexicographic order as in the slots.
     centre : (3,) float64
     scale : float
         A power of two.
@@ -97,7 +97,7 @@ def build(vertices: np.ndarray, faces: np.ndarray) -> Bvh:
         slot_face=slot_face,
         slot_vertices=sorted_faces[slot_face],
         vertices=local,
-        faces=faces,
+        faces=sorted_faces,
         centre=centre,
         scale=scale,
         depth=int(depth),
@@ -137,7 +137,7 @@ def _before(vertices, i, j):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def sorted_corners(vertices, i, j, k):
+def _sorted_corners(vertices, i, j, k):
     """The three vertex indices in lexicographic order of their coordinates."""
     if _before(vertices, j, i):
         i, j = j, i
@@ -169,7 +169,7 @@ def _prepare(vertices, faces):
     live = np.empty(n_faces, np.int32)
     n_live = 0
     for face in range(n_faces):
-        i, j, k = sorted_corners(vertices, faces[face, 0], faces[face, 1], faces[face, 2])
+        i, j, k = _sorted_corners(vertices, faces[face, 0], faces[face, 1], faces[face, 2])
         sorted_faces[face, 0] = i
         sorted_faces[face, 1] = j
         sorted_faces[face, 2] = k
@@ -177,14 +177,14 @@ def _prepare(vertices, faces):
             a, b, c = vertices[i, axis], vertices[j, axis], vertices[k, axis]
             boxes[face, axis] = _round_down(min(min(a, b), c))
             boxes[face, 3 + axis] = _round_up(max(max(a, b), c))
-        if has_area(vertices, i, j, k):
+        if _has_area(vertices, i, j, k):
             live[n_live] = face
             n_live += 1
     return boxes, sorted_faces, live[:n_live].copy()
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def has_area(vertices, i, j, k):
+def _has_area(vertices, i, j, k):
     """Whether the cross product of two edges is non-zero."""
     ux = vertices[j, 0] - vertices[i, 0]
     uy = vertices[j, 1] - vertices[i, 1]

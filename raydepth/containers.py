@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PNG_COLOURS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey and alpha", 6: "RGBA"}
 
 # A file as bytes in memory: {"": the file}, and {".json": ..., "": ...} where a second file, whose
@@ -89,7 +90,7 @@ def _check_png(data: bytes) -> None:
             bits, colour = struct.unpack_from("BB", data, start + 16)
             if (bits, colour) != (16, 0):
                 name = PNG_COLOURS.get(colour, f"colour type {colour}")
-                raise ValueError(f"a {bits}-bit {name} PNG; expected 16-bit grey")
+                raise ValueError(f"a PNG of {bits}-bit {name} pixels; expected 16-bit grey")
         start = end + 4
 
 
@@ -145,8 +146,11 @@ def _decode_tiff(parts: Parts) -> tuple[np.ndarray, Any]:
     import imageio.v3
 
     data = parts[""]
+    # Pillow opens whatever it knows, also under a TIFF's name.
+    if not data.startswith(TIFF_SIGNATURES):
+        raise ValueError("not a TIFF file")
     with (
-        as_value_error("damaged or not a TIFF file"),
+        as_value_error("damaged TIFF file"),
         imageio.v3.imopen(data, "r", extension=".tiff", plugin="pillow") as file,
     ):
         tags = file.metadata(index=0)

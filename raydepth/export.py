@@ -46,8 +46,8 @@ from typing import Any
 import numpy as np
 
 from raydepth.cameras import Cameras
-from raydepth.files import write_whole
 from raydepth.containers import Parts, as_value_error, format_of
+from raydepth.files import write_whole
 from raydepth.version import __version__
 
 KINDS = ("z", "ray")
@@ -305,7 +305,8 @@ def fitting_values_per_unit(nearest: float, farthest: float) -> float | None:
 
 def _checked_depth(depth: Any) -> np.ndarray:
     depth = np.asarray(depth)
-    if depth.dtype not in (np.float16, np.float32, np.float64):
+    # Of either byte order.
+    if depth.dtype.kind != "f" or depth.dtype.itemsize > 8:
         raise ValueError(f"depth has dtype {depth.dtype}; expected float16, float32 or float64")
     if depth.ndim != 2 or depth.size == 0:
         raise ValueError(f"depth has shape {depth.shape}; expected (height, width), one view")

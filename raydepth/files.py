@@ -51,7 +51,8 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             temporary.unlink()
         if isinstance(error, OSError) and str(error.filename) in ("None", str(temporary)):
-            error.filename, error.filename2 = str(target), None
+            error.filename = str(target)
+            del error.filename2
         raise
 
 

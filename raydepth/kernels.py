@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from raydepth.bvh import MAX_DEPTH, sorted_corners
+from raydepth.bvh import MAX_DEPTH
 
 TILE = 16
 
@@ -189,8 +189,10 @@ def resolve(vertices, faces, basis, scale, first_row, last_row, triangle_id, mis
             if face >= 0:
                 _pixel_ray(basis, column, row, origin, direction)
                 kx, ky, kz, sx, sy = _shear(direction)
-                i, j, k = sorted_corners(vertices, faces[face, 0], faces[face, 1], faces[face, 2])
-                u, v, w, weighted = _edge_functions(vertices, i, j, k, origin, kx, ky, kz, sx, sy)
+                u, v, w, weighted = _edge_functions(
+                    vertices, faces[face, 0], faces[face, 1], faces[face, 2],
+                    origin, kx, ky, kz, sx, sy,
+                )  # fmt: skip
                 t = weighted / ((u + v + w) * direction[kz]) / scale
                 length = np.sqrt(direction[0] ** 2 + direction[1] ** 2 + direction[2] ** 2)
             if z.shape[0] > 0:

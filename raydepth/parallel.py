@@ -15,7 +15,7 @@ import numba
 
 def default_threads() -> int:
     """The processors this process may use; the environment's NUMBA_NUM_THREADS overrides."""
-    return numba.config.NUMBA_NUM_THREADS
+    return numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
 
 
 def for_each(task: Callable[[int], None], n_tasks: int, n_threads: int) -> None:

@@ -29,7 +29,9 @@ BAR_HEIGHT = 16
 TEXT_SIZE = 15
 
 # Sheets close to this ratio of width to height fit a page or a screen.
-SHEET_ASPECT = 1.5
+SHEET_ASPECT = 1.4
+# High enough that 64 views stand 8 by 8 and not in 7 rows of 10.
+EMPTY_CELL_COST = 5.0
 
 SHEET_COLOUR = (22, 23, 26)
 MISS_COLOUR = (52, 54, 59)
@@ -73,7 +75,7 @@ def contact_sheet(
     Parameters
     ----------
     depths : (n_views, height, width) float, or an iterable of (height, width) float
-        In units; what is not finite is a miss.
+        In units; what is not finite and > 0 is a miss.
     kind : "z" or "ray"
         For the legend.
     titles : n_views str, optional
@@ -145,7 +147,7 @@ class ContactSheet:
         self._thumbnails: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def add(self, index: int, depth: np.ndarray) -> None:
-        """Take view `index`: (height, width) float, in units; what is not finite is a miss."""
+        """Take view `index`: (height, width) float; what is not finite and > 0 is a miss."""
         depth = np.asarray(depth)
         if not 0 <= index < self.n_views:
             raise ValueError(f"index is {index}; expected 0 to {self.n_views - 1}")
@@ -161,7 +163,7 @@ class ContactSheet:
             raise ValueError(
                 f"view {index} has shape {depth.shape}; expected {self._size} as the others"
             )
-        hit = np.isfinite(depth)
+        hit = (depth > 0.0) & (depth < np.inf)
         self._near = min(self._near, float(np.min(depth, where=hit, initial=np.inf)))
         self._far = max(self._far, float(np.max(depth, where=hit, initial=-np.inf)))
         if index in self.shown:
@@ -256,14 +258,18 @@ class ContactSheet:
             )
             return
         length = bar.stop - bar.start - 1
-        widest = max(draw.textlength(label, font=font) for _, label in _ticks(near, far, 2))
-        n_ticks = max(2, min(9, int(length / (widest + 50))))
+        widest = max(draw.textlength(label, font=font) for _, label in _ticks(near, far, 3))
+        n_ticks = max(3, min(9, int(length / (widest + 50))))
+        free_from = 0.0
         for value, label in _ticks(near, far, n_ticks):
             x = bar.start + length * (value - near) / (far - near)
             draw.line((x, below, x, below + 4), fill=TEXT_COLOUR)
             half = draw.textlength(label, font=font) / 2
             x = min(max(x, bar.start + half), bar.stop - half)
-            draw.text((x, below + 20), label, TEXT_COLOUR, font, anchor="ms")
+            # Very long numbers leave room for every other label only.
+            if x - half >= free_from:
+                draw.text((x, below + 20), label, TEXT_COLOUR, font, anchor="ms")
+                free_from = x + half + 10
 
 
 def _layout(n_shown: int, height: int, width: int) -> tuple[int, tuple[int, int]]:
@@ -273,7 +279,7 @@ def _layout(n_shown: int, height: int, width: int) -> tuple[int, tuple[int, int]
         n_rows = -(-n_shown // columns)
         aspect = columns * width / (n_rows * height)
         n_empty = columns * n_rows - n_shown
-        return abs(math.log(aspect / SHEET_ASPECT)) + n_empty / n_shown
+        return abs(math.log(aspect / SHEET_ASPECT)) + EMPTY_CELL_COST * n_empty / n_shown
 
     columns = min(range(1, n_shown + 1), key=cost)
     side = min(MAX_CELL, max(MIN_CELL, SHEET_WIDTH // columns))
@@ -330,7 +336,11 @@ def _viridis(brightness: np.ndarray) -> np.ndarray:
 
 
 def _ticks(near: float, far: float, n_most: int) -> list[tuple[float, str]]:
-    """At most about `n_most` round values between near and far, with their labels."""
+    """Round values between near and far, with their labels.
+
+    At most `n_most` steps; at least one value where `n_most` is 3 or more, because steps of 1, 2
+    and 5 are at most 2.5 times apart.
+    """
     step = 10.0 ** math.floor(math.log10((far - near) / n_most))
     step = next(step * m for m in (1, 2, 5, 10) if (far - near) / (step * m) <= n_most)
     values = [i * step for i in range(math.ceil(near / step), math.floor(far / step) + 1)]

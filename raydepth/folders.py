@@ -1,0 +1,75 @@
+"""Folders that appear whole or not at all: filled aside, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+
+@contextlib.contextmanager
+def whole_folder(folder: Path, last: str) -> Iterator[Path]:
+    """Give an empty folder beside `folder`, to be filled; it becomes `folder` at the end.
+
+    Whatever exception leaves the block (KeyboardInterrupt included), it is removed and `folder`
+    stays as it was. What a killed process left is removed by the next one.
+
+    Parameters
+    ----------
+    folder : Path
+        Made with its parents. Where it exists, its files are replaced one by one.
+    last : str
+        The file that is then replaced after all others.
+
+    Yields
+    ------
+    aside : Path
+        ".<name>.partial" in the same parent.
+
+    Raises
+    ------
+    OSError
+        Another process is filling the same folder, or the place cannot be written.
+    """
+    aside = folder.parent / f".{folder.name}.partial"
+    aside.mkdir(parents=True, exist_ok=True)
+    with _locked(aside, folder):
+        for left in aside.iterdir():
+            left.unlink()
+        try:
+            yield aside
+            if folder.exists():
+                for file in sorted(aside.iterdir(), key=lambda file: file.name == last):
+                    os.replace(file, folder / file.name)
+                aside.rmdir()
+            else:
+                aside.rename(folder)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+
+
+@contextlib.contextmanager
+def _locked(aside: Path, folder: Path) -> Iterator[None]:
+    """Keep other processes out; the system lifts the lock of a process that was killed."""
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(aside, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FileExistsError(f"{folder} is being written by another process") from None
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(handle)

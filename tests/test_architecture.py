@@ -1,0 +1,136 @@
+"""Who may import whom, and what importing costs."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "raydepth"
+
+# Leaves take arrays and return arrays. Besides plain data types they know only what stands here.
+LEAVES = {
+    "bvh": set(),
+    "cameras": {"placements"},
+    "containers": set(),
+    "errors": set(),
+    "export": {"cameras", "containers", "files", "version"},
+    "files": set(),
+    "folders": set(),
+    "kernels": {"bvh"},
+    "loading": {"errors", "mesh", "readers"},
+    "mesh": {"errors", "readers"},
+    "parallel": set(),
+    "placements": set(),
+    "preview": set(),
+    "readers": {"errors"},
+    "version": set(),
+}
+# render joins the leaves; these stand on it and do not know each other.
+ON_RENDER = {"compiling", "dataset", "demo", "info"}
+
+
+def modules() -> dict[str, Path]:
+    """Every module by its name in the package: "cameras", "readers.ply"; "" is the package."""
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        found[".".join(part for part in parts if part != "__init__")] = path
+    return found
+
+
+def imports(path: Path, known: set[str]) -> set[str]:
+    """The modules of the package that a file names in an import, wherever in the file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: a relative import"
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            if name.startswith("raydepth.") and name.removeprefix("raydepth.") in known:
+                found.add(name.removeprefix("raydepth."))
+            # The package's front door is for users.
+            assert name != "raydepth" or isinstance(node, ast.ImportFrom), f"{path.name}: {name}"
+    return found
+
+
+MODULES = modules()
+IMPORTS = {name: imports(path, set(MODULES)) for name, path in MODULES.items()}
+ROOMS = {name.split(".")[0] for name in MODULES} - {""}
+
+
+def room_imports(room: str) -> set[str]:
+    """What a module, or all modules of a folder, import from elsewhere in the package."""
+    inside = [name for name in MODULES if name.split(".")[0] == room]
+    return {target.split(".")[0] for name in inside for target in IMPORTS[name]} - {room}
+
+
+def test_every_module_has_its_place():
+    assert set(LEAVES) | ON_RENDER | {"render", "cli", "__main__"} == ROOMS
+
+
+@pytest.mark.parametrize("leaf", LEAVES)
+def test_leaves_stand_alone(leaf):
+    assert room_imports(leaf) <= LEAVES[leaf]
+
+
+def test_render_joins_the_leaves():
+    assert room_imports("render") <= set(LEAVES)
+
+
+@pytest.mark.parametrize("room", sorted(ON_RENDER))
+def test_what_stands_on_render(room):
+    assert room_imports(room) <= set(LEAVES) | {"render"}
+
+
+def test_nothing_but_main_imports_cli():
+    assert {name for name, targets in IMPORTS.items() if "cli" in targets} == {"__main__"}
+
+
+def test_the_front_door_opens_to_the_library():
+    assert IMPORTS[""] <= set(LEAVES) | {"render"}
+
+
+def test_there_are_no_circles():
+    graphlib.TopologicalSorter(IMPORTS).prepare()  # raises CycleError
+
+
+def test_the_test_sees_imports(tmp_path):
+    source = tmp_path / "a.py"
+    source.write_text(
+        "import raydepth.mesh\nfrom raydepth import kernels, parallel as p\n"
+        "from raydepth.bvh import Bvh\ndef f():\n    from raydepth.readers import ply\n"
+    )
+    known = {"mesh", "kernels", "parallel", "bvh", "readers", "readers.ply", "cli"}
+    assert imports(source, known) == known - {"cli"}
+
+
+def test_importing_loads_little_and_compiles_nothing():
+    program = """
+import sys
+from numba.core import event
+with event.install_recorder("numba:compile") as compiled:
+    import raydepth
+kernels = [f for m in list(sys.modules.values()) if m.__name__.startswith("raydepth")
+           for f in vars(m).values() if hasattr(f, "signatures")]
+assert len(kernels) > 5
+print({"trimesh", "PIL", "imageio", "tqdm", "scipy", "raydepth.cli"} & set(sys.modules))
+print(len(compiled.buffer), sum(len(f.signatures) for f in kernels))
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.stderr == ""
+    assert result.stdout.split() == ["set()", "0", "0"]

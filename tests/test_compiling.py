@@ -1,0 +1,63 @@
+"""The announcement of a compilation: made when there is one, and only then."""
+
+from __future__ import annotations
+
+import numba
+import pytest
+
+from raydepth import kernels
+from raydepth.compiling import announce_compilation, compile_kernels
+
+
+def test_compilation_is_announced_once_and_its_time_given():
+    @numba.njit
+    def inner(x):
+        return x + 1
+
+    @numba.njit
+    def outer(x):
+        return 2 * inner(x)
+
+    said = []
+    with announce_compilation(said.append):
+        assert said == []
+        outer(1)
+        assert len(said) == 1
+        outer(1.5)
+        outer(2)
+    assert len(said) == 2
+    assert "compiling" in said[0]
+    assert "compiled in" in said[1]
+
+
+def test_nothing_is_said_without_compilation():
+    @numba.njit
+    def compiled(x):
+        return x + 1
+
+    compiled(1)
+    said = []
+    with announce_compilation(said.append):
+        compiled(2)
+    compiled(2.5)  # outside of the block
+    assert said == []
+
+
+def test_an_error_passes_through():
+    with pytest.raises(KeyboardInterrupt), announce_compilation(pytest.fail):
+        raise KeyboardInterrupt
+
+
+def test_compile_kernels_leaves_nothing_to_compile():
+    import shapes
+
+    import raydepth as rd
+
+    compile_kernels()
+    before = [len(kernel.signatures) for kernel in (kernels.visibility, kernels.resolve)]
+    said = []
+    with announce_compilation(said.append):
+        for kind in ("z", "ray", ("z", "ray")):
+            rd.render(rd.Mesh(*shapes.cube()), rd.cameras.ring(2, size=(5, 40)), kind=kind)
+    assert said == []
+    assert [len(kernel.signatures) for kernel in (kernels.visibility, kernels.resolve)] == before
