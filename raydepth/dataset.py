@@ -124,8 +124,8 @@ def write_views(
         "device": chosen_device(device),
         "views": views,
     }
-    _refuse_other_contents(folder, description)
     with whole_folder(folder, last=VIEWS_FILE) as aside:
+        _refuse_other_contents(folder, description)
         sheet = ContactSheet(len(cameras), kind=kind)
         build_bvh(mesh)  # so that the time below is that of the rays
         per_chunk = max(1, CHUNK_PIXELS // (cameras.width * cameras.height))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 GOLDEN_ANGLE = math.pi * (3.0 - math.sqrt(5.0))
+MAX_VIEWS = 1_000_000
 
 
 def fibonacci(n: int) -> np.ndarray:
@@ -134,6 +135,6 @@ def _from_height(z: np.ndarray, azimuth: np.ndarray) -> np.ndarray:
 
 
 def _count(n: int) -> int:
-    if int(n) != n or n < 1:
-        raise ValueError(f"the number of views is {n}; expected a whole number from 1")
+    if int(n) != n or not 1 <= n <= MAX_VIEWS:
+        raise ValueError(f"the number of views is {n}; expected 1 to {MAX_VIEWS}, a whole number")
     return int(n)

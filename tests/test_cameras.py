@@ -228,6 +228,7 @@ BAD = [
     (lambda: on_sphere([(0, 0, 1)], radius=-1), "radius is -1; expected"),
     (lambda: on_sphere([(0, 0, 1)], fov_deg=40, ortho_width=1), "both given"),
     (lambda: rd.cameras.fibonacci(0), "number of views is 0"),
+    (lambda: from_spec("fibonacci:99999999999999999999"), "expected 1 to 1000000"),
     (lambda: rd.cameras.ring(3, elevation=91), "elevation is 91"),
     (lambda: rd.cameras.random(3, seed=-1), "seed is -1"),
     (lambda: from_spec("spiral:3"), "unknown placement 'spiral'; expected one of fibonacci"),

@@ -325,6 +325,8 @@ def test_upper_case_suffix(tmp_path):
 def test_npy_has_its_metadata_beside_it(tmp_path):
     write_depth(tmp_path / "000.npy", some_depth(), kind="z")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["000.npy", "000.npy.json"]
+    # The array appears last: whoever sees it finds its metadata.
+    assert list(encode_depth(".npy", some_depth(), kind="z")) == [".json", ""]
     assert json.loads((tmp_path / "000.npy.json").read_text())["kind"] == "z"
 
 
