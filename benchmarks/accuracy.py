@@ -172,7 +172,8 @@ def main() -> None:
             f"{row['ulps_99.9']:.0f} / {row['ulps_max']} | {row['mrays_per_s']:.1f} |"
         )
     if args.json:
-        args.json.write_text(json.dumps({"machine": machine, "scene": scene, "rows": rows}, indent=1))
+        result = {"machine": machine, "scene": scene, "rows": rows}
+        args.json.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def test_python_examples(bunny):
     assert names["v"].dtype == np.uint16
     hit = np.isfinite(result.depth[0])
     assert (np.isfinite(names["z"]) == hit).all()
-    assert np.abs(names["z"] - result.depth[0])[hit].max() <= 0.5 / 10000 + 1e-7
+    assert np.abs(names["z"][hit] - result.depth[0][hit]).max() <= 0.5 / 10000 + 1e-7
 
 
 def test_public_names_exist():
