@@ -80,7 +80,7 @@ def test_solid_shapes_match_brute_force(make):
 
 def test_needles_match_brute_force():
     vertices, faces = shapes.needles(0)
-    check(vertices, faces, view_cameras("perspective"), max_uncertain=1.0)
+    check(vertices, faces, view_cameras("perspective"), max_uncertain=0.05)
 
 
 def test_screw_on_terrain_is_seen():
@@ -308,7 +308,7 @@ def test_real_meshes_match_brute_force(shared_meshes, path, model):
     normalize, size = REAL[path]
     mesh = rd.load_mesh(shared_meshes / path, normalize=normalize)
     cameras = view_cameras(model, 2, size=size)
-    check(mesh.vertices, mesh.faces, cameras, max_uncertain=0.5)
+    check(mesh.vertices, mesh.faces, cameras, max_uncertain=0.03)
 
 
 def test_cornell_box_from_inside(shared_meshes):
