@@ -7,6 +7,7 @@ from raydepth.errors import DeviceError, MeshError
 from raydepth.export import DepthImage, read_depth, write_depth
 from raydepth.loading import load_mesh
 from raydepth.mesh import Mesh
+from raydepth.raycast import RayHits, cast_rays
 from raydepth.render import Rendering, build_bvh, render
 from raydepth.version import __version__
 
@@ -17,10 +18,12 @@ __all__ = [
     "DeviceError",
     "Mesh",
     "MeshError",
+    "RayHits",
     "Rendering",
     "__version__",
     "build_bvh",
     "cameras",
+    "cast_rays",
     "load_mesh",
     "read_depth",
     "render",

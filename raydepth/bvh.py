@@ -18,9 +18,8 @@ Boxes are rounded outwards from float64. Node 0 is the root. A tree of one leaf 
 second child has an empty box (minimum +inf, maximum -inf), which no ray meets.
 
 A *slot* is a place in leaf order: `slot_face[slot]` is the face's index in the mesh as the user
-gave it, `slot_vertices[slot]` its three vertex indices. The vertices of a face stand in
-lexicographic order of their coordinates, so that faces that coincide give the same bits whatever
-their winding.
+gave it. The vertices of a face stand in lexicographic order of their coordinates, so that faces
+that coincide give the same bits whatever their winding.
 """
 
 from __future__ import annotations
@@ -30,6 +29,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
+
+from raydepth.wide import Wide, collapse
 
 N_BINS = 16
 MAX_LEAF = 4
@@ -49,11 +50,12 @@ class Bvh:
     ----------
     nodes : (n_nodes, 4, 4) float32
     slot_face : (n_slots,) int32
-    slot_vertices : (n_slots, 3) int32
+    wide : Wide
+        The same tree for the tile kernel; see wide.py.
     vertices : (n_vertices, 3) float64
         In the local frame: `(world - centre) * scale`.
     faces : (n_faces, 3) int32
-        Vertex indices of every face, by the user's index, in lexicographic order as in the slots.
+        Vertex indices of every face, by the user's index, in lexicographic order of coordinates.
     centre : (3,) float64
     scale : float
         A power of two.
@@ -63,7 +65,7 @@ class Bvh:
 
     nodes: np.ndarray
     slot_face: np.ndarray
-    slot_vertices: np.ndarray
+    wide: Wide
     vertices: np.ndarray
     faces: np.ndarray
     centre: np.ndarray
@@ -92,10 +94,11 @@ def build(vertices: np.ndarray, faces: np.ndarray) -> Bvh:
     bounds, first, count, n_nodes, depth = _build_tree(
         boxes, local.view(np.uint64), sorted_faces, slot_face
     )
+    tree = bounds[:n_nodes], first[:n_nodes], count[:n_nodes]
     return Bvh(
-        nodes=_flatten(bounds[:n_nodes], first[:n_nodes], count[:n_nodes]),
+        nodes=_flatten(*tree),
         slot_face=slot_face,
-        slot_vertices=sorted_faces[slot_face],
+        wide=collapse(*tree, local, sorted_faces, slot_face),
         vertices=local,
         faces=sorted_faces,
         centre=centre,

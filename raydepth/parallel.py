@@ -18,6 +18,15 @@ def default_threads() -> int:
     return numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
 
 
+def checked_threads(threads: int | None) -> int:
+    """The number of threads asked for; all there are if None."""
+    if threads is None:
+        return default_threads()
+    if threads < 1:
+        raise ValueError(f"threads is {threads}; expected a whole number from 1")
+    return int(threads)
+
+
 def for_each(task: Callable[[int], None], n_tasks: int, n_threads: int) -> None:
     """Call `task(0)` to `task(n_tasks - 1)`, each once, in no stated order."""
     n_threads = min(n_threads, n_tasks)

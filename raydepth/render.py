@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from raydepth import bvh as bvh_module
-from raydepth import kernels, parallel
+from raydepth import kernels, parallel, tiles
 from raydepth.bvh import Bvh
 from raydepth.cameras import Cameras
 from raydepth.errors import DeviceError
@@ -79,6 +79,18 @@ def build_bvh(mesh: Mesh) -> Bvh:
     return bvh
 
 
+def hierarchy_of(mesh: Mesh | Bvh) -> Bvh:
+    """The hierarchy itself, or the one built for a mesh."""
+    if isinstance(mesh, Bvh):
+        return mesh
+    if isinstance(mesh, Mesh):
+        return build_bvh(mesh)
+    raise TypeError(
+        f"mesh is a {type(mesh).__name__}; expected a raydepth.Mesh, for example from "
+        "raydepth.load_mesh or raydepth.Mesh.from_trimesh"
+    )
+
+
 def render(
     mesh: Mesh | Bvh,
     cameras: Cameras,
@@ -121,11 +133,6 @@ def render(
     DeviceError
         The device cannot be used here.
     """
-    if not isinstance(mesh, (Mesh, Bvh)):
-        raise TypeError(
-            f"mesh is a {type(mesh).__name__}; expected a raydepth.Mesh, for example from "
-            "raydepth.load_mesh or raydepth.Mesh.from_trimesh"
-        )
     if not isinstance(cameras, Cameras):
         raise TypeError(f"cameras is a {type(cameras).__name__}; expected raydepth.Cameras")
     kinds = checked_kinds(kind)
@@ -133,10 +140,9 @@ def render(
     dtype = np.dtype(dtype)
     if dtype not in (np.float32, np.float64):
         raise ValueError(f"dtype is {dtype}; expected float32 or float64")
-    if threads is not None and threads < 1:
-        raise ValueError(f"threads is {threads}; expected a whole number from 1")
+    n_threads = parallel.checked_threads(threads)
 
-    bvh = mesh if isinstance(mesh, Bvh) else build_bvh(mesh)
+    bvh = hierarchy_of(mesh)
     shape = (len(cameras), cameras.height, cameras.width)
     try:
         triangle_id = np.empty(shape, np.int32)
@@ -146,22 +152,20 @@ def render(
         raise MemoryError(f"{cameras} need {gib:.1f} GiB; render fewer views at a time") from None
     not_asked = np.empty((0, 0), dtype)
     basis = local_ray_basis(bvh, cameras)
-    links = bvh.nodes.view(np.int32)
-    bands = range(0, cameras.height, kernels.TILE)
+    projection = projections(basis, cameras.model)
+    band = rows_per_task(cameras, n_threads)
+    bands = range(0, cameras.height, band)
 
     def render_band(task: int) -> None:
-        view, band = divmod(task, len(bands))
-        rows = bands[band], min(bands[band] + kernels.TILE, cameras.height)
-        kernels.visibility(
-            bvh.nodes, links, bvh.slot_face, bvh.slot_vertices, bvh.vertices,
-            basis[view], *rows, triangle_id[view],
-        )  # fmt: skip
+        view, first = divmod(task, len(bands))
+        rows = bands[first], min(bands[first] + band, cameras.height)
+        find_visible(bvh, basis[view], projection[view], rows, triangle_id[view])
         kernels.resolve(
             bvh.vertices, bvh.faces, basis[view], bvh.scale, *rows, triangle_id[view],
             float(miss), *(depths[name][view] if name in depths else not_asked for name in KINDS),
         )  # fmt: skip
 
-    parallel.for_each(render_band, len(cameras) * len(bands), threads or parallel.default_threads())
+    parallel.for_each(render_band, len(cameras) * len(bands), n_threads)
     return Rendering(triangle_id, kinds, float(miss), device, cameras, depths)
 
 
@@ -175,6 +179,52 @@ def local_ray_basis(bvh: Bvh, cameras: Cameras) -> np.ndarray:
     basis[:, 0] -= bvh.centre
     basis[:, :3] *= bvh.scale
     return basis
+
+
+def projections(basis: np.ndarray, model: str) -> np.ndarray:
+    """What takes points to image coordinates: the inverse of `basis`, (n_views, 14) float64.
+
+    Three rows of four take a point p in the local frame to X, Y and its distance S along the ray;
+    the image coordinates are X / S and Y / S for a perspective camera, X and Y for an orthographic
+    one. Then 1 for perspective or 0, and the constant that makes a nearness of an orthographic
+    distance, nearness = constant - distance. An orthographic camera far away has its S measured
+    from a plane that is nearer, yet in front of the mesh, so that float32 can tell distances apart.
+    """
+    perspective = model == "perspective"
+    axes = [4, 5, 3] if perspective else [1, 2, 3]
+    inverse = np.linalg.inv(np.swapaxes(basis[:, axes], 1, 2))
+    result = np.zeros((len(basis), 14))
+    rows = result[:, :12].reshape(-1, 3, 4)
+    rows[:, :, :3] = inverse
+    rows[:, :, 3] = -np.einsum("nij,nj->ni", inverse, basis[:, 0])
+    result[:, 12] = perspective
+    # The mesh lies within sqrt(3) of the local origin, whose distance is rows[:, 2, 3].
+    result[:, 13] = rows[:, 2, 3] + 4.0
+    if not perspective:
+        np.minimum(rows[:, 2, 3], 4.0, out=rows[:, 2, 3])
+    return result
+
+
+def find_visible(
+    bvh: Bvh,
+    basis: np.ndarray,
+    projection: np.ndarray,
+    rows: tuple[int, int],
+    triangle_id: np.ndarray,
+) -> np.ndarray:
+    """Fill rows of one view's `triangle_id`; returns the work done, counts of `tiles.WORK`."""
+    work = np.zeros(len(tiles.WORK), np.int64)
+    tiles.visibility(
+        *bvh.wide, bvh.vertices, bvh.faces, basis, projection, *rows, triangle_id, work
+    )
+    return work
+
+
+def rows_per_task(cameras: Cameras, threads: int) -> int:
+    """Rows of a view that one task renders: whole tiles, many tasks, but none too small."""
+    pixels = len(cameras) * cameras.width * cameras.height
+    per_task = max(pixels // (16 * threads), 1 << 13)
+    return max(1, per_task // (cameras.width * tiles.TILE)) * tiles.TILE
 
 
 def checked_kinds(kind: str | Sequence[str]) -> tuple[str, ...]:

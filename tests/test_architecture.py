@@ -15,24 +15,28 @@ PACKAGE = Path(__file__).resolve().parents[1] / "raydepth"
 
 # Leaves take arrays and return arrays. Besides plain data types they know only what stands here.
 LEAVES = {
-    "bvh": set(),
+    "bvh": {"parallel", "simd", "wide"},
     "cameras": {"placements"},
     "containers": set(),
     "errors": set(),
     "export": {"cameras", "containers", "files", "version"},
     "files": set(),
     "folders": set(),
-    "kernels": {"bvh"},
+    "kernels": {"simd"},
     "loading": {"errors", "mesh", "readers"},
     "mesh": {"errors", "readers"},
     "parallel": set(),
     "placements": set(),
     "preview": set(),
+    "rays": {"bvh", "kernels", "simd"},
     "readers": {"errors"},
+    "simd": set(),
+    "tiles": {"kernels", "simd"},
     "version": set(),
+    "wide": {"parallel", "simd"},
 }
 # render joins the leaves; these stand on it and do not know each other.
-ON_RENDER = {"compiling", "dataset", "demo", "info"}
+ON_RENDER = {"raycast", "compiling", "dataset", "demo", "info"}
 
 
 def modules() -> dict[str, Path]:

@@ -32,7 +32,7 @@ def walk(bvh):
             assert (child_high <= high).all()
             if count:
                 assert count <= MAX_LEAF
-                corners = bvh.vertices[bvh.slot_vertices[link : link + count]]
+                corners = bvh.vertices[bvh.faces[bvh.slot_face[link : link + count]]]
                 assert (corners.min(axis=(0, 1)) >= child_low).all()
                 assert (corners.max(axis=(0, 1)) <= child_high).all()
                 slots += range(link, link + count)
@@ -73,7 +73,7 @@ def test_every_face_is_in_one_leaf(name):
     kept = bvh.slot_face[slots]
     assert sorted(kept) == list(range(len(faces)))
     for slot in slots[:100]:
-        assert set(bvh.slot_vertices[slot]) == set(faces[bvh.slot_face[slot]])
+        assert set(bvh.faces[bvh.slot_face[slot]]) == set(faces[bvh.slot_face[slot]])
 
 
 def test_depth_is_limited(monkeypatch):

@@ -1,0 +1,106 @@
+"""Any rays against a mesh: the nearest hit of each."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from raydepth import parallel, rays
+from raydepth.bvh import Bvh
+from raydepth.mesh import Mesh
+from raydepth.render import hierarchy_of
+
+RAYS_PER_TASK = 1 << 13
+
+
+class RayHits(NamedTuple):
+    """What `cast_rays` returns; `...` is the shape of the rays without their last axis.
+
+    Attributes
+    ----------
+    distance : (...) float64
+        In lengths of the ray's direction: the hit is at `origin + distance * direction`. Units,
+        if directions have length 1. +inf = miss.
+    triangle_id : (...) int32
+        The face that was hit, an index into the mesh's faces; -1 = miss.
+    barycentric : (..., 3) float64
+        Weights of the face's three vertices, in their order in the mesh, that give the hit; their
+        sum is 1. NaN = miss.
+    """
+
+    distance: np.ndarray
+    triangle_id: np.ndarray
+    barycentric: np.ndarray
+
+
+def cast_rays(mesh: Mesh, origins: Any, directions: Any, *, threads: int | None = None) -> RayHits:
+    """The first face that each ray meets, in float64; both sides of a face are seen.
+
+    Parameters
+    ----------
+    mesh : Mesh
+    origins, directions : (..., 3) float
+        In the world; broadcast against each other. Directions need not have length 1; one of
+        length 0 hits nothing.
+    threads : int, optional
+        Processors to use; all of them if not given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is not what was expected, or not finite.
+    """
+    bvh = hierarchy_of(mesh)
+    rays_in = [_points(origins, "origins"), _points(directions, "directions")]
+    try:
+        origin, direction = np.broadcast_arrays(*rays_in)
+    except ValueError:
+        shapes = " and ".join(str(points.shape) for points in rays_in)
+        raise ValueError(f"origins and directions have shapes {shapes}, which differ") from None
+    shape = origin.shape[:-1]
+    origin = np.ascontiguousarray((origin.reshape(-1, 3) - bvh.centre) * bvh.scale)
+    direction = np.ascontiguousarray(direction.reshape(-1, 3))
+    n_rays = len(origin)
+    distance = np.empty(n_rays)
+    triangle_id = np.empty(n_rays, np.int32)
+    barycentric = np.empty((n_rays, 3))
+    links = bvh.nodes.view(np.int32)
+
+    def cast(task: int) -> None:
+        begin = task * RAYS_PER_TASK
+        rays.cast(
+            bvh.nodes, links, bvh.slot_face, bvh.vertices, bvh.faces, origin, direction,
+            begin, min(begin + RAYS_PER_TASK, n_rays), distance, triangle_id, barycentric,
+        )  # fmt: skip
+
+    parallel.for_each(cast, -(-n_rays // RAYS_PER_TASK), parallel.checked_threads(threads))
+    distance /= bvh.scale
+    _to_mesh_order(mesh, bvh, triangle_id, barycentric)
+    return RayHits(
+        distance.reshape(shape), triangle_id.reshape(shape), barycentric.reshape(*shape, 3)
+    )
+
+
+def _to_mesh_order(
+    mesh: Mesh, bvh: Bvh, triangle_id: np.ndarray, barycentric: np.ndarray
+) -> None:
+    """Put weights, given in the hierarchy's order of a face's vertices, into the mesh's order."""
+    hit = np.flatnonzero(triangle_id >= 0)
+    ours, theirs = bvh.faces[triangle_id[hit]], mesh.faces[triangle_id[hit]]
+    weights = barycentric[hit]
+    for corner in range(3):
+        place = np.argmax(ours == theirs[:, corner, None], axis=1)
+        barycentric[hit, corner] = np.take_along_axis(weights, place[:, None], axis=1)[:, 0]
+
+
+def _points(value: Any, name: str) -> np.ndarray:
+    try:
+        points = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} is not an array of numbers") from None
+    if points.ndim == 0 or points.shape[-1] != 3:
+        raise ValueError(f"{name} has shape {points.shape}; expected (..., 3)")
+    if not np.isfinite(points).all():
+        raise ValueError(f"{name} holds values that are not finite")
+    return points

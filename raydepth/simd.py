@@ -1,0 +1,283 @@
+"""Vectors of 8 or 16 lanes, raw pointers and stack memory inside Numba functions.
+
+LLVM vectorises a loop only if it can prove much about it, and one thing more in a function can
+undo that. Here a vector is a value: `fma(x, a, b) < limit` works on all lanes at once, on whatever
+registers the machine has (LLVM splits or widens as needed: SSE, AVX2, AVX-512, NEON).
+
+Pointers come with it because every array passed between jitted functions costs a pair of atomic
+reference counts, which threads then fight over; pointers and stack memory cost nothing.
+
+| kind | element | made by                                   |
+| ---- | ------- | ----------------------------------------- |
+| f    | float32 | `splat`, `load`, arithmetic               |
+| i    | int32   | `splat`, `load`, `truncate`, arithmetic   |
+| b    | bool    | `<  <=  >  >=  &  \\|`                      |
+
+In arithmetic and comparisons one side may be a scalar. Nothing here checks bounds.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, models, register_model
+
+ELEMENT = {"f": ir.FloatType(), "i": ir.IntType(32), "b": ir.IntType(1)}
+SCALAR = {"f": types.float32, "i": types.int32}
+INT32, INT64 = ir.IntType(32), ir.IntType(64)
+
+
+class Vector(types.Type):
+    """The Numba type of a vector of `lanes` elements of `kind` ("f", "i" or "b")."""
+
+    def __init__(self, kind: str, lanes: int) -> None:
+        self.kind, self.lanes = kind, lanes
+        super().__init__(name=f"vector_{kind}x{lanes}")
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, fe_type: Vector) -> None:
+        super().__init__(manager, fe_type, ir.VectorType(ELEMENT[fe_type.kind], fe_type.lanes))
+
+
+def _spread(builder: ir.IRBuilder, scalar: ir.Value, lanes: int) -> ir.Value:
+    """A scalar in every lane."""
+    vector = ir.VectorType(scalar.type, lanes)
+    nothing = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(nothing, scalar, INT32(0))
+    zeros = ir.Constant(ir.VectorType(INT32, lanes), [0] * lanes)
+    return builder.shuffle_vector(first, nothing, zeros)
+
+
+def _vector_of(arguments: Any) -> Vector:
+    return next(a for a in arguments if isinstance(a, Vector))
+
+
+def _mixed(arguments: Any, vector: Vector) -> list[types.Type]:
+    """The types of the arguments, scalars as the vector's element type."""
+    return [a if isinstance(a, Vector) else SCALAR[vector.kind] for a in arguments]
+
+
+def _operands(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> list[ir.Value]:
+    """The arguments as vectors, scalars spread."""
+    vector = _vector_of(sig.args)
+    return [
+        value
+        if isinstance(type_, Vector)
+        else _spread(
+            builder, context.cast(builder, value, type_, SCALAR[vector.kind]), vector.lanes
+        )
+        for type_, value in zip(sig.args, args, strict=True)
+    ]
+
+
+def _operator(op: Callable, result: str | None, kinds: str, emit: Callable) -> None:
+    """Give a Python operator a meaning on vectors of these kinds; `result` None keeps the kind."""
+
+    @infer_global(op)
+    class Template(AbstractTemplate):
+        def generic(self, args: Any, kws: Any) -> Any:
+            if len(args) != 2 or not any(isinstance(a, Vector) for a in args):
+                return None
+            vector = _vector_of(args)
+            fits = all(a == vector or isinstance(a, types.Number) for a in args)
+            if vector.kind not in kinds or not fits:
+                return None
+            return signature(Vector(result or vector.kind, vector.lanes), *_mixed(args, vector))
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        a, b = _operands(context, builder, sig, args)
+        return emit(builder, _vector_of(sig.args).kind == "f", a, b)
+
+    for pair in ((Vector, Vector), (Vector, types.Number), (types.Number, Vector)):
+        lower_builtin(op, *pair)(lower)
+
+
+_operator(operator.add, None, "fi", lambda b, f, x, y: b.fadd(x, y) if f else b.add(x, y))
+_operator(operator.sub, None, "fi", lambda b, f, x, y: b.fsub(x, y) if f else b.sub(x, y))
+_operator(operator.mul, None, "fi", lambda b, f, x, y: b.fmul(x, y) if f else b.mul(x, y))
+_operator(operator.truediv, None, "f", lambda b, f, x, y: b.fdiv(x, y))
+_operator(operator.and_, None, "b", lambda b, f, x, y: b.and_(x, y))
+_operator(operator.or_, None, "b", lambda b, f, x, y: b.or_(x, y))
+for _op, _sign in ((operator.lt, "<"), (operator.le, "<="), (operator.gt, ">"), (operator.ge, ">=")):
+    _operator(
+        _op,
+        "b",
+        "fi",
+        lambda b, f, x, y, sign=_sign: (
+            b.fcmp_ordered(sign, x, y) if f else b.icmp_signed(sign, x, y)
+        ),
+    )
+
+
+@intrinsic(prefer_literal=True)
+def splat(typingctx, scalar, lanes):
+    """A vector with `scalar` in each of `lanes` (a literal) lanes."""
+    vector = Vector("f" if isinstance(scalar, types.Float) else "i", lanes.literal_value)
+
+    def codegen(context, builder, sig, args):
+        value = context.cast(builder, args[0], sig.args[0], SCALAR[vector.kind])
+        return _spread(builder, value, vector.lanes)
+
+    return vector(scalar, lanes), codegen
+
+
+def _vector_at(builder: ir.IRBuilder, pointer: ir.Value, index: ir.Value, vector: ir.Type) -> Any:
+    return builder.bitcast(builder.gep(pointer, [index]), vector.as_pointer())
+
+
+@intrinsic(prefer_literal=True)
+def load(typingctx, source, index, lanes):
+    """The `lanes` (a literal) elements from `source[index]` on; `source` is a pointer."""
+    vector = Vector("f" if source.dtype == types.float32 else "i", lanes.literal_value)
+
+    def codegen(context, builder, sig, args):
+        type_ = context.get_value_type(vector)
+        loaded = builder.load(_vector_at(builder, args[0], args[1], type_))
+        loaded.align = 4
+        return loaded
+
+    return vector(source, types.intp, lanes), codegen
+
+
+@intrinsic
+def store(typingctx, target, index, vector):
+    """Put the lanes of `vector` to `target[index]` and on; `target` is a pointer."""
+
+    def codegen(context, builder, sig, args):
+        stored = builder.store(args[2], _vector_at(builder, args[0], args[1], args[2].type))
+        stored.align = 4
+        return context.get_dummy_value()
+
+    return types.void(target, types.intp, vector), codegen
+
+
+@intrinsic
+def fma(typingctx, a, b, c):
+    """`a * b + c`, rounded once where the machine can do that fast; scalars are spread."""
+    vector = _vector_of((a, b, c))
+
+    def codegen(context, builder, sig, args):
+        operands = _operands(context, builder, sig, args)
+        type_ = operands[0].type
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(type_, [type_] * 3), f"llvm.fmuladd.v{type_.count}f32"
+        )
+        return builder.call(function, operands)
+
+    return vector(*_mixed((a, b, c), vector)), codegen
+
+
+@intrinsic
+def select(typingctx, mask, a, b):
+    """Lane by lane `a` where `mask`, else `b`; one of the two may be a scalar."""
+    vector = _vector_of((a, b))
+
+    def codegen(context, builder, sig, args):
+        sides = signature(sig.return_type, *sig.args[1:])
+        return builder.select(args[0], *_operands(context, builder, sides, args[1:]))
+
+    return vector(mask, *_mixed((a, b), vector)), codegen
+
+
+def _extreme(sign: str) -> Any:
+    @intrinsic
+    def extreme(typingctx, a, b):
+        vector = _vector_of((a, b))
+
+        def codegen(context, builder, sig, args):
+            x, y = _operands(context, builder, sig, args)
+            return builder.select(builder.fcmp_ordered(sign, x, y), x, y)
+
+        return vector(*_mixed((a, b), vector)), codegen
+
+    return extreme
+
+
+# Lane by lane; the second argument if one of the two is NaN, as the machine's instruction does.
+vmin, vmax = _extreme("<"), _extreme(">")
+
+
+@intrinsic
+def truncate(typingctx, vector):
+    """float32 to int32, towards zero; the values must fit."""
+
+    def codegen(context, builder, sig, args):
+        return builder.fptosi(args[0], ir.VectorType(INT32, sig.args[0].lanes))
+
+    return Vector("i", vector.lanes)(vector), codegen
+
+
+@intrinsic
+def bits(typingctx, mask):
+    """The lanes of a bool vector as the low bits of an int64, lane 0 lowest."""
+
+    def codegen(context, builder, sig, args):
+        return builder.zext(builder.bitcast(args[0], ir.IntType(sig.args[0].lanes)), INT64)
+
+    return types.int64(mask), codegen
+
+
+@intrinsic
+def lowest_bit(typingctx, value):
+    """The position of the lowest 1 of an int64 that is not 0."""
+
+    def codegen(context, builder, sig, args):
+        return builder.cttz(args[0], ir.IntType(1)(1))
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def pointer(typingctx, array):
+    """The address of an array's first element; the array must outlive it."""
+
+    def codegen(context, builder, sig, args):
+        return context.make_array(sig.args[0])(context, builder, args[0]).data
+
+    return types.CPointer(array.dtype)(array), codegen
+
+
+@intrinsic
+def prefetch(typingctx, source, index):
+    """Ask for the cache line of `source[index]`; harmless whatever the address."""
+
+    def codegen(context, builder, sig, args):
+        byte = ir.IntType(8).as_pointer()
+        address = builder.bitcast(builder.gep(args[0], [args[1]]), byte)
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [byte, *[INT32] * 3]), "llvm.prefetch.p0"
+        )
+        # To read, keep in all levels, data.
+        builder.call(function, [address, INT32(0), INT32(3), INT32(1)])
+        return context.get_dummy_value()
+
+    return types.void(source, types.intp), codegen
+
+
+def _stack(element: ir.Type, type_: types.Type) -> Any:
+    @intrinsic(prefer_literal=True)
+    def allocate(typingctx, count):
+        size = count.literal_value
+
+        def codegen(context, builder, sig, args):
+            with builder.goto_entry_block():
+                memory = builder.alloca(element, size=size)
+                memory.align = 64
+            return memory
+
+        return types.CPointer(type_)(count), codegen
+
+    return allocate
+
+
+# Pointers to `count` (a literal) elements that live as long as the calling function.
+stack_float32 = _stack(ir.FloatType(), types.float32)
+stack_float64 = _stack(ir.DoubleType(), types.float64)
+stack_int32 = _stack(INT32, types.int32)

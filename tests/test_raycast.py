@@ -1,0 +1,157 @@
+"""Single rays: against the tile kernel bit for bit, closed forms, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import shapes
+
+import raydepth as rd
+
+SHAPES = {
+    "one": lambda: (np.eye(3), [(0, 1, 2)]),
+    "cube": shapes.cube,
+    "icosphere": lambda: shapes.icosphere(levels=4),
+    "soup": lambda: shapes.soup(11, n=600),
+    "dust": lambda: shapes.soup(12, n=40000, size=0.004),
+    "needles": lambda: shapes.needles(1, n=2000),
+    "terrain": shapes.terrain_with_screw,
+}
+
+
+def camera_rays(cameras: rd.Cameras):
+    """Origins and directions of every pixel, (n_views, height, width, 3)."""
+    o, ox, oy, d, dx, dy = np.moveaxis(cameras.ray_basis()[:, :, None, None], 1, 0)
+    x = (np.arange(cameras.width) + 0.5)[:, None]
+    y = (np.arange(cameras.height) + 0.5)[:, None, None]
+    return o + x * ox + y * oy, d + x * dx + y * dy
+
+
+def stepped_rays(cameras: rd.Cameras, bvh):
+    """The same rays, computed with the kernel's own order of operations, in the local frame."""
+    from raydepth.render import local_ray_basis
+
+    basis = local_ray_basis(bvh, cameras)[:, :, None, None]
+    x = (np.arange(cameras.width) + 0.5)[:, None]
+    y = (np.arange(cameras.height) + 0.5)[:, None, None]
+    origin = basis[:, 0] + x * basis[:, 1] + y * basis[:, 2]
+    return origin, basis[:, 3] + x * basis[:, 4] + y * basis[:, 5]
+
+
+@pytest.mark.parametrize("radius", [0.0, 0.4, 1.5, 300.0])
+@pytest.mark.parametrize("model", ["perspective", "orthographic"])
+@pytest.mark.parametrize("name", SHAPES)
+def test_tiles_see_what_single_rays_see(name, model, radius):
+    """The float32 tile kernel decides nothing: bit for bit what float64 ray by ray gives."""
+    from raydepth import rays
+
+    vertices, faces = SHAPES[name]()
+    vertices = vertices / np.abs(vertices).max() / 2
+    mesh = rd.Mesh(vertices, faces)
+    bvh = rd.build_bvh(mesh)
+    fov = 60.0 if radius < 10 else 0.2
+    lens = {"fov_deg": fov} if model == "perspective" else {"ortho_width": 1.1}
+    eyes = np.array([[0.6, -0.5, 0.4], [-0.1, 0.9, -0.6], [0.0, 0.0, 1.0]]) * max(radius, 1e-3)
+    poses = rd.cameras.look_at(eyes, [0.01, 0.02, 0.0])
+    placed = rd.cameras.fibonacci(3, size=(75, 50), **lens)
+    cameras = rd.Cameras(placed.intrinsics, poses, (75, 50), model=model)
+
+    result = rd.render(mesh, cameras, dtype=np.float64)
+    origin, direction = stepped_rays(cameras, bvh)
+    shape = np.broadcast_shapes(origin.shape, direction.shape)
+    n = int(np.prod(shape[:-1]))
+    origin = np.ascontiguousarray(np.broadcast_to(origin, shape).reshape(-1, 3))
+    direction = np.ascontiguousarray(np.broadcast_to(direction, shape).reshape(-1, 3))
+    distance, ids, weights = np.empty(n), np.empty(n, np.int32), np.empty((n, 3))
+    rays.cast(
+        bvh.nodes, bvh.nodes.view(np.int32), bvh.slot_face, bvh.vertices, bvh.faces,
+        origin, direction, 0, n, distance, ids, weights,
+    )  # fmt: skip
+    assert (result.triangle_id.ravel() == ids).all()
+    assert (result.depth.ravel() == distance / bvh.scale).all()
+
+
+@pytest.mark.parametrize("model", ["perspective", "orthographic"])
+def test_cast_rays_gives_the_rendered_depth(model):
+    lens = {} if model == "perspective" else {"ortho_width": 1.2}
+    mesh = rd.Mesh(*shapes.icosphere(levels=4))
+    cameras = rd.cameras.random(2, size=(40, 30), **lens)
+    result = rd.render(mesh, cameras, dtype=np.float64)
+    hits = rd.cast_rays(mesh, *camera_rays(cameras))
+    assert hits.distance.shape == (2, 30, 40)
+    same = hits.triangle_id == result.triangle_id
+    assert same.mean() > 0.999, "rounding of the rays may tip pixels on an edge"
+    finite = same & np.isfinite(hits.distance)
+    assert np.allclose(hits.distance[finite], result.depth[finite], rtol=1e-13, atol=0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_barycentric_weights_give_the_hit(seed):
+    vertices, faces = shapes.soup(seed)
+    rng = np.random.default_rng(seed)
+    faces = rng.permuted(faces, axis=1)
+    mesh = rd.Mesh(vertices, faces)
+    origins, directions = rng.uniform(-1, 1, (2, 5, 200, 3))
+    distance, ids, weights = rd.cast_rays(mesh, origins, directions)
+    hit = ids >= 0
+    assert 0.1 < hit.mean() < 1
+    assert (np.isinf(distance) == ~hit).all()
+    assert np.isnan(weights[~hit]).all()
+    assert np.allclose(weights[hit].sum(axis=-1), 1)
+    assert (weights[hit] >= 0).all()
+    points = np.einsum("nc,nck->nk", weights[hit], vertices[faces[ids[hit]]])
+    assert np.allclose(points, (origins + distance[..., None] * directions)[hit], atol=1e-12)
+
+
+def test_shapes_broadcast():
+    mesh = rd.Mesh(*shapes.cube())
+    one = rd.cast_rays(mesh, [0, 0, 2], [0, 0, -2])
+    assert one.distance.shape == ()
+    assert one.distance == 0.75
+    many = rd.cast_rays(mesh, [0, 0, 2], np.tile([0.0, 0.0, -1.0], (4, 5, 1)), threads=3)
+    assert (many.distance == 1.5).all()
+    assert many.barycentric.shape == (4, 5, 3)
+    assert rd.cast_rays(mesh, np.empty((0, 3)), [0, 0, 1]).distance.shape == (0,)
+
+
+def test_a_direction_of_length_0_hits_nothing():
+    hits = rd.cast_rays(rd.Mesh(*shapes.cube()), [[0, 0, 0], [0, 0, 0]], [[0, 0, 0], [0, 1, 0]])
+    assert hits.triangle_id[0] == -1
+    assert hits.distance[1] == 0.5
+
+
+def test_axis_parallel_rays_in_the_faces_of_boxes():
+    """Zero direction components, origins exactly in the planes of node boxes."""
+    vertices, faces = shapes.cube()
+    grid = np.linspace(-0.5, 0.5, 9)
+    x, y = (a.ravel() for a in np.meshgrid(grid, grid))
+    for axis in range(3):
+        origins = np.insert(np.stack([x, y], axis=1), axis, 2.0, axis=1)
+        hits = rd.cast_rays(rd.Mesh(vertices, faces), origins, -np.eye(3)[axis])
+        assert (hits.distance == 1.5).all()
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e9])
+def test_any_scale(scale):
+    vertices, faces = shapes.cube(0.5 * scale)
+    hits = rd.cast_rays(rd.Mesh(vertices, faces), [0, 0, 2 * scale], [0, 0, -1])
+    assert hits.distance == pytest.approx(1.5 * scale, rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"mesh": None}, TypeError, "mesh is a NoneType"),
+        ({"origins": [0, 0]}, ValueError, r"origins has shape \(2,\); expected"),
+        ({"directions": 3.0}, ValueError, r"directions has shape \(\)"),
+        ({"directions": [0, 0, np.nan]}, ValueError, "directions holds values that are not finite"),
+        ({"origins": "here"}, ValueError, "origins is not an array of numbers"),
+        ({"origins": np.zeros((2, 3)), "directions": np.ones((4, 3))}, ValueError, "which differ"),
+        ({"threads": 0}, ValueError, "threads is 0"),
+    ],
+)
+def test_bad_arguments(change, error, message):
+    arguments = {"mesh": rd.Mesh(*shapes.cube()), "origins": [0, 0, 2], "directions": [0, 0, 1]}
+    with pytest.raises(error, match=message) as caught:
+        rd.cast_rays(**arguments | change)
+    assert "\n" not in str(caught.value)
