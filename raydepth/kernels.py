@@ -1,6 +1,6 @@
 """The exact ray maths, and the pixel loop that turns visible faces into depth.
 
-Everything here is float64, in the hierarchy's local frame (see bvh.py). Which face a pixel sees is
+Everything here is float64, in the hierarchy's local frame (see bvh.py). Which face a ray meets is
 decided by `hit_distance` alone: the tile kernel (tiles.py) and the single-ray kernel (rays.py) only
 differ in which faces they spare it, so they agree bit for bit. It is watertight: a ray through an
 edge or a vertex shared by faces hits one of them.
@@ -14,7 +14,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from raydepth.simd import pointer, stack_float64
+from raydepth.simd import bits, load, pointer, prefetch, stack_float64
+
+# Pixels of a row that are looked at, and whose faces are fetched, together.
+BLOCK = 16
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -83,6 +86,79 @@ def hit_distance(vertices, faces, face, origin, direction, kx, ky, kz, sx, sy):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _plane(vertices, faces, face, basis, plane):
+    """What the distance to a face's plane is made of, over a view's image coordinates.
+
+    `plane` gets six numbers n, nx, ny, d, dx, dy: the ray through (x, y) meets the plane at
+    (n + x * nx + y * ny) / (d + x * dx + y * dy), from `normal . (a - origin)` and
+    `normal . direction`.
+    """
+    i = 3 * np.int64(faces[3 * face])
+    j = 3 * np.int64(faces[3 * face + 1])
+    k = 3 * np.int64(faces[3 * face + 2])
+    ax, ay, az = vertices[i], vertices[i + 1], vertices[i + 2]
+    ux, uy, uz = vertices[j] - ax, vertices[j + 1] - ay, vertices[j + 2] - az
+    vx, vy, vz = vertices[k] - ax, vertices[k + 1] - ay, vertices[k + 2] - az
+    x = uy * vz - uz * vy
+    y = uz * vx - ux * vz
+    z = ux * vy - uy * vx
+    plane[0] = x * (ax - basis[0]) + y * (ay - basis[1]) + z * (az - basis[2])
+    plane[1] = -(x * basis[3] + y * basis[4] + z * basis[5])
+    plane[2] = -(x * basis[6] + y * basis[7] + z * basis[8])
+    plane[3] = x * basis[9] + y * basis[10] + z * basis[11]
+    plane[4] = x * basis[12] + y * basis[13] + z * basis[14]
+    plane[5] = x * basis[15] + y * basis[16] + z * basis[17]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _prefetch(vertices, faces, seen, begin, count):
+    """Ask for the vertices of `count` pixels' faces: most of resolve's time is waiting for them."""
+    for pixel in range(begin, begin + count):
+        prefetch(faces, 3 * np.int64(seen[pixel]))
+    known = np.int32(-1)
+    for pixel in range(begin, begin + count):
+        face = seen[pixel]
+        if face >= 0 and face != known:
+            known = face
+            for corner in range(3):
+                vertex = 3 * np.int64(faces[3 * np.int64(face) + corner])
+                prefetch(vertices, vertex)
+                # 24 bytes may reach into the next line.
+                prefetch(vertices, vertex + 2)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _resolve_pixels(
+    vertices, faces, basis, to_world, row, begin, end, seen, width, miss, plane, z, ray
+):
+    """`resolve` for the pixels of a row from `begin` to `end`."""
+    y = row + 0.5
+    known = np.int64(-1)
+    for column in range(begin, end):
+        face = np.int64(seen[row * width + column])
+        if face < 0:
+            if z.shape[0] > 0:
+                z[row, column] = miss
+            if ray.shape[0] > 0:
+                ray[row, column] = miss
+            continue
+        if face != known:
+            # Neighbours often see the same face.
+            _plane(vertices, faces, face, basis, plane)
+            known = face
+        x = column + 0.5
+        above = plane[0] + x * plane[1] + y * plane[2]
+        t = above / (plane[3] + x * plane[4] + y * plane[5]) * to_world
+        if z.shape[0] > 0:
+            z[row, column] = t
+        if ray.shape[0] > 0:
+            dx = basis[9] + x * basis[12] + y * basis[15]
+            dy = basis[10] + x * basis[13] + y * basis[16]
+            dz = basis[11] + x * basis[14] + y * basis[17]
+            ray[row, column] = t * np.sqrt(dx * dx + dy * dy + dz * dz)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def resolve(vertices, faces, basis, scale, first_row, last_row, triangle_id, miss, z, ray):
     """Turn rows of `triangle_id` into z depth and ray depth; (0, 0) arrays are not asked for.
 
@@ -99,22 +175,24 @@ def resolve(vertices, faces, basis, scale, first_row, last_row, triangle_id, mis
     vertex = pointer(vertices)
     corner = pointer(faces)
     view = pointer(basis)
-    origin = stack_float64(3)
-    direction = stack_float64(3)
+    plane = stack_float64(6)
+    to_world = 1.0 / scale  # a power of two: exact
+    width = triangle_id.shape[1]
+    seen = pointer(triangle_id)
     for row in range(first_row, last_row):
-        for column in range(triangle_id.shape[1]):
-            face = np.int64(triangle_id[row, column])
-            t = miss
-            length = 1.0
-            if face >= 0:
-                pixel_ray(view, column, row, origin, direction)
-                kx, ky, kz, sx, sy = shear(direction)
-                u, v, w, weighted = edge_functions(
-                    vertex, corner, face, origin, kx, ky, kz, sx, sy
-                )
-                t = weighted / ((u + v + w) * direction[kz]) / scale
-                length = np.sqrt(direction[0] ** 2 + direction[1] ** 2 + direction[2] ** 2)
-            if z.shape[0] > 0:
-                z[row, column] = t
-            if ray.shape[0] > 0:
-                ray[row, column] = t * length
+        for begin in range(0, width, BLOCK):
+            end = min(begin + BLOCK, width)
+            at = row * width + begin
+            if end - begin == BLOCK and bits(load(seen, at, BLOCK) >= 0) == 0:
+                # Most of most images is background.
+                if z.shape[0] > 0:
+                    for column in range(begin, begin + BLOCK):
+                        z[row, column] = miss
+                if ray.shape[0] > 0:
+                    for column in range(begin, begin + BLOCK):
+                        ray[row, column] = miss
+                continue
+            _prefetch(vertex, corner, seen, at, end - begin)
+            _resolve_pixels(
+                vertex, corner, view, to_world, row, begin, end, seen, width, miss, plane, z, ray
+            )

@@ -27,6 +27,7 @@ import numpy as np
 from numba import njit
 
 from raydepth.kernels import hit_distance, pixel_ray, shear
+from raydepth.wide import WIDTH
 from raydepth.simd import (
     bits,
     fma,
@@ -63,14 +64,15 @@ PERSPECTIVE = 12  # 1 or 0
 FARTHEST = 13  # orthographic: nearness is this minus S
 ERROR = 14  # bounds on the rounding errors of X, Y and S
 NEAREST = 17  # closer than this to the camera's plane, float32 is not asked
+VIEW = 18
 
 # What is computed for the eight faces of a leaf: rows of eight float32. Edge functions are scaled
 # so that +-1 is the bound on their error; each is a * x + b * y + c.
-EDGES = (0, 24, 48)
-NEARNESS = 72
-TOLERANCE = 96  # a difference in nearness below this is not sure
-NEAREST_POINT = 104  # no point of the face is nearer
-SETUP = 112
+EDGES = (0, 3 * WIDTH, 6 * WIDTH)
+NEARNESS = 9 * WIDTH
+TOLERANCE = 12 * WIDTH  # a difference in nearness below this is not sure
+NEAREST_POINT = 13 * WIDTH  # no point of the face is nearer
+SETUP = 14 * WIDTH
 
 # Nearness in float32 is known to 2^-11 of itself (see _set_up_faces); the sum of two such errors.
 SURE = f4(2.0**-10)
@@ -80,26 +82,26 @@ NEARER = f4(1.0 + 2.0**-9)
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _affine(x, y, z, view, row):
-    return fma(x, view[row], fma(y, view[row + 1], fma(z, view[row + 2], splat(view[row + 3], 8))))
+    return fma(x, view[row], fma(y, view[row + 1], fma(z, view[row + 2], splat(view[row + 3], WIDTH))))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _extent(x, y, z, view, row, error):
     """Half the range of `_affine` over boxes of half extents x, y, z, and its rounding error."""
-    x_part = fma(x, abs(view[row]), splat(error, 8))
+    x_part = fma(x, abs(view[row]), splat(error, WIDTH))
     return fma(z, abs(view[row + 2]), fma(y, abs(view[row + 1]), x_part))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _first_lane(x):
     """The first lane at or behind x, 0 to 17; a hair earlier rather than later."""
-    return splat(17, 8) - truncate(vmin(vmax(f4(9.0) - x, f4(0.0)), f4(17.0)) + f4(0.50001))
+    return splat(17, WIDTH) - truncate(vmin(vmax(f4(9.0) - x, f4(0.0)), f4(17.0)) + f4(0.50001))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _last_lane(x):
     """The last lane at or before x, -1 to 16; a hair later rather than earlier."""
-    return truncate(vmin(vmax(x + f4(8.5), f4(0.0)), f4(17.0)) + f4(0.00001)) - splat(1, 8)
+    return truncate(vmin(vmax(x + f4(8.5), f4(0.0)), f4(17.0)) + f4(0.00001)) - splat(1, WIDTH)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -108,28 +110,32 @@ def _clip(x_low, x_high, y_low, y_high, unbounded, inside, rectangles):
 
     Where `unbounded`, the rectangle is `inside` itself.
     """
-    column_0 = splat(inside & 255, 8)
-    column_1 = splat((inside >> 8) & 255, 8)
-    row_0 = splat((inside >> 16) & 255, 8)
-    row_1 = splat((inside >> 24) & 255, 8)
+    column_0 = splat(inside & 255, WIDTH)
+    column_1 = splat((inside >> 8) & 255, WIDTH)
+    row_0 = splat((inside >> 16) & 255, WIDTH)
+    row_1 = splat((inside >> 24) & 255, WIDTH)
     first_column, last_column = _first_lane(x_low), _last_lane(x_high)
     first_row, last_row = _first_lane(y_low), _last_lane(y_high)
     first_column = select(unbounded | (first_column < column_0), column_0, first_column)
     last_column = select(unbounded | (last_column > column_1), column_1, last_column)
     first_row = select(unbounded | (first_row < row_0), row_0, first_row)
     last_row = select(unbounded | (last_row > row_1), row_1, last_row)
-    columns = first_column + last_column * splat(1 << 8, 8)
-    rows = first_row + last_row * splat(1 << 8, 8)
-    store(rectangles, 0, columns + rows * splat(1 << 16, 8))
+    columns = first_column + last_column * splat(1 << 8, WIDTH)
+    rows = first_row + last_row * splat(1 << 8, WIDTH)
+    store(rectangles, 0, columns + rows * splat(1 << 16, WIDTH))
     return (first_column <= last_column) & (first_row <= last_row)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _visit_children(boxes, node, view, inside, nearness, rectangles):
     """Rectangles and greatest nearness of a node's eight children; bits of those to visit."""
-    at = 48 * node
-    x, y, z = load(boxes, at, 8), load(boxes, at + 8, 8), load(boxes, at + 16, 8)
-    half_x, half_y, half_z = load(boxes, at + 24, 8), load(boxes, at + 32, 8), load(boxes, at + 40, 8)
+    at = 6 * WIDTH * node
+    x = load(boxes, at, WIDTH)
+    y = load(boxes, at + WIDTH, WIDTH)
+    z = load(boxes, at + 2 * WIDTH, WIDTH)
+    half_x = load(boxes, at + 3 * WIDTH, WIDTH)
+    half_y = load(boxes, at + 4 * WIDTH, WIDTH)
+    half_z = load(boxes, at + 5 * WIDTH, WIDTH)
     perspective = view[PERSPECTIVE]
     flat = f4(1.0) - perspective
     distance = _affine(x, y, z, view, S)
@@ -137,8 +143,8 @@ def _visit_children(boxes, node, view, inside, nearness, rectangles):
     near, far = distance - half_distance, distance + half_distance
     too_near = near <= view[NEAREST]
     # X and Y over all of the box, divided by the distance that makes each bound the widest.
-    by_near = f4(1.0) / fma(near, perspective, splat(flat, 8))
-    by_far = f4(1.0) / fma(far, perspective, splat(flat, 8))
+    by_near = f4(1.0) / fma(near, perspective, splat(flat, WIDTH))
+    by_far = f4(1.0) / fma(far, perspective, splat(flat, WIDTH))
     x_middle = _affine(x, y, z, view, X)
     x_half = _extent(half_x, half_y, half_z, view, X, view[ERROR])
     y_middle = _affine(x, y, z, view, Y)
@@ -161,27 +167,29 @@ def _visit_children(boxes, node, view, inside, nearness, rectangles):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _project(corners, at, view):
+    """Where a vertex of each face is seen, how far away it is, and what X and Y were scaled by."""
+    x = load(corners, at, WIDTH)
+    y = load(corners, at + WIDTH, WIDTH)
+    z = load(corners, at + 2 * WIDTH, WIDTH)
+    distance = _affine(x, y, z, view, S)
+    flat = splat(f4(1.0) - view[PERSPECTIVE], WIDTH)
+    scale = f4(1.0) / fma(distance, view[PERSPECTIVE], flat)
+    return _affine(x, y, z, view, X) * scale, _affine(x, y, z, view, Y) * scale, distance, scale
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _set_up_faces(corners, leaf, view, inside, setup, rectangles):
     """Project eight faces and compute their edge functions and nearness.
 
-    Returns the bits of those that may cover a pixel of `inside`, and, from bit 8 on, of those
+    Returns the bits of those that may cover a pixel of `inside`, and, from bit WIDTH on, of those
     whose float32 values are good enough to be asked.
     """
-    at = 72 * leaf
     perspective = view[PERSPECTIVE]
     flat = f4(1.0) - perspective
-    px, py, pz = load(corners, at, 8), load(corners, at + 8, 8), load(corners, at + 16, 8)
-    a_distance = _affine(px, py, pz, view, S)
-    a_scale = f4(1.0) / fma(a_distance, perspective, splat(flat, 8))
-    ax, ay = _affine(px, py, pz, view, X) * a_scale, _affine(px, py, pz, view, Y) * a_scale
-    px, py, pz = load(corners, at + 24, 8), load(corners, at + 32, 8), load(corners, at + 40, 8)
-    b_distance = _affine(px, py, pz, view, S)
-    b_scale = f4(1.0) / fma(b_distance, perspective, splat(flat, 8))
-    bx, by = _affine(px, py, pz, view, X) * b_scale, _affine(px, py, pz, view, Y) * b_scale
-    px, py, pz = load(corners, at + 48, 8), load(corners, at + 56, 8), load(corners, at + 64, 8)
-    c_distance = _affine(px, py, pz, view, S)
-    c_scale = f4(1.0) / fma(c_distance, perspective, splat(flat, 8))
-    cx, cy = _affine(px, py, pz, view, X) * c_scale, _affine(px, py, pz, view, Y) * c_scale
+    ax, ay, a_distance, a_scale = _project(corners, 9 * WIDTH * leaf, view)
+    bx, by, b_distance, b_scale = _project(corners, 9 * WIDTH * leaf + 3 * WIDTH, view)
+    cx, cy, c_distance, c_scale = _project(corners, 9 * WIDTH * leaf + 6 * WIDTH, view)
 
     zero = f4(0.0)
     x_low, x_high = vmin(vmin(ax, bx), cx), vmax(vmax(ax, bx), cx)
@@ -193,7 +201,7 @@ def _set_up_faces(corners, leaf, view, inside, setup, rectangles):
     # x = X / S, and two more roundings.
     reach = vmax(x_high, zero - x_low) + vmax(y_high, zero - y_low)
     error_xy = view[ERROR] if view[ERROR] > view[ERROR + 1] else view[ERROR + 1]
-    carried = fma(reach, view[ERROR + 2] * perspective, splat(error_xy, 8))
+    carried = fma(reach, view[ERROR + 2] * perspective, splat(error_xy, WIDTH))
     error = fma(carried, vmax(vmax(a_scale, b_scale), c_scale), reach * (f4(2.0) * ULP))
     covers = _clip(
         x_low - error, x_high + error, y_low - error, y_high + error, too_near, inside, rectangles
@@ -209,20 +217,20 @@ def _set_up_faces(corners, leaf, view, inside, setup, rectangles):
     size = (x_high - x_low) + (y_high - y_low) + f4(2.0)
     bound = size * fma(error, f4(2.5), (reach + f4(16.0)) * (f4(12.0) * ULP))
     area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
-    scale = select(area >= zero, splat(f4(1.0), 8), f4(-1.0)) / bound
+    scale = select(area >= zero, splat(f4(1.0), WIDTH), f4(-1.0)) / bound
     area = vmax(area, zero - area)
     a_dx, a_dy = (by - cy) * scale, (cx - bx) * scale
     b_dx, b_dy = (cy - ay) * scale, (ax - cx) * scale
     c_dx, c_dy = (ay - by) * scale, (bx - ax) * scale
     store(setup, EDGES[0], a_dx)
-    store(setup, EDGES[0] + 8, a_dy)
-    store(setup, EDGES[0] + 16, zero - (a_dx * bx + a_dy * by))
+    store(setup, EDGES[0] + WIDTH, a_dy)
+    store(setup, EDGES[0] + 2 * WIDTH, zero - (a_dx * bx + a_dy * by))
     store(setup, EDGES[1], b_dx)
-    store(setup, EDGES[1] + 8, b_dy)
-    store(setup, EDGES[1] + 16, zero - (b_dx * cx + b_dy * cy))
+    store(setup, EDGES[1] + WIDTH, b_dy)
+    store(setup, EDGES[1] + 2 * WIDTH, zero - (b_dx * cx + b_dy * cy))
     store(setup, EDGES[2], c_dx)
-    store(setup, EDGES[2] + 8, c_dy)
-    store(setup, EDGES[2] + 16, zero - (c_dx * ax + c_dy * ay))
+    store(setup, EDGES[2] + WIDTH, c_dy)
+    store(setup, EDGES[2] + 2 * WIDTH, zero - (c_dx * ax + c_dy * ay))
 
     # Nearness is the mean of the vertices', weighted by edge functions over area; so its error
     # is at most 4 * bound / area of its range, and 2^-13 of itself from the vertices' distances
@@ -236,12 +244,12 @@ def _set_up_faces(corners, leaf, view, inside, setup, rectangles):
     dx = (a_dx * a_near + b_dx * b_near + c_dx * c_near) * weight
     dy = (a_dy * a_near + b_dy * b_near + c_dy * c_near) * weight
     store(setup, NEARNESS, dx)
-    store(setup, NEARNESS + 8, dy)
-    store(setup, NEARNESS + 16, a_near - (dx * ax + dy * ay))
+    store(setup, NEARNESS + WIDTH, dy)
+    store(setup, NEARNESS + 2 * WIDTH, a_near - (dx * ax + dy * ay))
     store(setup, TOLERANCE, greatest * SURE)
     store(setup, NEAREST_POINT, select(too_near, f4(np.inf), greatest * NEARER))
     sound = (greatest - least) * bound * f4(4.0) < least * area * f4(2.0**-12)
-    return found | bits(sound & (near > view[NEAREST])) << 8
+    return found | bits(sound & (near > view[NEAREST])) << WIDTH
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -290,28 +298,30 @@ def _cover(
     """Take a face for the pixels that it surely covers; ask for the others. Returns how many."""
     first_column, last_column = rectangle & 255, (rectangle >> 8) & 255
     first_row, last_row = (rectangle >> 16) & 255, (rectangle >> 24) & 255
-    a, b, c = x * setup[EDGES[0] + lane], x * setup[EDGES[1] + lane], x * setup[EDGES[2] + lane]
-    near = x * setup[NEARNESS + lane]
+    # Everything at y = 0, and its change from row to row.
+    a = fma(x, setup[EDGES[0] + lane], splat(setup[EDGES[0] + 2 * WIDTH + lane], 16))
+    b = fma(x, setup[EDGES[1] + lane], splat(setup[EDGES[1] + 2 * WIDTH + lane], 16))
+    c = fma(x, setup[EDGES[2] + lane], splat(setup[EDGES[2] + 2 * WIDTH + lane], 16))
+    near = fma(x, setup[NEARNESS + lane], splat(setup[NEARNESS + 2 * WIDTH + lane], 16))
+    a_step, b_step = splat(setup[EDGES[0] + WIDTH + lane], 16), splat(setup[EDGES[1] + WIDTH + lane], 16)
+    c_step, near_step = splat(setup[EDGES[2] + WIDTH + lane], 16), splat(setup[NEARNESS + WIDTH + lane], 16)
     tolerance = setup[TOLERANCE + lane]
     # The bounds on errors hold within the face's own rectangle.
     columns = (x >= f4(first_column) - f4(7.5)) & (x <= f4(last_column) - f4(7.5))
     n_exact = 0
     for row in range(first_row, last_row + 1):
         y = f4(row) - f4(7.5)
-        inside = vmin(
-            vmin(
-                a + (setup[EDGES[0] + 8 + lane] * y + setup[EDGES[0] + 16 + lane]),
-                b + (setup[EDGES[1] + 8 + lane] * y + setup[EDGES[1] + 16 + lane]),
-            ),
-            c + (setup[EDGES[2] + 8 + lane] * y + setup[EDGES[2] + 16 + lane]),
-        )
-        here = near + (setup[NEARNESS + 8 + lane] * y + setup[NEARNESS + 16 + lane])
+        inside = vmin(vmin(fma(a_step, y, a), fma(b_step, y, b)), fma(c_step, y, c))
+        here = fma(near_step, y, near)
         before = load(nearness, TILE * row, 16)
+        seen_before = load(seen, TILE * row, 16)
         gain = here - before
         surely = (inside > f4(1.0)) & (gain > tolerance) & columns
         maybe = (inside > f4(-1.0)) & (gain > -tolerance) & columns
-        store(nearness, TILE * row, select(surely, here, before))
-        store(seen, TILE * row, select(surely, face, load(seen, TILE * row, 16)))
+        # Not select(surely, new, old): that becomes a masked store, and the next face's load of
+        # the same row cannot be forwarded from one.
+        store(nearness, TILE * row, vmax(before, select(surely, here, f4(0.0))))
+        store(seen, TILE * row, seen_before + select(surely, splat(face, 16) - seen_before, 0))
         doubtful = bits(maybe) & ~bits(surely)
         while doubtful != 0:
             column = lowest_bit(doubtful)
@@ -354,23 +364,24 @@ def _render_tile(
 ):  # fmt: skip
     """Find what the pixels of one tile see: `seen` (256 int32), -1 = nothing."""
     nearness = stack_float32(256)
-    stack_link = stack_int32(512)
-    stack_nearness = stack_float32(512)
-    stack_rectangle = stack_int32(512)
-    child_nearness = stack_float32(8)
-    rectangles = stack_int32(8)
-    setup = stack_float32(112)
-    view = stack_float32(18)
+    stack_link = stack_int32(STACK)
+    stack_nearness = stack_float32(STACK)
+    stack_rectangle = stack_int32(STACK)
+    child_nearness = stack_float32(WIDTH)
+    rectangles = stack_int32(WIDTH)
+    setup = stack_float32(SETUP)
+    view = stack_float32(VIEW)
     _set_view(projection, x0, y0, view)
     farthest = projection[13]
     for row in range(TILE):
         store(nearness, TILE * row, splat(f4(0.0), 16))
         store(seen, TILE * row, splat(-1, 16))
-    # Pixels beyond the image's border see something infinitely near, so nobody works for them.
-    for row in range(TILE):
-        for column in range(TILE):
-            if x0 + column >= width or y0 + row >= height:
-                nearness[TILE * row + column] = f4(np.inf)
+    if x0 + TILE > width or y0 + TILE > height:
+        # Pixels beyond the image see something infinitely near, so that nobody works for them.
+        for row in range(TILE):
+            for column in range(TILE):
+                if x0 + column >= width or y0 + row >= height:
+                    nearness[TILE * row + column] = f4(np.inf)
 
     stack_link[0] = np.int32(0)
     stack_nearness[0] = f4(np.inf)
@@ -389,14 +400,14 @@ def _render_tile(
             while todo != 0:
                 lane = lowest_bit(todo)
                 todo &= todo - 1
-                child = np.int64(links[8 * link + lane])
+                child = np.int64(links[WIDTH * link + lane])
                 # By the time it is taken from the stack it should have arrived.
                 if child >= 0:
-                    for line in range(3):
-                        prefetch(boxes, 48 * child + 16 * line)
+                    for line in range(6 * WIDTH // 16):
+                        prefetch(boxes, 6 * WIDTH * child + 16 * line)
                 else:
-                    for line in range(5):
-                        prefetch(corners, 72 * (~child >> 3) + 16 * line)
+                    for line in range(9 * WIDTH // 16 + 1):
+                        prefetch(corners, 9 * WIDTH * (~child // WIDTH) + 16 * line)
                 # Insertion sort: the nearest of the children on top.
                 near = child_nearness[lane]
                 at = stack_size
@@ -411,14 +422,14 @@ def _render_tile(
                 stack_size += 1
             continue
         work[1] += 1
-        leaf = ~link >> 3
+        leaf = ~link // WIDTH
         found = _set_up_faces(corners, leaf, view, inside, setup, rectangles)
-        sound = found >> 8
-        todo = found & ((2 << (~link & 7)) - 1)
+        sound = found >> WIDTH
+        todo = found & ((2 << (~link % WIDTH)) - 1)
         while todo != 0:
             lane = lowest_bit(todo)
             todo &= todo - 1
-            face = np.int64(leaf_faces[8 * leaf + lane])
+            face = np.int64(leaf_faces[WIDTH * leaf + lane])
             rectangle = np.int64(rectangles[lane])
             work[2] += 1
             if (sound >> lane) & 1:
@@ -478,5 +489,9 @@ def visibility(
                 pointer(work),
             )  # fmt: skip
             for row in range(y0, min(y0 + TILE, last_row)):
-                for column in range(x0, min(x0 + TILE, width)):
-                    triangle_id[row, column] = seen[TILE * (row - y0) + column - x0]
+                if x0 + TILE <= width:
+                    whole = load(seen, TILE * (row - y0), TILE)
+                    store(pointer(triangle_id), row * width + x0, whole)
+                else:
+                    for column in range(x0, width):
+                        triangle_id[row, column] = seen[TILE * (row - y0) + column - x0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import shapes
+from oracle import ulps
 
 import raydepth as rd
 
@@ -56,7 +57,7 @@ def test_tiles_see_what_single_rays_see(name, model, radius):
     placed = rd.cameras.fibonacci(3, size=(75, 50), **lens)
     cameras = rd.Cameras(placed.intrinsics, poses, (75, 50), model=model)
 
-    result = rd.render(mesh, cameras, dtype=np.float64)
+    result = rd.render(mesh, cameras)
     origin, direction = stepped_rays(cameras, bvh)
     shape = np.broadcast_shapes(origin.shape, direction.shape)
     n = int(np.prod(shape[:-1]))
@@ -68,7 +69,8 @@ def test_tiles_see_what_single_rays_see(name, model, radius):
         origin, direction, 0, n, distance, ids, weights,
     )  # fmt: skip
     assert (result.triangle_id.ravel() == ids).all()
-    assert (result.depth.ravel() == distance / bvh.scale).all()
+    hit = ids >= 0
+    assert ulps(result.depth.ravel()[hit], distance[hit] / bvh.scale).max(initial=0) <= 1
 
 
 @pytest.mark.parametrize("model", ["perspective", "orthographic"])
