@@ -82,9 +82,7 @@ def cast_rays(mesh: Mesh, origins: Any, directions: Any, *, threads: int | None 
     )
 
 
-def _to_mesh_order(
-    mesh: Mesh, bvh: Bvh, triangle_id: np.ndarray, barycentric: np.ndarray
-) -> None:
+def _to_mesh_order(mesh: Mesh, bvh: Bvh, triangle_id: np.ndarray, barycentric: np.ndarray) -> None:
     """Put weights, given in the hierarchy's order of a face's vertices, into the mesh's order."""
     hit = np.flatnonzero(triangle_id >= 0)
     ours, theirs = bvh.faces[triangle_id[hit]], mesh.faces[triangle_id[hit]]

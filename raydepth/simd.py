@@ -105,7 +105,12 @@ _operator(operator.mul, None, "fi", lambda b, f, x, y: b.fmul(x, y) if f else b.
 _operator(operator.truediv, None, "f", lambda b, f, x, y: b.fdiv(x, y))
 _operator(operator.and_, None, "b", lambda b, f, x, y: b.and_(x, y))
 _operator(operator.or_, None, "b", lambda b, f, x, y: b.or_(x, y))
-for _op, _sign in ((operator.lt, "<"), (operator.le, "<="), (operator.gt, ">"), (operator.ge, ">=")):
+for _op, _sign in (
+    (operator.lt, "<"),
+    (operator.le, "<="),
+    (operator.gt, ">"),
+    (operator.ge, ">="),
+):
     _operator(
         _op,
         "b",

@@ -27,7 +27,6 @@ import numpy as np
 from numba import njit
 
 from raydepth.kernels import hit_distance, pixel_ray, shear
-from raydepth.wide import WIDTH
 from raydepth.simd import (
     bits,
     fma,
@@ -45,6 +44,7 @@ from raydepth.simd import (
     vmax,
     vmin,
 )
+from raydepth.wide import WIDTH
 
 f4 = np.float32
 
@@ -82,7 +82,8 @@ NEARER = f4(1.0 + 2.0**-9)
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _affine(x, y, z, view, row):
-    return fma(x, view[row], fma(y, view[row + 1], fma(z, view[row + 2], splat(view[row + 3], WIDTH))))
+    constant = splat(view[row + 3], WIDTH)
+    return fma(x, view[row], fma(y, view[row + 1], fma(z, view[row + 2], constant)))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -303,8 +304,10 @@ def _cover(
     b = fma(x, setup[EDGES[1] + lane], splat(setup[EDGES[1] + 2 * WIDTH + lane], 16))
     c = fma(x, setup[EDGES[2] + lane], splat(setup[EDGES[2] + 2 * WIDTH + lane], 16))
     near = fma(x, setup[NEARNESS + lane], splat(setup[NEARNESS + 2 * WIDTH + lane], 16))
-    a_step, b_step = splat(setup[EDGES[0] + WIDTH + lane], 16), splat(setup[EDGES[1] + WIDTH + lane], 16)
-    c_step, near_step = splat(setup[EDGES[2] + WIDTH + lane], 16), splat(setup[NEARNESS + WIDTH + lane], 16)
+    a_step = splat(setup[EDGES[0] + WIDTH + lane], 16)
+    b_step = splat(setup[EDGES[1] + WIDTH + lane], 16)
+    c_step = splat(setup[EDGES[2] + WIDTH + lane], 16)
+    near_step = splat(setup[NEARNESS + WIDTH + lane], 16)
     tolerance = setup[TOLERANCE + lane]
     # The bounds on errors hold within the face's own rectangle.
     columns = (x >= f4(first_column) - f4(7.5)) & (x <= f4(last_column) - f4(7.5))
@@ -405,9 +408,12 @@ def _render_tile(
                 if child >= 0:
                     for line in range(6 * WIDTH // 16):
                         prefetch(boxes, 6 * WIDTH * child + 16 * line)
+                    prefetch(links, WIDTH * child)
                 else:
+                    leaf = ~child // WIDTH
                     for line in range(9 * WIDTH // 16 + 1):
-                        prefetch(corners, 9 * WIDTH * (~child // WIDTH) + 16 * line)
+                        prefetch(corners, 9 * WIDTH * leaf + 16 * line)
+                    prefetch(leaf_faces, WIDTH * leaf)
                 # Insertion sort: the nearest of the children on top.
                 near = child_nearness[lane]
                 at = stack_size

@@ -1,0 +1,60 @@
+"""How much the tile kernel works: deterministic counts, so that a lost optimisation is seen.
+
+A count may go down, then lower the limit; it must not go up unnoticed. What the kernel finds is
+tested in test_raycast.py and test_render.py.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import shapes
+
+import raydepth as rd
+from raydepth import tiles
+from raydepth.demo import torus_knot
+from raydepth.render import find_visible, local_ray_basis, projections
+
+SIZE = 128
+
+# Per 16x16 tile: nodes, leaves, faces, exact tests. Stored counts, and 5 % for other builds of LLVM.
+SCENES = {
+    "coarse": (lambda: shapes.icosphere(levels=3), (0.0, 0.0, 0.0, 0.0)),
+    "fine": (lambda: shapes.icosphere(levels=6), (0.0, 0.0, 0.0, 0.0)),
+    "soup": (lambda: shapes.soup(1, n=5000, size=0.03), (0.0, 0.0, 0.0, 0.0)),
+    "knot": (lambda: (torus_knot().vertices, torus_knot().faces), (0.0, 0.0, 0.0, 0.0)),
+}
+
+
+def work_per_tile(vertices, faces, size: int = SIZE) -> np.ndarray:
+    """Mean counts of `tiles.WORK` over the tiles of four views."""
+    bvh = rd.build_bvh(rd.Mesh(vertices, faces))
+    cameras = rd.cameras.fibonacci(4, size=size)
+    basis = local_ray_basis(bvh, cameras)
+    projection = projections(basis, cameras.model)
+    triangle_id = np.empty((size, size), np.int32)
+    work = [
+        find_visible(bvh, basis[view], projection[view], (0, size), triangle_id)
+        for view in range(len(cameras))
+    ]
+    return np.sum(work, axis=0) / (len(cameras) * (size / tiles.TILE) ** 2)
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_work_per_tile(name):
+    make, stored = SCENES[name]
+    work = work_per_tile(*make())
+    assert (work <= np.array(stored) * 1.05).all(), f"{name}: {work.round(2).tolist()}"
+    assert (work >= np.array(stored) * 0.8).all(), f"{name}: lower the stored {work.tolist()}"
+
+
+def test_float32_spares_most_exact_tests():
+    _, _, n_faces, n_exact = work_per_tile(*shapes.soup(2, n=2000, size=0.1), size=256)
+    assert n_exact < 0.3 * n_faces
+
+
+def test_work_grows_slower_than_the_mesh():
+    """Sixteen times the faces, at a fixed image whose pixels are much larger than they are."""
+    coarse = work_per_tile(*shapes.icosphere(levels=5), size=16)[:2].sum()
+    fine = work_per_tile(*shapes.icosphere(levels=7), size=16)[:2].sum()
+    assert fine < 3 * coarse
