@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 import raydepth as rd
+from raydepth.bench import cpu_model
 from raydepth.demo import torus_knot
 from raydepth.parallel import default_threads
 
@@ -104,15 +105,6 @@ RENDERERS = {
 }
 
 
-def cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=512)
@@ -155,7 +147,7 @@ def main() -> None:
             "mrays_per_s": z.size / statistics.median(seconds[name]) / 1e6,
         }
     machine = {
-        "cpu": cpu_name(),
+        "cpu": cpu_model(),
         "cores": os.cpu_count(),
         "threads": default_threads(),
         "python": platform.python_version(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
+from raydepth import bench as bench_module
+from raydepth import bench_tables
 from raydepth import cameras as cameras_module
 from raydepth.cameras import Cameras
 from raydepth.compiling import announce_compilation, compile_kernels
@@ -25,9 +28,11 @@ from raydepth.dataset import (
 )
 from raydepth.demo import torus_knot
 from raydepth.errors import DeviceError
+from raydepth.files import write_whole
 from raydepth.info import describe
 from raydepth.loading import load_mesh
 from raydepth.mesh import NORMALIZATIONS, Mesh
+from raydepth.peers import PEERS
 from raydepth.placements import PLACEMENTS
 from raydepth.render import DEVICES, KINDS, chosen_device
 from raydepth.version import __version__
@@ -131,6 +136,24 @@ def _info(args: argparse.Namespace) -> int:
     return 0
 
 
+def _bench(args: argparse.Namespace) -> int:
+    if args.json and (args.json.is_dir() or not args.json.parent.is_dir()):
+        raise WrongUse(f"--json {args.json}: expected a file in a folder that exists")
+    with _progress(len(args.meshes) * len(args.sizes), "image size") as bar:
+        report = bench_module.bench(
+            args.meshes,
+            sizes=args.sizes,
+            repeats=args.repeats,
+            against=args.against,
+            progress=bar.update,
+        )
+    if args.json:
+        write_whole({args.json: (json.dumps(report, indent=1) + "\n").encode()})
+    for line in bench_tables.lines(report):
+        _tell(line)
+    return 0
+
+
 def _cameras(args: argparse.Namespace) -> Cameras:
     """The cameras that --views asks for, by placement or by file."""
     given = {"--radius": args.radius, "--fov": args.fov, "--size": args.size}
@@ -180,9 +203,9 @@ def _message(error: Exception, path: Path | None = None) -> str:
     return message if path is None or str(path) in message else f"{path}: {message}"
 
 
-def _progress(n_views: int) -> tqdm:
+def _progress(n: int, unit: str = "view") -> tqdm:
     """A bar on standard error, if that is a terminal and the work longer than a moment."""
-    return tqdm(total=n_views, unit="view", disable=None, leave=False, delay=1)
+    return tqdm(total=n, unit=unit, disable=None, leave=False, delay=1)
 
 
 def _tell(line: str) -> None:
@@ -209,6 +232,26 @@ def _size(text: str) -> int | tuple[int, int]:
     if not width.isdecimal() or (x and not height.isdecimal()):
         raise argparse.ArgumentTypeError(f"{text!r} is no size; expected 512 or 640x480")
     return (int(width), int(height)) if x else int(width)
+
+
+def _whole_number(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+    return int(text)
+
+
+def _sizes(text: str) -> list[int]:
+    """`256,512`"""
+    return [_whole_number(size) for size in text.split(",")]
+
+
+def _peers(text: str) -> list[str]:
+    """`open3d,warp`"""
+    names = text.lower().split(",")
+    for name in names:
+        if name not in PEERS:
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(PEERS)}")
+    return list(dict.fromkeys(names))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -284,4 +327,41 @@ def _parser() -> argparse.ArgumentParser:
     )
     info.add_argument("file", type=Path, metavar="FILE")
     info.set_defaults(command=_info)
+
+    bench = commands.add_parser(
+        "bench",
+        help="how fast this machine is, also beside other renderers",
+        description="Time every stage on generated meshes or on yours, and rays per second beside "
+        "other renderers, on the same rays, taking turns. Takes minutes.",
+    )
+    bench.add_argument(
+        "meshes",
+        nargs="*",
+        default=list(bench_module.GENERATED),
+        metavar="MESH",
+        help=f"mesh files, or generated ones by name (default: {' '.join(bench_module.GENERATED)})",
+    )
+    bench.add_argument(
+        "--against",
+        type=_peers,
+        default=[],
+        metavar="NAMES",
+        help=f"other renderers, of {','.join(PEERS)}: those that are installed take part",
+    )
+    bench.add_argument(
+        "--sizes",
+        type=_sizes,
+        default=list(bench_module.SIZES),
+        metavar="PIXELS",
+        help=f"of the square images (default: {','.join(map(str, bench_module.SIZES))})",
+    )
+    bench.add_argument(
+        "--repeats",
+        type=_whole_number,
+        default=bench_module.REPEATS,
+        metavar="N",
+        help=f"turns that a median is taken of, at least (default: {bench_module.REPEATS})",
+    )
+    bench.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured")
+    bench.set_defaults(command=_bench)
     return parser

@@ -19,6 +19,10 @@ from raydepth.simd import bits, load, pointer, prefetch, stack_float64
 # Pixels of a row that are looked at, and whose faces are fetched, together.
 BLOCK = 16
 
+# A distance to a face's plane is believed within the range of its vertices', and a little more:
+# far above float64's rounding, far below float32's resolution.
+BELOW, ABOVE = 1.0 - 1e-10, 1.0 + 1e-10
+
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def pixel_ray(basis, column, row, origin, direction):
@@ -86,12 +90,12 @@ def hit_distance(vertices, faces, face, origin, direction, kx, ky, kz, sx, sy):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _plane(vertices, faces, face, basis, plane):
+def _plane(vertices, faces, face, basis, projection, plane):
     """What the distance to a face's plane is made of, over a view's image coordinates.
 
-    `plane` gets six numbers n, nx, ny, d, dx, dy: the ray through (x, y) meets the plane at
+    `plane` gets eight numbers. n, nx, ny, d, dx, dy: the ray through (x, y) meets the plane at
     (n + x * nx + y * ny) / (d + x * dx + y * dy), from `normal . (a - origin)` and
-    `normal . direction`.
+    `normal . direction`. Then the least and the greatest distance of the face's vertices.
     """
     i = 3 * np.int64(faces[3 * face])
     j = 3 * np.int64(faces[3 * face + 1])
@@ -108,6 +112,24 @@ def _plane(vertices, faces, face, basis, plane):
     plane[3] = x * basis[9] + y * basis[10] + z * basis[11]
     plane[4] = x * basis[12] + y * basis[13] + z * basis[14]
     plane[5] = x * basis[15] + y * basis[16] + z * basis[17]
+    sx, sy, sz = projection[8], projection[9], projection[10]
+    a = sx * ax + sy * ay + sz * az
+    b = a + (sx * ux + sy * uy + sz * uz)
+    c = a + (sx * vx + sy * vy + sz * vz)
+    offset = projection[13] - 4.0  # see render.projections
+    plane[6] = min(min(a, b), c) + offset
+    plane[7] = max(max(a, b), c) + offset
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _weighted_distance(vertices, faces, face, basis, row, column):
+    """The distance as a mean of the vertices': within their range however thin the face is seen."""
+    origin = stack_float64(3)
+    direction = stack_float64(3)
+    pixel_ray(basis, column, row, origin, direction)
+    kx, ky, kz, sx, sy = shear(direction)
+    u, v, w, weighted = edge_functions(vertices, faces, face, origin, kx, ky, kz, sx, sy)
+    return weighted / ((u + v + w) * direction[kz])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -129,7 +151,7 @@ def _prefetch(vertices, faces, seen, begin, count):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _resolve_pixels(
-    vertices, faces, basis, to_world, row, begin, end, seen, width, miss, plane, z, ray
+    vertices, faces, basis, projection, to_world, row, begin, end, seen, width, miss, plane, z, ray
 ):
     """`resolve` for the pixels of a row from `begin` to `end`."""
     y = row + 0.5
@@ -144,11 +166,15 @@ def _resolve_pixels(
             continue
         if face != known:
             # Neighbours often see the same face.
-            _plane(vertices, faces, face, basis, plane)
+            _plane(vertices, faces, face, basis, projection, plane)
             known = face
         x = column + 0.5
         above = plane[0] + x * plane[1] + y * plane[2]
-        t = above / (plane[3] + x * plane[4] + y * plane[5]) * to_world
+        t = above / (plane[3] + x * plane[4] + y * plane[5])
+        if not (t > 0.0 and plane[6] * BELOW <= t <= plane[7] * ABOVE):
+            # Seen edge on, or so thin that its plane is uncertain.
+            t = _weighted_distance(vertices, faces, face, basis, row, column)
+        t *= to_world
         if z.shape[0] > 0:
             z[row, column] = t
         if ray.shape[0] > 0:
@@ -159,7 +185,9 @@ def _resolve_pixels(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def resolve(vertices, faces, basis, scale, first_row, last_row, triangle_id, miss, z, ray):
+def resolve(
+    vertices, faces, basis, projection, scale, first_row, last_row, triangle_id, miss, z, ray
+):
     """Turn rows of `triangle_id` into z depth and ray depth; (0, 0) arrays are not asked for.
 
     Depths are computed in float64, in world units, and rounded once to the outputs' dtype.
@@ -169,13 +197,16 @@ def resolve(vertices, faces, basis, scale, first_row, last_row, triangle_id, mis
     vertices : (n_vertices, 3) float64
     faces : (n_faces, 3) int32
     basis : (6, 3) float64
+    projection : (14,) float64
+        See `render.projections`.
     triangle_id : (height, width) int32
     z, ray : (height, width) or (0, 0) float
     """
     vertex = pointer(vertices)
     corner = pointer(faces)
     view = pointer(basis)
-    plane = stack_float64(6)
+    inverse = pointer(projection)
+    plane = stack_float64(8)
     to_world = 1.0 / scale  # a power of two: exact
     width = triangle_id.shape[1]
     seen = pointer(triangle_id)
@@ -194,5 +225,6 @@ def resolve(vertices, faces, basis, scale, first_row, last_row, triangle_id, mis
                 continue
             _prefetch(vertex, corner, seen, at, end - begin)
             _resolve_pixels(
-                vertex, corner, view, to_world, row, begin, end, seen, width, miss, plane, z, ray
-            )
+                vertex, corner, view, inverse, to_world, row, begin, end, seen, width, miss,
+                plane, z, ray,
+            )  # fmt: skip

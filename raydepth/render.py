@@ -160,9 +160,10 @@ def render(
         view, first = divmod(task, len(bands))
         rows = bands[first], min(bands[first] + band, cameras.height)
         find_visible(bvh, basis[view], projection[view], rows, triangle_id[view])
+        outputs = [depths[name][view] if name in depths else not_asked for name in KINDS]
         kernels.resolve(
-            bvh.vertices, bvh.faces, basis[view], bvh.scale, *rows, triangle_id[view],
-            float(miss), *(depths[name][view] if name in depths else not_asked for name in KINDS),
+            bvh.vertices, bvh.faces, basis[view], projection[view], bvh.scale, *rows,
+            triangle_id[view], float(miss), *outputs,
         )  # fmt: skip
 
     parallel.for_each(render_band, len(cameras) * len(bands), n_threads)

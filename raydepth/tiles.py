@@ -207,7 +207,7 @@ def _set_up_faces(corners, leaf, view, inside, setup, rectangles):
     covers = _clip(
         x_low - error, x_high + error, y_low - error, y_high + error, too_near, inside, rectangles
     )
-    found = bits(covers & (far > zero))
+    found = bits(covers & (far + view[ERROR + 2] > zero))
     if found == 0:
         return found
 

@@ -5,14 +5,14 @@ surface is replaced by its two, until there are eight (Wald, Benthin, Boulos, "G
 Packets: Efficient SIMD Single-Ray Traversal using Multi-branching BVHs", 2008). A subtree of at
 most eight slots becomes one leaf.
 
-| array      | shape             | dtype   | meaning                                               |
-| ---------- | ----------------- | ------- | ----------------------------------------------------- |
-| boxes      | (n_nodes, 6, 8)   | float32 | centre x, y, z, half extent x, y, z of eight children; |
-|            |                   |         | unused children have half extents of -inf             |
-| links      | (n_nodes, 8)      | int32   | inner: index of the child's node;                     |
-|            |                   |         | leaf: ~(8 * index of the leaf + number of faces - 1)  |
-| corners    | (n_leaves, 9, 8)  | float32 | x, y, z of vertex 0, 1, 2 of eight faces, local frame |
-| leaf_faces | (n_leaves, 8)     | int32   | index of the face as the user gave it                 |
+| array      | shape            | dtype   | meaning                                               |
+| ---------- | ---------------- | ------- | ----------------------------------------------------- |
+| boxes      | (n_nodes, 6, 8)  | float32 | eight children's centres x, y, z, half extents x, y,  |
+|            |                  |         | z; unused children have half extents of -inf          |
+| links      | (n_nodes, 8)     | int32   | inner: index of the child's node;                     |
+|            |                  |         | leaf: ~(8 * index of the leaf + number of faces - 1)  |
+| corners    | (n_leaves, 9, 8) | float32 | x, y, z of vertex 0, 1, 2 of eight faces, local frame |
+| leaf_faces | (n_leaves, 8)    | int32   | index of the face as the user gave it                 |
 
 Eight children or faces lie side by side for one vector operation. Unused lanes of a leaf repeat
 its last face. Node 0 is the root.
@@ -57,9 +57,7 @@ def collapse(
     _fill_boxes(bounds, children, boxes)
     corners = np.empty((len(leaf_nodes), 9, WIDTH), np.float32)
     leaf_faces = np.empty((len(leaf_nodes), WIDTH), np.int32)
-    _fill_leaves(
-        leaf_nodes, first, count, vertices, faces, slot_face, corners, leaf_faces
-    )
+    _fill_leaves(leaf_nodes, first, count, vertices, faces, slot_face, corners, leaf_faces)
     return Wide(boxes, links, corners, leaf_faces)
 
 
@@ -145,9 +143,7 @@ def _fill_boxes(bounds, children, boxes):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _fill_leaves(
-    leaf_nodes, first, count, vertices, faces, slot_face, corners, leaf_faces
-):
+def _fill_leaves(leaf_nodes, first, count, vertices, faces, slot_face, corners, leaf_faces):
     waiting = np.empty(2 * WIDTH, np.int32)
     for leaf in range(leaf_nodes.shape[0]):
         waiting[0] = leaf_nodes[leaf]

@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "raydepth"
 
 # Leaves take arrays and return arrays. Besides plain data types they know only what stands here.
 LEAVES = {
+    "bench_tables": set(),
     "bvh": {"parallel", "simd", "wide"},
     "cameras": {"placements"},
     "containers": set(),
@@ -26,12 +27,13 @@ LEAVES = {
     "loading": {"errors", "mesh", "readers"},
     "mesh": {"errors", "readers"},
     "parallel": set(),
+    "peers": {"cameras", "mesh"},
     "placements": set(),
     "preview": set(),
     "rays": {"bvh", "kernels", "simd"},
     "readers": {"errors"},
     "simd": set(),
-    "tiles": {"kernels", "simd"},
+    "tiles": {"kernels", "simd", "wide"},
     "version": set(),
     "wide": {"parallel", "simd"},
 }
@@ -78,7 +80,7 @@ def room_imports(room: str) -> set[str]:
 
 
 def test_every_module_has_its_place():
-    assert set(LEAVES) | ON_RENDER | {"render", "cli", "__main__"} == ROOMS
+    assert set(LEAVES) | ON_RENDER | {"render", "bench", "cli", "__main__"} == ROOMS
 
 
 @pytest.mark.parametrize("leaf", LEAVES)
@@ -95,12 +97,16 @@ def test_what_stands_on_render(room):
     assert room_imports(room) <= set(LEAVES) | {"render"}
 
 
+def test_bench_borrows_only_the_demos_shape():
+    assert room_imports("bench") <= set(LEAVES) | {"render", "demo"}
+
+
 def test_nothing_but_main_imports_cli():
     assert {name for name, targets in IMPORTS.items() if "cli" in targets} == {"__main__"}
 
 
 def test_the_front_door_opens_to_the_library():
-    assert IMPORTS[""] <= set(LEAVES) | {"render"}
+    assert IMPORTS[""] <= set(LEAVES) | {"raycast", "render"}
 
 
 def test_there_are_no_circles():

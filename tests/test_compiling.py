@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import pytest
 
-from raydepth import kernels
+from raydepth import kernels, tiles
 from raydepth.compiling import announce_compilation, compile_kernels
 
 
@@ -54,10 +54,10 @@ def test_compile_kernels_leaves_nothing_to_compile():
     import raydepth as rd
 
     compile_kernels()
-    before = [len(kernel.signatures) for kernel in (kernels.visibility, kernels.resolve)]
+    before = [len(kernel.signatures) for kernel in (tiles.visibility, kernels.resolve)]
     said = []
     with announce_compilation(said.append):
         for kind in ("z", "ray", ("z", "ray")):
             rd.render(rd.Mesh(*shapes.cube()), rd.cameras.ring(2, size=(5, 40)), kind=kind)
     assert said == []
-    assert [len(kernel.signatures) for kernel in (kernels.visibility, kernels.resolve)] == before
+    assert [len(kernel.signatures) for kernel in (tiles.visibility, kernels.resolve)] == before

@@ -17,12 +17,18 @@ from raydepth.render import find_visible, local_ray_basis, projections
 
 SIZE = 128
 
-# Per 16x16 tile: nodes, leaves, faces, exact tests. Stored counts, and 5 % for other builds of LLVM.
+
+def knot():
+    mesh = torus_knot()
+    return mesh.vertices, mesh.faces
+
+
+# Counts per 16x16 tile, as stored; a change of LLVM may move them by a little.
 SCENES = {
-    "coarse": (lambda: shapes.icosphere(levels=3), (0.0, 0.0, 0.0, 0.0)),
-    "fine": (lambda: shapes.icosphere(levels=6), (0.0, 0.0, 0.0, 0.0)),
-    "soup": (lambda: shapes.soup(1, n=5000, size=0.03), (0.0, 0.0, 0.0, 0.0)),
-    "knot": (lambda: (torus_knot().vertices, torus_knot().faces), (0.0, 0.0, 0.0, 0.0)),
+    "coarse": (lambda: shapes.icosphere(levels=3), (9.23, 9.78, 22.86, 12.75)),
+    "fine": (lambda: shapes.icosphere(levels=6), (69.86, 112.86, 376.49, 21.25)),
+    "soup": (lambda: shapes.soup(1, n=5000, size=0.03), (43.07, 48.36, 81.03, 31.09)),
+    "knot": (knot, (68.89, 96.23, 291.25, 10.85)),
 }
 
 
@@ -49,8 +55,8 @@ def test_work_per_tile(name):
 
 
 def test_float32_spares_most_exact_tests():
-    _, _, n_faces, n_exact = work_per_tile(*shapes.soup(2, n=2000, size=0.1), size=256)
-    assert n_exact < 0.3 * n_faces
+    _, _, n_faces, n_exact = work_per_tile(*knot(), size=256)
+    assert n_exact < 0.1 * n_faces
 
 
 def test_work_grows_slower_than_the_mesh():
