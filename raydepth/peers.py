@@ -49,6 +49,11 @@ class Rays:
         origins, directions = (end.astype(np.float32).reshape(-1, 3) for end in ends)
         return cls(cameras, origins, directions)
 
+    def in_tiles(self, side: int) -> np.ndarray:
+        """(n_rays,) int64: the rays' numbers, ordered by square tiles of pixels."""
+        view, row, column = np.indices(self.shape).reshape(3, -1)
+        return np.lexsort((column, row, column // side, row // side, view))
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """(n_views, height, width)"""
@@ -168,9 +173,11 @@ class Mitsuba(Renderer):
         return scene
 
     def prepare(self, scene: Any, rays: Rays) -> Any:
+        # Packets of sixteen rays are more coherent as 4x4 pixels than as a row.
+        self._order = rays.in_tiles(4)
         prepared = self._mi.Ray3f(
-            self._mi.Point3f(np.ascontiguousarray(rays.origins.T)),
-            self._mi.Vector3f(np.ascontiguousarray(rays.directions.T)),
+            self._mi.Point3f(np.ascontiguousarray(rays.origins[self._order].T)),
+            self._mi.Vector3f(np.ascontiguousarray(rays.directions[self._order].T)),
         )
         self._dr.eval(prepared)
         self._dr.sync_thread()
@@ -183,7 +190,9 @@ class Mitsuba(Renderer):
         return found
 
     def z_depth(self, prepared: Any, found: Any) -> np.ndarray:
-        return found.numpy()
+        depth = np.empty(len(self._order), np.float32)
+        depth[self._order] = found.numpy()
+        return depth
 
 
 class Embreex(Renderer):
