@@ -286,3 +286,21 @@ def _stack(element: ir.Type, type_: types.Type) -> Any:
 stack_float32 = _stack(ir.FloatType(), types.float32)
 stack_float64 = _stack(ir.DoubleType(), types.float64)
 stack_int32 = _stack(INT32, types.int32)
+
+
+@intrinsic
+def least(typingctx, a, b):
+    """Lane by lane the lesser of two float vectors without NaN.
+
+    Where the result goes back to memory: `vmin` then becomes a masked store on some machines, and a
+    load right after that waits long.
+    """
+
+    def codegen(context, builder, sig, args):
+        type_ = args[0].type
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(type_, [type_] * 2), f"llvm.minnum.v{type_.count}f32"
+        )
+        return builder.call(function, args, fastmath=("nnan", "nsz"))
+
+    return a(a, b), codegen

@@ -2,8 +2,8 @@
 
 The binary build tree is collapsed top down: of a node's children so far, the one of the largest
 surface is replaced by its two, until there are eight (Wald, Benthin, Boulos, "Getting Rid of
-Packets: Efficient SIMD Single-Ray Traversal using Multi-branching BVHs", 2008). A subtree of at
-most eight slots becomes one leaf.
+Packets: Efficient SIMD Single-Ray Traversal using Multi-branching BVHs", 2008). Leaves are
+those of the binary tree.
 
 | array      | shape            | dtype   | meaning                                               |
 | ---------- | ---------------- | ------- | ----------------------------------------------------- |
@@ -15,7 +15,7 @@ most eight slots becomes one leaf.
 | leaf_faces | (n_leaves, 8)    | int32   | index of the face as the user gave it                 |
 
 Eight children or faces lie side by side for one vector operation. Unused lanes of a leaf repeat
-its last face. Node 0 is the root.
+its last face. Node 0 is the root; parents stand before their children.
 """
 
 from __future__ import annotations
@@ -25,13 +25,21 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from raydepth import aligned, parallel
+from raydepth.simd import pointer, prefetch
+from raydepth.subtree import MAX_DEPTH
+
+f4 = np.float32
+
 WIDTH = 8
+# Leaves or nodes that one thread fills at a time.
+PIECE = 1 << 12
 
 # A centre and a half extent of float32 bounds carry one rounding each of at most 2^-24 relative
 # to the box's corners, which are at most 1 in the local frame; the tile kernel's own bound on
 # rounding errors (tiles.py) starts from centres, so this is all that is added here.
-GROWTH = np.float32(1.0 + 2.0**-21)
-MARGIN = np.float32(2.0**-23)
+GROWTH = f4(1.0 + 2.0**-21)
+MARGIN = f4(2.0**-23)
 
 
 class Wide(NamedTuple):
@@ -44,128 +52,141 @@ class Wide(NamedTuple):
 
 
 def collapse(
-    bounds: np.ndarray,
-    first: np.ndarray,
-    count: np.ndarray,
-    vertices: np.ndarray,
-    faces: np.ndarray,
-    slot_face: np.ndarray,
+    nodes: np.ndarray, slot_face: np.ndarray, vertices: np.ndarray, faces: np.ndarray, threads: int
 ) -> Wide:
-    """Collapse the build tree (`bvh._build_tree`) of a mesh in its local frame."""
-    children, links, leaf_nodes = _choose_children(bounds, first, count)
-    boxes = np.empty((len(children), 6, WIDTH), np.float32)
-    _fill_boxes(bounds, children, boxes)
-    corners = np.empty((len(leaf_nodes), 9, WIDTH), np.float32)
-    leaf_faces = np.empty((len(leaf_nodes), WIDTH), np.int32)
-    _fill_leaves(leaf_nodes, first, count, vertices, faces, slot_face, corners, leaf_faces)
+    """Collapse the binary tree (layout in bvh.py) of a mesh in its local frame."""
+    n = len(nodes)
+    children = np.empty((n, WIDTH), np.int32)
+    links = np.empty((n, WIDTH), np.int32)
+    leaf_slots = np.empty((n + 1, 2), np.int32)
+    n_nodes, n_leaves = _choose_children(nodes, nodes.view(np.int32), children, links, leaf_slots)
+    children, links, leaf_slots = children[:n_nodes], links[:n_nodes].copy(), leaf_slots[:n_leaves]
+    boxes = aligned.empty((len(children), 6, WIDTH), np.float32)
+    corners = aligned.empty((len(leaf_slots), 9, WIDTH), np.float32)
+    leaf_faces = np.empty((len(leaf_slots), WIDTH), np.int32)
+
+    def fill(task: int) -> None:
+        at = task * PIECE
+        _fill_boxes(nodes, children, at, at + PIECE, boxes)
+        _fill_leaves(leaf_slots, at, at + PIECE, vertices, faces, slot_face, corners, leaf_faces)
+
+    parallel.for_each(fill, -(-max(len(boxes), len(corners)) // PIECE), threads)
     return Wide(boxes, links, corners, leaf_faces)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _choose_children(bounds, first, count):
-    """For each wide node the build nodes of its children (-1 = none) and the links to them."""
-    n = first.shape[0]
-    # Children stand behind their parents, so that one pass backwards counts all slots below.
-    below = np.empty(n, np.int32)
-    for node in range(n - 1, -1, -1):
-        if count[node] > 0:
-            below[node] = count[node]
-        else:
-            below[node] = below[first[node]] + below[first[node] + 1]
+def _half_area(nodes, child):
+    node, row = child >> 1, 2 * (child & 1)
+    x = nodes[node, row + 1, 0] - nodes[node, row, 0]
+    y = nodes[node, row + 1, 1] - nodes[node, row, 1]
+    z = nodes[node, row + 1, 2] - nodes[node, row, 2]
+    return x * y + y * z + z * x
 
-    # Every wide inner node takes one build node with more than eight slots below; and the root.
-    capacity = 1
-    for node in range(n):
-        if below[node] > WIDTH:
-            capacity += 1
-    children = np.full((capacity, WIDTH), np.int32(-1))
-    links = np.zeros((capacity, WIDTH), np.int32)
-    origin = np.empty(capacity, np.int32)
-    leaf_nodes = np.empty(n, np.int32)
-    origin[0] = 0
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _choose_children(nodes, links, children, wide_links, leaf_slots):
+    """For each wide node its children, and the links to them; for each wide leaf its slots.
+
+    A child is `2 * node + side` of the binary tree, -1 = none; slots are the first and how many.
+    Returns the number of wide nodes and of wide leaves: no more than one a binary node, and one.
+    """
+    link = pointer(links)
+    chosen = np.empty(WIDTH, np.int64)
+    areas = np.empty(WIDTH, np.float32)
+    # Wide nodes to be filled and the binary nodes that they start from. Last in, first out: so
+    # what lies together in the binary tree does so here. (At most all but one child of each level.)
+    waiting = np.empty((WIDTH * MAX_DEPTH, 2), np.int32)
+    waiting[0, 0] = 0
+    waiting[0, 1] = 0
+    n_waiting = 1
     n_nodes = 1
     n_leaves = 0
-    wide = 0
-    chosen = np.empty(WIDTH, np.int32)
-    while wide < n_nodes:
-        chosen[0] = origin[wide]
+    while n_waiting > 0:
+        n_waiting -= 1
+        wide, node = waiting[n_waiting, 0], np.int64(waiting[n_waiting, 1])
+        # The place of the child to open next; at first, where to put the node's own two.
+        opened = 0
         n_chosen = 1
-        while n_chosen < WIDTH:
-            largest = -1
-            largest_area = np.float32(-1.0)
-            for i in range(n_chosen):
-                node = chosen[i]
-                if below[node] > WIDTH:
-                    x = bounds[node, 3] - bounds[node, 0]
-                    y = bounds[node, 4] - bounds[node, 1]
-                    z = bounds[node, 5] - bounds[node, 2]
-                    area = x * y + y * z + z * x
-                    if area > largest_area:
-                        largest_area = area
-                        largest = i
-            if largest < 0:
-                break
-            opened = chosen[largest]
-            chosen[largest] = first[opened]
-            chosen[n_chosen] = first[opened] + 1
+        while opened >= 0:
+            for side in range(2):
+                at = opened if side == 0 else n_chosen
+                child = 2 * node + side
+                chosen[at] = child
+                # Leaves are not opened, and nothing links to the root but the side of a tree of
+                # one leaf that is empty.
+                inner = link[8 * child + 7] == 0 and link[8 * child + 3] > 0
+                areas[at] = _half_area(nodes, child) if inner else f4(-1.0)
             n_chosen += 1
-        for i in range(n_chosen):
-            node = chosen[i]
-            children[wide, i] = node
-            if below[node] > WIDTH:
-                links[wide, i] = n_nodes
-                origin[n_nodes] = node
-                n_nodes += 1
-            else:
-                links[wide, i] = ~np.int32(WIDTH * n_leaves + below[node] - 1)
-                leaf_nodes[n_leaves] = node
-                n_leaves += 1
-        wide += 1
-    return children[:n_nodes].copy(), links[:n_nodes].copy(), leaf_nodes[:n_leaves].copy()
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _fill_boxes(bounds, children, boxes):
-    for wide in range(children.shape[0]):
+            opened = -1
+            largest = f4(-0.5)
+            if n_chosen < WIDTH:
+                for i in range(n_chosen):
+                    if areas[i] > largest:
+                        largest = areas[i]
+                        opened = i
+            if opened >= 0:
+                node = np.int64(link[8 * chosen[opened] + 3])
         for i in range(WIDTH):
-            node = children[wide, i]
-            for axis in range(3):
-                if node < 0:
-                    boxes[wide, axis, i] = np.float32(0.0)
-                    boxes[wide, 3 + axis, i] = np.float32(-np.inf)
-                else:
-                    low = bounds[node, axis]
-                    high = bounds[node, 3 + axis]
-                    centre = np.float32(0.5) * (low + high)
-                    half = max(high - centre, centre - low)
-                    boxes[wide, axis, i] = centre
-                    boxes[wide, 3 + axis, i] = half * GROWTH + MARGIN
+            children[wide, i] = -1
+            wide_links[wide, i] = 0
+            if i >= n_chosen:
+                continue
+            child = chosen[i]
+            first, count = link[8 * child + 3], link[8 * child + 7]
+            if count > 0:
+                children[wide, i] = child
+                wide_links[wide, i] = ~np.int32(WIDTH * n_leaves + count - 1)
+                leaf_slots[n_leaves, 0] = first
+                leaf_slots[n_leaves, 1] = count
+                n_leaves += 1
+            elif first > 0:
+                children[wide, i] = child
+                wide_links[wide, i] = n_nodes
+                waiting[n_waiting, 0] = n_nodes
+                waiting[n_waiting, 1] = first
+                n_waiting += 1
+                n_nodes += 1
+    return n_nodes, n_leaves
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _fill_leaves(leaf_nodes, first, count, vertices, faces, slot_face, corners, leaf_faces):
-    waiting = np.empty(2 * WIDTH, np.int32)
-    for leaf in range(leaf_nodes.shape[0]):
-        waiting[0] = leaf_nodes[leaf]
-        n_waiting = 1
-        lane = 0
-        while n_waiting > 0:
-            n_waiting -= 1
-            node = waiting[n_waiting]
-            if count[node] == 0:
-                waiting[n_waiting] = first[node] + 1
-                waiting[n_waiting + 1] = first[node]
-                n_waiting += 2
-                continue
-            for slot in range(first[node], first[node] + count[node]):
-                face = slot_face[slot]
-                leaf_faces[leaf, lane] = face
-                for corner in range(3):
-                    for axis in range(3):
-                        x = np.float32(vertices[faces[face, corner], axis])
-                        corners[leaf, 3 * corner + axis, lane] = x
-                lane += 1
-        for spare in range(lane, WIDTH):
-            leaf_faces[leaf, spare] = leaf_faces[leaf, lane - 1]
-            for row in range(9):
-                corners[leaf, row, spare] = corners[leaf, row, lane - 1]
+def _fill_boxes(nodes, children, begin, end, boxes):
+    box, out = pointer(nodes), pointer(boxes)
+    for wide in range(begin, min(end, children.shape[0])):
+        for lane in range(WIDTH):
+            child = np.int64(children[wide, lane])
+            for axis in range(3):
+                to = 6 * WIDTH * wide + WIDTH * axis + lane
+                if child < 0:
+                    out[to] = f4(0.0)
+                    out[to + 3 * WIDTH] = f4(-np.inf)
+                else:
+                    low, high = box[8 * child + axis], box[8 * child + 4 + axis]
+                    centre = f4(0.5) * (low + high)
+                    half = max(high - centre, centre - low)
+                    out[to] = centre
+                    out[to + 3 * WIDTH] = half * GROWTH + MARGIN
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fill_leaves(leaf_slots, begin, end, vertices, faces, slot_face, corners, leaf_faces):
+    vertex, corner_of, face_of = pointer(vertices), pointer(faces), pointer(slot_face)
+    out, out_faces = pointer(corners), pointer(leaf_faces)
+    last = leaf_slots.shape[0] - 1
+    for leaf in range(begin, min(end, last + 1)):
+        # What the leaves behind this one need: soon vertices, later who they are.
+        soon, later = min(leaf + 2, last), min(leaf + 6, last)
+        for slot in range(leaf_slots[soon, 0], leaf_slots[soon, 0] + leaf_slots[soon, 1]):
+            for corner in range(3):
+                prefetch(vertex, 3 * np.int64(corner_of[3 * np.int64(face_of[slot]) + corner]))
+        for slot in range(leaf_slots[later, 0], leaf_slots[later, 0] + leaf_slots[later, 1]):
+            prefetch(corner_of, 3 * np.int64(face_of[slot]))
+        first, count = np.int64(leaf_slots[leaf, 0]), np.int64(leaf_slots[leaf, 1])
+        for lane in range(WIDTH):
+            face = np.int64(face_of[first + (lane if lane < count else count - 1)])
+            out_faces[WIDTH * leaf + lane] = face
+            for corner in range(3):
+                at = 3 * np.int64(corner_of[3 * face + corner])
+                to = 9 * WIDTH * leaf + 3 * WIDTH * corner + lane
+                for axis in range(3):
+                    out[to + WIDTH * axis] = f4(vertex[at + axis])

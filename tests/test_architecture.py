@@ -15,8 +15,10 @@ PACKAGE = Path(__file__).resolve().parents[1] / "raydepth"
 
 # Leaves take arrays and return arrays. Besides plain data types they know only what stands here.
 LEAVES = {
+    "aligned": set(),
     "bench_tables": set(),
-    "bvh": {"parallel", "simd", "wide"},
+    "builder": {"aligned", "parallel", "prepare", "sah", "simd", "subtree"},
+    "bvh": {"builder", "parallel", "prepare", "refit", "sah", "subtree", "wide"},
     "cameras": {"placements"},
     "containers": set(),
     "errors": set(),
@@ -29,13 +31,17 @@ LEAVES = {
     "parallel": set(),
     "peers": {"cameras", "mesh"},
     "placements": set(),
+    "prepare": {"aligned", "parallel", "simd"},
     "preview": set(),
     "rays": {"bvh", "kernels", "simd"},
     "readers": {"errors"},
+    "refit": {"aligned", "parallel", "prepare", "simd"},
+    "sah": {"simd"},
     "simd": set(),
+    "subtree": {"sah", "simd"},
     "tiles": {"kernels", "simd", "wide"},
     "version": set(),
-    "wide": {"parallel", "simd"},
+    "wide": {"aligned", "parallel", "simd", "subtree"},
 }
 # render joins the leaves; these stand on it and do not know each other.
 ON_RENDER = {"raycast", "compiling", "dataset", "demo", "info"}

@@ -7,7 +7,7 @@ import pytest
 import shapes
 
 import raydepth as rd
-from raydepth import bvh as bvh_module
+from raydepth import builder, mesh, prepare, refit, wide
 from raydepth.bvh import MAX_DEPTH, MAX_LEAF, build
 
 
@@ -77,15 +77,79 @@ def test_every_face_is_in_one_leaf(name):
 
 
 def test_depth_is_limited(monkeypatch):
-    """With a small limit, run as plain Python: the tree is cut short and still holds every face."""
+    """The tree is cut short and still holds every face."""
     vertices, faces = shapes.soup(3, n=500)
-    assert build(vertices, faces).depth > 9
-    monkeypatch.setattr(bvh_module, "MAX_DEPTH", 9)
-    monkeypatch.setattr(bvh_module, "_build_tree", bvh_module._build_tree.py_func)
+    assert build(vertices, faces).depth > 7
+    monkeypatch.setattr(builder, "MAX_DEPTH", 7)
     bvh = build(vertices, faces)
     slots, deepest = walk(bvh)
-    assert deepest == bvh.depth <= 9
+    assert deepest == bvh.depth <= 7
     assert sorted(bvh.slot_face[slots]) == list(range(500))
+
+
+def walk_wide(bvh):
+    """Check the eight-wide layout; return the faces of all its leaves."""
+    boxes, links, corners, leaf_faces = bvh.wide
+    faces, nodes, leaves = [], set(), set()
+    todo = [(0, np.full(3, -np.inf), np.full(3, np.inf))]
+    while todo:
+        node, low, high = todo.pop()
+        assert node not in nodes
+        nodes.add(node)
+        for lane in range(8):
+            centre, half = boxes[node, :3, lane].astype(float), boxes[node, 3:, lane].astype(float)
+            if half[0] < 0:
+                assert np.isneginf(half).all()
+                continue
+            # Each box is widened a little by itself.
+            assert (centre - half >= low - 1e-6).all()
+            assert (centre + half <= high + 1e-6).all()
+            link = links[node, lane]
+            if link >= 0:
+                todo.append((link, centre - half, centre + half))
+                continue
+            leaf, count = ~link // 8, ~link % 8 + 1
+            assert leaf not in leaves
+            leaves.add(leaf)
+            assert (leaf_faces[leaf, count:] == leaf_faces[leaf, count - 1]).all()
+            expected = bvh.vertices[bvh.faces[leaf_faces[leaf]]]
+            stored = corners[leaf].reshape(3, 3, 8).transpose(2, 0, 1)
+            assert (stored == expected.astype(np.float32)).all()
+            assert (expected >= centre - half).all()
+            assert (expected <= centre + half).all()
+            faces += leaf_faces[leaf, :count].tolist()
+    assert len(nodes) == len(links)
+    assert len(leaves) == len(leaf_faces)
+    return faces
+
+
+@pytest.mark.parametrize("name", MESHES)
+def test_the_wide_layout_holds_the_same_faces(name):
+    bvh = build(*MESHES[name]())
+    assert sorted(walk_wide(bvh)) == sorted(bvh.slot_face)
+
+
+def arrays(bvh):
+    return [bvh.nodes, bvh.slot_face, *bvh.wide, bvh.vertices, bvh.faces]
+
+
+@pytest.mark.parametrize("threads", [2, 7])
+def test_same_tree_for_any_number_of_threads(threads, monkeypatch):
+    """With small pieces, so that all stages have several, and some zero-area faces among them."""
+    monkeypatch.setattr(builder, "SUBTREE", 100)
+    for module in (builder, prepare, wide, refit):
+        monkeypatch.setattr(module, "PIECE", 100)
+    vertices, faces = shapes.soup(4, n=3000)
+    faces[500:700, 2] = faces[500:700, 1]
+    one, many = build(vertices, faces, threads=1), build(vertices, faces, threads=threads)
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(arrays(one), arrays(many), strict=True))
+    slots, deepest = walk(many)
+    assert deepest == many.depth == one.depth
+    assert sorted(many.slot_face[slots]) == [*range(500), *range(700, 3000)]
+    assert sorted(walk_wide(many)) == [*range(500), *range(700, 3000)]
+    moved = vertices[:, ::-1] * 2.0
+    one, many = one.refit(moved, threads=1), many.refit(moved, threads=threads)
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(arrays(one), arrays(many), strict=True))
 
 
 def test_same_tree_for_the_same_input():
@@ -158,9 +222,104 @@ def test_unused_vertices_do_not_matter():
 def test_boxes_are_rounded_outwards():
     third = np.array([1 / 3, -1 / 3, 0.1])
     for x in third:
-        assert float(bvh_module._round_down(x)) < x < float(bvh_module._round_up(x))
-    assert bvh_module._round_down(0.5) == bvh_module._round_up(0.5) == 0.5
+        assert x - 1e-7 < float(prepare._round_down(x)) < x
+    assert prepare._round_down(0.5) == 0.5
 
 
 def test_repr_says_what_it_holds():
     assert "12 faces" in repr(rd.build_bvh(rd.Mesh(*shapes.cube())))
+
+
+def moved(vertices, seed=0):
+    """Turned, bent, shifted far away and shaken."""
+    rng = np.random.default_rng(seed)
+    x, y, z = (vertices * 3.0).T
+    bent = np.stack([z + 0.3 * np.sin(x), x, y + 0.2 * x * x], axis=1)
+    return bent + 1000.0 + rng.normal(scale=0.01, size=vertices.shape)
+
+
+@pytest.mark.parametrize("name", MESHES)
+def test_refit_gives_what_build_gives(name):
+    vertices, faces = MESHES[name]()
+    bvh = build(vertices, faces)
+    there = moved(vertices)
+    fitted, built = bvh.refit(there), build(there, faces)
+    slots, deepest = walk(fitted)
+    assert deepest == fitted.depth == bvh.depth
+    assert sorted(fitted.slot_face[slots]) == sorted(walk_wide(fitted)) == list(range(len(faces)))
+    for field in ("vertices", "faces", "centre"):
+        np.testing.assert_array_equal(getattr(fitted, field), getattr(built, field))
+    assert fitted.scale == built.scale
+    low, high = there.min(axis=0), there.max(axis=0)
+    middle = (low + high) / 2
+    eyes = middle + np.linalg.norm(high - low) * np.array([(1.0, 0.3, 0.2), (-0.3, -0.5, 0.9)])
+    lens = rd.cameras.perspective_intrinsics(50, 48)
+    views = rd.Cameras(lens, rd.cameras.look_at(eyes, np.tile(middle, (2, 1))), 48)
+    a, b = rd.render(fitted, views, kind=("z", "ray")), rd.render(built, views, kind=("z", "ray"))
+    assert (a.triangle_id >= 0).any() or name == "needles"
+    for field in ("triangle_id", "z_depth", "ray_depth"):
+        assert getattr(a, field).tobytes() == getattr(b, field).tobytes()
+
+
+def test_refit_to_the_same_place_gives_the_same_tree():
+    vertices, faces = shapes.soup(5, n=500)
+    bvh = build(vertices, faces)
+    fitted = bvh.refit(vertices)
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(arrays(bvh), arrays(fitted), strict=True))
+
+
+def test_refit_has_the_limits_of_meshes():
+    assert refit.MAX_COORDINATE == mesh.MAX_COORDINATE
+
+
+def test_refit_may_flatten_faces():
+    vertices, faces = shapes.icosphere(levels=2)
+    there = vertices.copy()
+    there[faces[7, 1]] = there[faces[7, 0]]
+    slots, _ = walk(build(vertices, faces).refit(there))
+    assert len(slots) == len(faces)
+
+
+def test_refit_sees_faces_that_were_left_out():
+    vertices, faces = shapes.cube()
+    faces = np.concatenate([faces, [(0, 0, 1)]]).astype(np.int32)
+    apart = np.concatenate([vertices, vertices[:1]])
+    faces[12] = 0, 8, 1
+    bvh = build(apart, faces)
+    bvh.refit(apart * 2.0)
+    apart[8] += 1.0
+    with pytest.raises(ValueError, match="face 12 had no area or coincided"):
+        bvh.refit(apart)
+
+
+def test_refit_of_coincident_faces():
+    """Twenty faces in one place are one in the tree: they may move together, not apart."""
+    triangle = np.array([(0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.5)])
+    vertices, faces = np.tile(triangle, (20, 1)), np.arange(60, dtype=np.int32).reshape(-1, 3)
+    bvh = build(vertices, faces)
+    assert len(bvh.slot_face) == 1
+    assert len(bvh.refit(vertices[:, ::-1] + 1.0).slot_face) == 1
+    vertices[30] += 1.0
+    with pytest.raises(ValueError, match="face 10 had no area or coincided"):
+        bvh.refit(vertices)
+    # Where the one in the tree has left, the lowest of the others would be seen.
+    vertices = np.tile(triangle, (20, 1))
+    vertices[0] += 1.0
+    with pytest.raises(ValueError, match="face 1 had no area or coincided"):
+        bvh.refit(vertices)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: v[:-1], r"vertices have shape \(7, 3\); expected \(8, 3\)"),
+        (lambda v: v.ravel(), r"vertices have shape \(24,\); expected \(8, 3\)"),
+        (lambda v: v * np.nan, "vertices hold NaN or numbers beyond 1e\\+30"),
+        (lambda v: v * 1e31, "vertices hold NaN or numbers beyond 1e\\+30"),
+        (lambda v: v * 0.0, "no face has an area"),
+    ],
+)
+def test_refit_refuses(change, message):
+    vertices, faces = shapes.cube()
+    with pytest.raises(ValueError, match=message):
+        build(vertices, faces).refit(change(vertices))

@@ -1,0 +1,17 @@
+"""Arrays that begin at a cache line."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+CACHE_LINE = 64
+
+
+def empty(shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:
+    """Like `np.empty`, so that rows of 32 or 64 bytes lie in one cache line each."""
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(n_bytes + CACHE_LINE, np.uint8)
+    begin = -memory.ctypes.data % CACHE_LINE
+    return memory[begin : begin + n_bytes].view(dtype).reshape(shape)
