@@ -49,12 +49,11 @@ class Tree(NamedTuple):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _bin_piece(references, begin, end, box, size, bins, counts):
-    """Fill the bins of a piece of a node; return their number, 0 if there is nothing to split."""
+    """Fill the bins of a piece of a node of `size` references, if there is anything to split."""
     binning = stack_float32(8)
     n_bins = scale_bins(pointer(box), size, binning)
     if n_bins > 0:
         fill_bins(pointer(references), begin, end, binning, n_bins, pointer(bins), pointer(counts))
-    return n_bins
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -84,7 +83,8 @@ def _choose_split(bins, counts, box, size, sides):
 
 
 class _Node(NamedTuple):
-    """A node that waits to be split, as in the subtrees' int32 and float32."""
+    """A node that waits to be split: its references, in which of the two buffers, its level (the
+    root's is 0), which node points to it and from which of its sides, and its record (sah.py)."""
 
     begin: int
     end: int
@@ -98,67 +98,103 @@ class _Node(NamedTuple):
         return [(at, min(at + PIECE, self.end)) for at in range(self.begin, self.end, PIECE)]
 
 
+class _Move(NamedTuple):
+    """Where a piece of a node goes: references left of the border to `left` and on."""
+
+    node: _Node
+    begin: int
+    end: int
+    axis: int
+    border: int
+    left: int
+    right: int
+
+
 def _split_level(
     references: np.ndarray, waiting: list[_Node], upper: list[np.ndarray], threads: int
 ) -> tuple[list[_Node], list[_Node]]:
     """Split nodes of one level; return their children and those that could not be split."""
-    pieces = [(node, *piece) for node in waiting for piece in node.pieces()]
-    bins = aligned.empty((len(pieces), BIN_FLOATS), np.float32)
-    counts = np.empty((len(pieces), N_BINS), np.int32)
-    n_bins = [0] * len(pieces)
-
-    def fill(task: int) -> None:
-        node, begin, end = pieces[task]
-        source, size = references[node.buffer], node.end - node.begin
-        n_bins[task] = _bin_piece(source, begin, end, node.box, size, bins[task], counts[task])
-
-    parallel.for_each(fill, len(pieces), threads)
-
-    moves: list[tuple] = []
+    bins, counts = _bin_pieces(references, waiting, threads)
+    moves: list[_Move] = []
     families = []
     left_out = []
     after = 0
     for node in waiting:
         mine = slice(after, after + len(node.pieces()))
         after = mine.stop
-        size = node.end - node.begin
-        sides = np.empty((2, RECORD), np.float32)
-        axis = -1
-        if n_bins[mine.start] > 0:
-            axis, border = _choose_split(
-                np.minimum.reduce(bins[mine]), counts[mine].sum(0, np.int32), node.box, size, sides
-            )
-        if axis < 0:
+        sides, its_moves = _plan(node, bins[mine], counts[mine])
+        if its_moves:
+            families.append((node, sides, slice(len(moves), len(moves) + len(its_moves))))
+            moves += its_moves
+        else:
             left_out.append(node)
-            continue
-        n_left = counts[mine, MAX_BINS * axis : MAX_BINS * axis + border].sum(1).tolist()
-        left, right = node.begin, node.begin + sum(n_left)
-        families.append((node, right, sides, len(moves), len(moves) + len(n_left)))
-        for (_, begin, end), here in zip(pieces[mine], n_left, strict=True):
-            moves.append((node, begin, end, axis, border, left, right))
-            left += here
-            right += end - begin - here
-    moved = np.empty((len(moves), 2, RECORD), np.float32)
-
-    def move(task: int) -> None:
-        node, begin, end, axis, border, left, right = moves[task]
-        source, target = references[node.buffer], references[1 - node.buffer]
-        size = node.end - node.begin
-        _move_piece(
-            source, target, begin, end, node.box, size, axis, border, left, right, moved[task]
-        )
-
-    parallel.for_each(move, len(moves), threads)
+    centroids = _move_pieces(references, moves, threads)
 
     children = []
-    for node, middle, sides, first, last in families:
-        sides[:, CENTROIDS:] = np.minimum.reduce(moved[first:last, :, CENTROIDS:])
+    for node, sides, mine in families:
+        sides[:, CENTROIDS:] = np.minimum.reduce(centroids[mine])
+        middle = moves[mine.start].right
         index = _link(upper, node, sides)
         for side, (begin, end) in enumerate([(node.begin, middle), (middle, node.end)]):
             children.append(
                 _Node(begin, end, 1 - node.buffer, node.level + 1, index, side, sides[side])
             )
     return children, left_out
+
+
+def _bin_pieces(
+    references: np.ndarray, waiting: list[_Node], threads: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The bins of all pieces of all nodes, and how many references are in each."""
+    pieces = [(node, *piece) for node in waiting for piece in node.pieces()]
+    bins = aligned.empty((len(pieces), BIN_FLOATS), np.float32)
+    bins[:] = np.inf
+    counts = np.zeros((len(pieces), N_BINS), np.int32)
+
+    def fill(task: int) -> None:
+        node, begin, end = pieces[task]
+        source, size = references[node.buffer], node.end - node.begin
+        _bin_piece(source, begin, end, node.box, size, bins[task], counts[task])
+
+    parallel.for_each(fill, len(pieces), threads)
+    return bins, counts
+
+
+def _plan(node: _Node, bins: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, list[_Move]]:
+    """Choose a node's split by the bins of its pieces: the boxes of its sides, and the moves.
+
+    No moves if there is no border to split at.
+    """
+    sides = np.empty((2, RECORD), np.float32)
+    axis, border = _choose_split(
+        np.minimum.reduce(bins), counts.sum(0, np.int32), node.box, node.end - node.begin, sides
+    )
+    if axis < 0:
+        return sides, []
+    n_left = counts[:, MAX_BINS * axis : MAX_BINS * axis + border].sum(1).tolist()
+    left, right = node.begin, node.begin + sum(n_left)
+    moves = []
+    for (begin, end), n in zip(node.pieces(), n_left, strict=True):
+        moves.append(_Move(node, begin, end, axis, border, left, right))
+        left += n
+        right += end - begin - n
+    return sides, moves
+
+
+def _move_pieces(references: np.ndarray, moves: list[_Move], threads: int) -> np.ndarray:
+    """Make the moves; return the boxes of the centroids of both sides of each."""
+    sides = np.empty((len(moves), 2, RECORD), np.float32)
+
+    def move(task: int) -> None:
+        node, begin, end, axis, border, left, right = moves[task]
+        source, target = references[node.buffer], references[1 - node.buffer]
+        size = node.end - node.begin
+        _move_piece(
+            source, target, begin, end, node.box, size, axis, border, left, right, sides[task]
+        )
+
+    parallel.for_each(move, len(moves), threads)
+    return sides[:, :, CENTROIDS:]
 
 
 def _link(upper: list[np.ndarray], node: _Node, sides: np.ndarray) -> int:

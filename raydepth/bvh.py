@@ -72,7 +72,7 @@ class Bvh:
         return f"Bvh({len(self.faces)} faces, {len(self.nodes)} nodes, depth {self.depth})"
 
     def refit(self, vertices: np.ndarray, *, threads: int | None = None) -> Bvh:
-        """The hierarchy of the same faces with their vertices elsewhere, in a third of the time.
+        """The hierarchy of the same faces with their vertices elsewhere, in half the time.
 
         What is found is exactly what `build` would give for these vertices. The tree stays and only
         its boxes are new; so the further vertices move apart, the slower it gets.

@@ -62,6 +62,7 @@ class Prepared(NamedTuple):
 
 def prepare(vertices: np.ndarray, faces: np.ndarray, threads: int) -> Prepared:
     """Bring a mesh to its local frame and make references to its faces."""
+    vertices, faces = _read_only(vertices, np.float64), _read_only(faces, np.int32)
     centre, scale = local_frame(vertices, faces, threads)
     local = np.empty(vertices.shape, np.float64)
     vertex_boxes = aligned.empty((len(vertices), 8), np.float32)
@@ -94,6 +95,13 @@ def prepare(vertices: np.ndarray, faces: np.ndarray, threads: int) -> Prepared:
         n_all += n
     box = np.minimum.reduce(boxes)
     return Prepared(local, vertex_boxes, corners, references, n_all, box, centre, scale)
+
+
+def _read_only(array: np.ndarray, dtype: type[np.generic]) -> np.ndarray:
+    """A contiguous view: one type for the compiler, whatever array came."""
+    view = np.ascontiguousarray(array, dtype).view()
+    view.flags.writeable = False
+    return view
 
 
 def n_pieces(n: int) -> int:

@@ -6,8 +6,8 @@ import numpy as np
 from numba import njit
 
 from raydepth import aligned, parallel
-from raydepth.prepare import Prepared
-from raydepth.simd import least, load, pointer, splat, store
+from raydepth.prepare import AHEAD, Prepared
+from raydepth.simd import least, load, pointer, prefetch, splat, store
 
 f4 = np.float32
 
@@ -60,15 +60,21 @@ def check_absent(slot_face: np.ndarray, mesh: Prepared) -> None:
 @njit(cache=True, nogil=True, error_model="numpy")
 def _fit_leaves(nodes, links, begin, end, slot_face, vertex_boxes, corners):
     row, link, box = pointer(nodes), pointer(links), pointer(vertex_boxes)
+    face_of, corner_of = pointer(slot_face), pointer(corners)
+    last = slot_face.shape[0] - 1
     for child in range(2 * begin, min(2 * end, 2 * nodes.shape[0])):
-        first, count = link[8 * child + 3], link[8 * child + 7]
+        first, count = np.int64(link[8 * child + 3]), link[8 * child + 7]
         if count == 0:
             continue
         whole = splat(f4(np.inf), 8)
         for slot in range(first, first + count):
+            # Faces and vertices may stand in any order: what comes later is asked for early.
+            prefetch(corner_of, 3 * np.int64(face_of[min(slot + 2 * AHEAD, last)]))
+            soon = 3 * np.int64(face_of[min(slot + AHEAD, last)])
+            at = 3 * np.int64(face_of[slot])
             for corner in range(3):
-                vertex = np.int64(corners[slot_face[slot], corner])
-                whole = least(whole, load(box, 8 * vertex, 8))
+                prefetch(box, 8 * np.int64(corner_of[soon + corner]))
+                whole = least(whole, load(box, 8 * np.int64(corner_of[at + corner]), 8))
         _put(row, link, child, whole)
 
 

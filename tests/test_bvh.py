@@ -135,20 +135,21 @@ def arrays(bvh):
 
 @pytest.mark.parametrize("threads", [2, 7])
 def test_same_tree_for_any_number_of_threads(threads, monkeypatch):
-    """With small pieces, so that all stages have several, and some zero-area faces among them."""
+    """With small pieces, so that each stage has several; some faces are flat, some coincide."""
     monkeypatch.setattr(builder, "SUBTREE", 100)
     for module in (builder, prepare, wide, refit):
         monkeypatch.setattr(module, "PIECE", 100)
     vertices, faces = shapes.soup(4, n=3000)
     faces[500:700, 2] = faces[500:700, 1]
+    faces[1000:1200] = faces[1000]
+    expected = [*range(500), *range(700, 1001), *range(1200, 3000)]
     one, many = build(vertices, faces, threads=1), build(vertices, faces, threads=threads)
     assert all(a.tobytes() == b.tobytes() for a, b in zip(arrays(one), arrays(many), strict=True))
     slots, deepest = walk(many)
     assert deepest == many.depth == one.depth
-    assert sorted(many.slot_face[slots]) == [*range(500), *range(700, 3000)]
-    assert sorted(walk_wide(many)) == [*range(500), *range(700, 3000)]
-    moved = vertices[:, ::-1] * 2.0
-    one, many = one.refit(moved, threads=1), many.refit(moved, threads=threads)
+    assert sorted(many.slot_face[slots]) == sorted(walk_wide(many)) == expected
+    there = vertices[:, ::-1] * 2.0
+    one, many = one.refit(there, threads=1), many.refit(there, threads=threads)
     assert all(a.tobytes() == b.tobytes() for a, b in zip(arrays(one), arrays(many), strict=True))
 
 
@@ -157,6 +158,12 @@ def test_same_tree_for_the_same_input():
     first, second = build(vertices, faces), build(vertices.copy(), faces.copy())
     assert first.nodes.tobytes() == second.nodes.tobytes()
     assert first.slot_face.tobytes() == second.slot_face.tobytes()
+
+
+def test_any_memory_layout():
+    vertices, faces = shapes.soup(6)
+    other = build(np.asfortranarray(vertices), np.asfortranarray(faces.astype(np.int64)))
+    assert other.nodes.tobytes() == build(vertices, faces).nodes.tobytes()
 
 
 def test_identical_triangles_collapse_to_the_first():
