@@ -305,7 +305,7 @@ def _measure_mesh(
         progress(1)
     return {
         "mesh": mesh.name,
-        "source": source,
+        "source": path.name,
         "sha256": mesh.sha256,
         "triangles": len(mesh.faces),
         "load": load,
