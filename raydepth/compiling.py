@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numba.core import event
 
+from raydepth.builder import SUBTREE
 from raydepth.cameras import ring
 from raydepth.mesh import Mesh
 from raydepth.render import render
@@ -51,4 +52,7 @@ def compile_kernels() -> None:
 
     So that no later step's time holds a compilation.
     """
-    render(Mesh(np.eye(3), np.array([(0, 1, 2)])), ring(1, size=1))
+    # A strip of more faces than one thread makes a subtree of, so that all of the builder is used.
+    i = np.arange(SUBTREE + 3)
+    strip = np.column_stack((i, i % 2, np.zeros_like(i)))
+    render(Mesh(strip, np.column_stack((i[:-2], i[1:-1], i[2:]))), ring(1, size=1))
