@@ -52,6 +52,8 @@ class Bvh:
         In the local frame: `(world - centre) * scale`.
     faces : (n_faces, 3) int32
         Vertex indices of every face, by the user's index, in lexicographic order of coordinates.
+    mesh_faces : (n_faces, 3) int32
+        The same as the user gave them.
     centre : (3,) float64
     scale : float
         A power of two.
@@ -64,6 +66,7 @@ class Bvh:
     wide: Wide
     vertices: np.ndarray
     faces: np.ndarray
+    mesh_faces: np.ndarray
     centre: np.ndarray
     scale: float
     depth: int
@@ -100,12 +103,12 @@ class Bvh:
                 f"vertices hold NaN or numbers beyond {MAX_COORDINATE:g}; expected finite ones"
             )
         threads = threads or parallel.default_threads()
-        mesh = prepare(vertices, self.faces, threads)
+        mesh = prepare(vertices, self.mesh_faces, threads)
         if mesh.n_live == 0:
             raise ValueError("with these vertices no face has an area; expected at least one")
         check_absent(self.slot_face, mesh)
         nodes = fit_boxes(self.nodes, self.slot_face, mesh, threads)
-        return _bvh(mesh, Tree(nodes, self.slot_face, self.depth), threads)
+        return _bvh(mesh, self.mesh_faces, Tree(nodes, self.slot_face, self.depth), threads)
 
 
 def build(vertices: np.ndarray, faces: np.ndarray, *, threads: int | None = None) -> Bvh:
@@ -124,10 +127,10 @@ def build(vertices: np.ndarray, faces: np.ndarray, *, threads: int | None = None
     threads = threads or parallel.default_threads()
     mesh = prepare(vertices, faces, threads)
     tree = build_tree(mesh.references, mesh.n_live, mesh.box, mesh.vertices, mesh.corners, threads)
-    return _bvh(mesh, tree, threads)
+    return _bvh(mesh, faces, tree, threads)
 
 
-def _bvh(mesh: Prepared, tree: Tree, threads: int) -> Bvh:
+def _bvh(mesh: Prepared, faces: np.ndarray, tree: Tree, threads: int) -> Bvh:
     """Everything in its place, and the tree collapsed."""
     return Bvh(
         nodes=tree.nodes,
@@ -135,6 +138,7 @@ def _bvh(mesh: Prepared, tree: Tree, threads: int) -> Bvh:
         wide=collapse(tree.nodes, tree.slot_face, mesh.vertices, mesh.corners, threads),
         vertices=mesh.vertices,
         faces=mesh.corners,
+        mesh_faces=faces,
         centre=mesh.centre,
         scale=mesh.scale,
         depth=tree.depth,

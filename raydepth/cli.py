@@ -21,20 +21,20 @@ from raydepth.compiling import announce_compilation, compile_kernels
 from raydepth.dataset import (
     FILE_FORMATS,
     Written,
-    checked_scale,
     output_names,
     read_cameras,
     write_views,
 )
 from raydepth.demo import torus_knot
 from raydepth.errors import DeviceError
+from raydepth.export import KINDS, checked_scale
 from raydepth.files import write_whole
 from raydepth.info import describe
 from raydepth.loading import load_mesh
 from raydepth.mesh import NORMALIZATIONS, Mesh
 from raydepth.peers import PEERS
 from raydepth.placements import PLACEMENTS
-from raydepth.render import DEVICES, KINDS, chosen_device
+from raydepth.render import DEVICES, chosen_device
 from raydepth.version import __version__
 
 FAILED = 1

@@ -24,8 +24,8 @@ import numpy as np
 from raydepth.cameras import Cameras
 from raydepth.export import (
     MAX_VALUE,
-    MAX_VALUES_PER_UNIT,
-    MIN_VALUES_PER_UNIT,
+    as_number,
+    checked_scale,
     encode_depth,
     fitting_values_per_unit,
 )
@@ -103,7 +103,7 @@ def write_views(
     """
     if file_format not in FILE_FORMATS:
         raise ValueError(f"format is {file_format!r}; expected one of {', '.join(FILE_FORMATS)}")
-    scale = checked_scale(values_per_unit) if file_format == "png16" else None
+    scale = as_number(checked_scale(values_per_unit)) if file_format == "png16" else None
     suffix = FILE_FORMATS[file_format]
     digits = max(3, len(str(len(cameras) - 1)))
     views: list[dict[str, Any]] = [
@@ -165,23 +165,6 @@ def write_views(
         render_seconds=render_seconds,
         device=chosen_device(device),
     )
-
-
-def checked_scale(values_per_unit: float) -> float:
-    """`values_per_unit`, whole numbers as int: 10000 and 10000.0 are one scale and one text.
-
-    Raises
-    ------
-    ValueError
-        No 16-bit file can have this scale.
-    """
-    if not MIN_VALUES_PER_UNIT <= values_per_unit <= MAX_VALUES_PER_UNIT:
-        raise ValueError(
-            f"values_per_unit is {values_per_unit}; expected a number between "
-            f"{MIN_VALUES_PER_UNIT:g} and {MAX_VALUES_PER_UNIT:g}"
-        )
-    whole = float(values_per_unit).is_integer() and values_per_unit < 2**53
-    return int(values_per_unit) if whole else float(values_per_unit)
 
 
 def read_cameras(path: Path) -> Cameras:

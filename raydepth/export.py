@@ -185,7 +185,7 @@ def encode_depth(
     depth = _checked_depth(depth)
     if kind not in KINDS:
         raise ValueError(f"kind is {kind!r}; expected 'z' or 'ray'")
-    scale = _checked_scale(values_per_unit)
+    scale = checked_scale(values_per_unit)
     metadata = {
         "format": FORMAT_NAME,
         "format_version": FORMAT_VERSION,
@@ -198,8 +198,7 @@ def encode_depth(
     }
     if format_.stores == "uint16":
         pixels = encode_uint16(depth, scale, miss)
-        # 10000 and 10000.0 are one scale and must give the same bytes.
-        metadata["values_per_unit"] = int(scale) if scale.is_integer() and scale < 2**53 else scale
+        metadata["values_per_unit"] = as_number(scale)
         metadata["miss"] = 0
     else:
         keeps_float64 = format_.stores == "float" and depth.dtype.itemsize == 8
@@ -223,7 +222,7 @@ def decode_depth(suffix: str, parts: Parts) -> DepthImage:
         raise ValueError(f"holds an array of shape {pixels.shape}; expected (height, width)")
     scale = None
     if format_.stores == "uint16":
-        scale = _checked_scale(metadata["values_per_unit"])
+        scale = checked_scale(metadata["values_per_unit"])
         depth = np.divide(pixels, scale, dtype=np.float64).astype(np.float32)
         depth[pixels == 0] = np.inf
     else:
@@ -269,7 +268,7 @@ def encode_uint16(
         `values_per_unit` that would fit this image.
     """
     depth = _checked_depth(depth)
-    scale = _checked_scale(values_per_unit)
+    scale = checked_scale(values_per_unit)
     missed = _misses(depth, miss)
     with np.errstate(over="ignore"):
         values = np.multiply(depth, scale, dtype=np.float64)
@@ -317,7 +316,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
-def _checked_scale(values_per_unit: Any) -> float:
+def checked_scale(values_per_unit: Any) -> float:
+    """`values_per_unit`, or a ValueError if no 16-bit file can have this scale."""
     # Written so that NaN fails too.
     if not (
         _is_number(values_per_unit)
@@ -328,6 +328,11 @@ def _checked_scale(values_per_unit: Any) -> float:
             f"{MIN_VALUES_PER_UNIT:g} and {MAX_VALUES_PER_UNIT:g}"
         )
     return float(values_per_unit)
+
+
+def as_number(scale: float) -> int | float:
+    """A scale as files hold it: 10000 and 10000.0 are one scale and must give the same bytes."""
+    return int(scale) if scale.is_integer() and scale < 2**53 else scale
 
 
 def _misses(depth: np.ndarray, miss: Any) -> np.ndarray:

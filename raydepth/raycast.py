@@ -34,12 +34,14 @@ class RayHits(NamedTuple):
     barycentric: np.ndarray
 
 
-def cast_rays(mesh: Mesh, origins: Any, directions: Any, *, threads: int | None = None) -> RayHits:
+def cast_rays(
+    mesh: Mesh | Bvh, origins: Any, directions: Any, *, threads: int | None = None
+) -> RayHits:
     """The first face that each ray meets, in float64; both sides of a face are seen.
 
     Parameters
     ----------
-    mesh : Mesh
+    mesh : Mesh or Bvh
     origins, directions : (..., 3) float
         In the world; broadcast against each other. Directions need not have length 1; one of
         length 0 hits nothing.
@@ -76,16 +78,16 @@ def cast_rays(mesh: Mesh, origins: Any, directions: Any, *, threads: int | None 
 
     parallel.for_each(cast, -(-n_rays // RAYS_PER_TASK), parallel.checked_threads(threads))
     distance /= bvh.scale
-    _to_mesh_order(mesh, bvh, triangle_id, barycentric)
+    _to_mesh_order(bvh, triangle_id, barycentric)
     return RayHits(
         distance.reshape(shape), triangle_id.reshape(shape), barycentric.reshape(*shape, 3)
     )
 
 
-def _to_mesh_order(mesh: Mesh, bvh: Bvh, triangle_id: np.ndarray, barycentric: np.ndarray) -> None:
+def _to_mesh_order(bvh: Bvh, triangle_id: np.ndarray, barycentric: np.ndarray) -> None:
     """Put weights, given in the hierarchy's order of a face's vertices, into the mesh's order."""
     hit = np.flatnonzero(triangle_id >= 0)
-    ours, theirs = bvh.faces[triangle_id[hit]], mesh.faces[triangle_id[hit]]
+    ours, theirs = bvh.faces[triangle_id[hit]], bvh.mesh_faces[triangle_id[hit]]
     weights = barycentric[hit]
     for corner in range(3):
         place = np.argmax(ours == theirs[:, corner, None], axis=1)

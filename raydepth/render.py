@@ -15,9 +15,9 @@ from raydepth import kernels, parallel, tiles
 from raydepth.bvh import Bvh
 from raydepth.cameras import Cameras
 from raydepth.errors import DeviceError
+from raydepth.export import KINDS
 from raydepth.mesh import Mesh
 
-KINDS = ("z", "ray")
 DEVICES = ("auto", "cpu", "cuda")
 
 # A hierarchy lives as long as the mesh it was built for.

@@ -103,6 +103,11 @@ def test_barycentric_weights_give_the_hit(seed):
     assert (weights[hit] >= 0).all()
     points = np.einsum("nc,nck->nk", weights[hit], vertices[faces[ids[hit]]])
     assert np.allclose(points, (origins + distance[..., None] * directions)[hit], atol=1e-12)
+    # A hierarchy, refitted or not, knows the order of the mesh's vertices, too.
+    for bvh in (rd.build_bvh(mesh), rd.build_bvh(mesh).refit(vertices)):
+        again = rd.cast_rays(bvh, origins, directions)
+        assert (again.triangle_id == ids).all()
+        assert np.array_equal(again.barycentric, weights, equal_nan=True)
 
 
 def test_shapes_broadcast():
