@@ -29,8 +29,9 @@ import numpy as np
 
 from raydepth import parallel
 from raydepth.builder import Tree, build_tree
+from raydepth.limits import MAX_COORDINATE
 from raydepth.prepare import Prepared, prepare
-from raydepth.refit import MAX_COORDINATE, check_absent, fit_boxes
+from raydepth.refit import check_absent, fit_boxes
 from raydepth.sah import MAX_LEAF
 from raydepth.subtree import MAX_DEPTH
 from raydepth.wide import Wide, collapse

@@ -13,12 +13,12 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 
 from raydepth import placements
+from raydepth.limits import MAX_COORDINATE
 
 MODELS = ("perspective", "orthographic")
 
 # Float32 poses are orthonormal to about 1e-7, poses typed with six digits to about 1e-6.
 ROTATION_TOLERANCE = 1e-5
-MAX_COORDINATE = 1e30
 MAX_SIDE = 65535
 
 # Closer than this (radians) to the up axis, "up" fades into a fixed direction: see look_at.

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from raydepth.errors import MeshError
+from raydepth.limits import MAX_COORDINATE
 from raydepth.readers.scene import Instance, Notes, check_indices, flatten, plain
 
 NORMALIZATIONS = ("none", "sphere", "cube")
 
-# Outside these limits depth would overflow or vanish in float32.
-MAX_COORDINATE = 1e30
+# Below it depth could vanish in float32.
 MIN_EXTENT = 1e-30
 
 

@@ -11,8 +11,6 @@ from raydepth.simd import least, load, pointer, prefetch, splat, store
 
 f4 = np.float32
 
-# The limit of mesh.py: beyond it float32 depths could overflow.
-MAX_COORDINATE = 1e30
 # Nodes that one thread handles at a time.
 PIECE = 1 << 13
 

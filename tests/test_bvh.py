@@ -7,7 +7,7 @@ import pytest
 import shapes
 
 import raydepth as rd
-from raydepth import builder, mesh, prepare, refit, wide
+from raydepth import builder, prepare, refit, wide
 from raydepth.bvh import MAX_DEPTH, MAX_LEAF, build
 
 
@@ -276,7 +276,14 @@ def test_refit_to_the_same_place_gives_the_same_tree():
 
 
 def test_refit_has_the_limits_of_meshes():
-    assert refit.MAX_COORDINATE == mesh.MAX_COORDINATE
+    vertices, faces = shapes.cube()
+    just_inside, too_far = vertices * 2e30, vertices * 2.1e30
+    rd.Mesh(just_inside, faces)
+    build(vertices, faces).refit(just_inside)
+    with pytest.raises(rd.MeshError, match=r"1\.05e\+30; expected at most 1e\+30"):
+        rd.Mesh(too_far, faces)
+    with pytest.raises(ValueError, match=r"numbers beyond 1e\+30"):
+        build(vertices, faces).refit(too_far)
 
 
 def test_refit_may_flatten_faces():
