@@ -29,7 +29,7 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
 ELEMENT = {"f": ir.FloatType(), "d": ir.DoubleType(), "i": ir.IntType(32), "b": ir.IntType(1)}
-SCALAR = {"f": types.float32, "d": types.float64, "i": types.int32}
+SCALAR: dict[str, types.Type] = {"f": types.float32, "d": types.float64, "i": types.int32}
 KIND = {type_: kind for kind, type_ in SCALAR.items()}
 INT32, INT64 = ir.IntType(32), ir.IntType(64)
 
@@ -258,6 +258,18 @@ def bits(typingctx, mask):
         return builder.zext(builder.bitcast(args[0], ir.IntType(sig.args[0].lanes)), INT64)
 
     return types.int64(mask), codegen
+
+
+@intrinsic(prefer_literal=True)
+def lanes_of(typingctx, value, lanes):
+    """The inverse of `bits`: a bool vector of `lanes` (a literal) lanes."""
+    vector = Vector("b", lanes.literal_value)
+
+    def codegen(context, builder, sig, args):
+        narrow = builder.trunc(args[0], ir.IntType(vector.lanes))
+        return builder.bitcast(narrow, context.get_value_type(vector))
+
+    return vector(types.int64, lanes), codegen
 
 
 @intrinsic

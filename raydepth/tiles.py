@@ -30,6 +30,7 @@ from raydepth.kernels import hit_distance, pixel_ray, shear
 from raydepth.simd import (
     bits,
     fma,
+    lanes_of,
     load,
     lowest_bit,
     pointer,
@@ -70,9 +71,10 @@ VIEW = 18
 # so that +-1 is the bound on their error; each is a * x + b * y + c.
 EDGES = (0, 3 * WIDTH, 6 * WIDTH)
 NEARNESS = 9 * WIDTH
-TOLERANCE = 12 * WIDTH  # a difference in nearness below this is not sure
-NEAREST_POINT = 13 * WIDTH  # no point of the face is nearer
-SETUP = 14 * WIDTH
+SURELY = 12 * WIDTH  # a gain in nearness above this is sure
+MAYBE = 13 * WIDTH  # one below this is surely none
+OUTSIDE = 14 * WIDTH  # an edge function below this is surely negative
+SETUP = 15 * WIDTH
 
 # Nearness in float32 is known to 2^-11 of itself (see _set_up_faces); the sum of two such errors.
 SURE = f4(2.0**-10)
@@ -184,7 +186,7 @@ def _set_up_faces(corners, leaf, view, inside, setup, rectangles):
     """Project eight faces and compute their edge functions and nearness.
 
     Returns the bits of those that may cover a pixel of `inside`, and, from bit WIDTH on, of those
-    whose float32 values are good enough to be asked.
+    that are wholly in front of the camera: the others have no edge functions.
     """
     perspective = view[PERSPECTIVE]
     flat = f4(1.0) - perspective
@@ -241,16 +243,21 @@ def _set_up_faces(corners, leaf, view, inside, setup, rectangles):
     c_near = fma(c_scale, perspective, (view[FARTHEST] - c_distance) * flat)
     greatest = vmax(vmax(a_near, b_near), c_near)
     least = vmin(vmin(a_near, b_near), c_near)
+    sound = (greatest - least) * bound * f4(4.0) < least * area * f4(2.0**-12)
     weight = bound / area
     dx = (a_dx * a_near + b_dx * b_near + c_dx * c_near) * weight
     dy = (a_dy * a_near + b_dy * b_near + c_dy * c_near) * weight
-    store(setup, NEARNESS, dx)
-    store(setup, NEARNESS + WIDTH, dy)
-    store(setup, NEARNESS + 2 * WIDTH, a_near - (dx * ax + dy * ay))
-    store(setup, TOLERANCE, greatest * SURE)
-    store(setup, NEAREST_POINT, select(too_near, f4(np.inf), greatest * NEARER))
-    sound = (greatest - least) * bound * f4(4.0) < least * area * f4(2.0**-12)
-    return found | bits(sound & (near > view[NEAREST])) << WIDTH
+    # The others are seen nearly edge on: nothing about them is sure but what they do not cover.
+    # The edge functions' sum is the area. If that is above 4, its sign is right. If not, the true
+    # one is below 7, and so is each edge function of a pixel inside, whichever way round it is.
+    store(setup, NEARNESS, select(sound, dx, f4(0.0)))
+    store(setup, NEARNESS + WIDTH, select(sound, dy, f4(0.0)))
+    store(setup, NEARNESS + 2 * WIDTH, select(sound, a_near - (dx * ax + dy * ay), greatest * NEARER))
+    tolerance = greatest * SURE
+    store(setup, SURELY, select(sound, tolerance, f4(np.inf)))
+    store(setup, MAYBE, select(sound, zero - tolerance, zero))
+    store(setup, OUTSIDE, select(sound, splat(f4(-1.0), WIDTH), f4(-8.0)))
+    return found | bits(near > view[NEAREST]) << WIDTH
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -294,7 +301,7 @@ def _test_exactly(
 @njit(cache=True, nogil=True, error_model="numpy")
 def _cover(
     lane, setup, face, rectangle, seen, nearness, x,
-    vertices, faces, basis, x0, y0, view, farthest, ray,
+    vertices, faces, basis, x0, y0, view, farthest, ray, doubts,
 ):  # fmt: skip
     """Take a face for the pixels that it surely covers; ask for the others. Returns how many."""
     first_column, last_column = rectangle & 255, (rectangle >> 8) & 255
@@ -308,10 +315,12 @@ def _cover(
     b_step = splat(setup[EDGES[1] + WIDTH + lane], 16)
     c_step = splat(setup[EDGES[2] + WIDTH + lane], 16)
     near_step = splat(setup[NEARNESS + WIDTH + lane], 16)
-    tolerance = setup[TOLERANCE + lane]
+    outside = setup[OUTSIDE + lane]
+    gain_surely = setup[SURELY + lane]
+    gain_maybe = setup[MAYBE + lane]
     # The bounds on errors hold within the face's own rectangle.
-    columns = (x >= f4(first_column) - f4(7.5)) & (x <= f4(last_column) - f4(7.5))
-    n_exact = 0
+    columns = lanes_of((2 << last_column) - (1 << first_column), 16)
+    some_doubt = np.int64(0)
     for row in range(first_row, last_row + 1):
         y = f4(row) - f4(7.5)
         inside = vmin(vmin(fma(a_step, y, a), fma(b_step, y, b)), fma(c_step, y, c))
@@ -319,13 +328,21 @@ def _cover(
         before = load(nearness, TILE * row, 16)
         seen_before = load(seen, TILE * row, 16)
         gain = here - before
-        surely = (inside > f4(1.0)) & (gain > tolerance) & columns
-        maybe = (inside > f4(-1.0)) & (gain > -tolerance) & columns
+        surely = (inside > f4(1.0)) & (gain > gain_surely) & columns
+        maybe = (inside > outside) & (gain > gain_maybe) & columns
         # Not select(surely, new, old): that becomes a masked store, and the next face's load of
         # the same row cannot be forwarded from one.
         store(nearness, TILE * row, vmax(before, select(surely, here, f4(0.0))))
         store(seen, TILE * row, seen_before + select(surely, splat(face, 16) - seen_before, 0))
-        doubtful = bits(maybe) & ~bits(surely)
+        unsure = bits(maybe) & ~bits(surely)
+        doubts[row] = np.int32(unsure)
+        some_doubt |= unsure
+    if some_doubt == 0:
+        return 0
+    # After the loop, so that it keeps its vectors in registers.
+    n_exact = 0
+    for row in range(first_row, last_row + 1):
+        doubtful = np.int64(doubts[row])
         while doubtful != 0:
             column = lowest_bit(doubtful)
             doubtful &= doubtful - 1
@@ -373,6 +390,7 @@ def _render_tile(
     child_nearness = stack_float32(WIDTH)
     rectangles = stack_int32(WIDTH)
     setup = stack_float32(SETUP)
+    doubts = stack_int32(16)
     view = stack_float32(VIEW)
     _set_view(projection, x0, y0, view)
     farthest = projection[13]
@@ -430,7 +448,7 @@ def _render_tile(
         work[1] += 1
         leaf = ~link // WIDTH
         found = _set_up_faces(corners, leaf, view, inside, setup, rectangles)
-        sound = found >> WIDTH
+        in_front = found >> WIDTH
         todo = found & ((2 << (~link % WIDTH)) - 1)
         while todo != 0:
             lane = lowest_bit(todo)
@@ -438,17 +456,17 @@ def _render_tile(
             face = np.int64(leaf_faces[WIDTH * leaf + lane])
             rectangle = np.int64(rectangles[lane])
             work[2] += 1
-            if (sound >> lane) & 1:
+            if (in_front >> lane) & 1:
                 work[3] += _cover(
                     lane, setup, face, rectangle, seen, nearness, x,
-                    vertices, faces, basis, x0, y0, view, farthest, ray,
+                    vertices, faces, basis, x0, y0, view, farthest, ray, doubts,
                 )  # fmt: skip
                 continue
-            # Float32 is no help: seen edge on, very thin, or through the camera's plane.
+            # Float32 is no help: it reaches through the camera's plane.
             for row in range((rectangle >> 16) & 255, ((rectangle >> 24) & 255) + 1):
                 for column in range(rectangle & 255, ((rectangle >> 8) & 255) + 1):
                     pixel = TILE * row + column
-                    if nearness[pixel] < setup[NEAREST_POINT + lane]:
+                    if nearness[pixel] < f4(np.inf):
                         work[3] += 1
                         _test_exactly(
                             vertices, faces, face, basis, x0 + column, y0 + row, pixel,
