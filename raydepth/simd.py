@@ -303,6 +303,16 @@ def offset(typingctx, source, index):
 
 
 @intrinsic
+def integers(typingctx, source):
+    """A pointer to the same memory as int32."""
+
+    def codegen(context, builder, sig, args):
+        return builder.bitcast(args[0], INT32.as_pointer())
+
+    return types.CPointer(types.int32)(source), codegen
+
+
+@intrinsic
 def prefetch(typingctx, source, index):
     """Ask for the cache line of `source[index]`; harmless whatever the address."""
 
@@ -341,19 +351,23 @@ stack_float64 = _stack(ir.DoubleType(), types.float64)
 stack_int32 = _stack(INT32, types.int32)
 
 
-@intrinsic
-def least(typingctx, a, b):
-    """Lane by lane the lesser of two float vectors without NaN.
+def _number(name: str) -> Any:
+    @intrinsic
+    def extreme(typingctx, a, b):
+        def codegen(context, builder, sig, args):
+            type_ = args[0].type
+            function = cgutils.get_or_insert_function(
+                builder.module,
+                ir.FunctionType(type_, [type_] * 2),
+                f"llvm.{name}.v{type_.count}f32",
+            )
+            return builder.call(function, args, fastmath=("nnan", "nsz"))
 
-    Where the result goes back to memory: `vmin` then becomes a masked store on some machines, and a
-    load right after that waits long.
-    """
+        return a(a, b), codegen
 
-    def codegen(context, builder, sig, args):
-        type_ = args[0].type
-        function = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(type_, [type_] * 2), f"llvm.minnum.v{type_.count}f32"
-        )
-        return builder.call(function, args, fastmath=("nnan", "nsz"))
+    return extreme
 
-    return a(a, b), codegen
+
+# Lane by lane, of two float32 vectors without NaN. Where the result goes back to memory: `vmin` and
+# `vmax` then become a masked store on some machines, and a load right after that waits long.
+least, greatest = _number("minnum"), _number("maxnum")

@@ -30,6 +30,8 @@ from raydepth.kernels import hit_distance, pixel_ray, shear
 from raydepth.simd import (
     bits,
     fma,
+    greatest,
+    integers,
     lanes_of,
     load,
     lowest_bit,
@@ -45,11 +47,17 @@ from raydepth.simd import (
     vmax,
     vmin,
 )
-from raydepth.wide import WIDTH
+from raydepth.wide import FACES, LEAF, LINKS, NODE, WIDTH
 
 f4 = np.float32
 
+LINE = 16  # float32 of a cache line
 TILE = 16
+# Leaves that wait for their data, at most; of a mesh that is larger than BIG (bytes of its leaves).
+# A smaller one is in the processor's caches, and there what waits only culls later.
+RING = 8
+PATIENCE = 4
+BIG = 1 << 23
 # Seven more entries for each of at most bvh.MAX_DEPTH levels, and the root's eight.
 STACK = 512
 ULP = f4(2.0**-24)
@@ -130,15 +138,15 @@ def _clip(x_low, x_high, y_low, y_high, unbounded, inside, rectangles):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _visit_children(boxes, node, view, inside, nearness, rectangles):
+def _visit_children(nodes, node, view, inside, nearness, rectangles):
     """Rectangles and greatest nearness of a node's eight children; bits of those to visit."""
-    at = 6 * WIDTH * node
-    x = load(boxes, at, WIDTH)
-    y = load(boxes, at + WIDTH, WIDTH)
-    z = load(boxes, at + 2 * WIDTH, WIDTH)
-    half_x = load(boxes, at + 3 * WIDTH, WIDTH)
-    half_y = load(boxes, at + 4 * WIDTH, WIDTH)
-    half_z = load(boxes, at + 5 * WIDTH, WIDTH)
+    at = NODE * node
+    x = load(nodes, at, WIDTH)
+    y = load(nodes, at + WIDTH, WIDTH)
+    z = load(nodes, at + 2 * WIDTH, WIDTH)
+    half_x = load(nodes, at + 3 * WIDTH, WIDTH)
+    half_y = load(nodes, at + 4 * WIDTH, WIDTH)
+    half_z = load(nodes, at + 5 * WIDTH, WIDTH)
     perspective = view[PERSPECTIVE]
     flat = f4(1.0) - perspective
     distance = _affine(x, y, z, view, S)
@@ -164,17 +172,17 @@ def _visit_children(boxes, node, view, inside, nearness, rectangles):
         y_high * select(y_high >= zero, by_near, by_far) + slack,
         too_near, inside, rectangles,
     )  # fmt: skip
-    greatest = fma(by_near, perspective, (view[FARTHEST] - near) * flat) * NEARER
-    store(nearness, 0, select(too_near, f4(np.inf), greatest))
+    most = fma(by_near, perspective, (view[FARTHEST] - near) * flat) * NEARER
+    store(nearness, 0, select(too_near, f4(np.inf), most))
     return bits(covers & (far > zero))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _project(corners, at, view):
+def _project(leaves, at, view):
     """Where a vertex of each face is seen, how far away it is, and what X and Y were scaled by."""
-    x = load(corners, at, WIDTH)
-    y = load(corners, at + WIDTH, WIDTH)
-    z = load(corners, at + 2 * WIDTH, WIDTH)
+    x = load(leaves, at, WIDTH)
+    y = load(leaves, at + WIDTH, WIDTH)
+    z = load(leaves, at + 2 * WIDTH, WIDTH)
     distance = _affine(x, y, z, view, S)
     flat = splat(f4(1.0) - view[PERSPECTIVE], WIDTH)
     scale = f4(1.0) / fma(distance, view[PERSPECTIVE], flat)
@@ -182,7 +190,7 @@ def _project(corners, at, view):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _set_up_faces(corners, leaf, view, inside, setup, rectangles):
+def _set_up_faces(leaves, leaf, view, inside, setup, rectangles):
     """Project eight faces and compute their edge functions and nearness.
 
     Returns the bits of those that may cover a pixel of `inside`, and, from bit WIDTH on, of those
@@ -190,9 +198,9 @@ def _set_up_faces(corners, leaf, view, inside, setup, rectangles):
     """
     perspective = view[PERSPECTIVE]
     flat = f4(1.0) - perspective
-    ax, ay, a_distance, a_scale = _project(corners, 9 * WIDTH * leaf, view)
-    bx, by, b_distance, b_scale = _project(corners, 9 * WIDTH * leaf + 3 * WIDTH, view)
-    cx, cy, c_distance, c_scale = _project(corners, 9 * WIDTH * leaf + 6 * WIDTH, view)
+    ax, ay, a_distance, a_scale = _project(leaves, LEAF * leaf, view)
+    bx, by, b_distance, b_scale = _project(leaves, LEAF * leaf + 3 * WIDTH, view)
+    cx, cy, c_distance, c_scale = _project(leaves, LEAF * leaf + 6 * WIDTH, view)
 
     zero = f4(0.0)
     x_low, x_high = vmin(vmin(ax, bx), cx), vmax(vmax(ax, bx), cx)
@@ -241,9 +249,9 @@ def _set_up_faces(corners, leaf, view, inside, setup, rectangles):
     a_near = fma(a_scale, perspective, (view[FARTHEST] - a_distance) * flat)
     b_near = fma(b_scale, perspective, (view[FARTHEST] - b_distance) * flat)
     c_near = fma(c_scale, perspective, (view[FARTHEST] - c_distance) * flat)
-    greatest = vmax(vmax(a_near, b_near), c_near)
+    most = vmax(vmax(a_near, b_near), c_near)
     least = vmin(vmin(a_near, b_near), c_near)
-    sound = (greatest - least) * bound * f4(4.0) < least * area * f4(2.0**-12)
+    sound = (most - least) * bound * f4(4.0) < least * area * f4(2.0**-12)
     weight = bound / area
     dx = (a_dx * a_near + b_dx * b_near + c_dx * c_near) * weight
     dy = (a_dy * a_near + b_dy * b_near + c_dy * c_near) * weight
@@ -252,8 +260,8 @@ def _set_up_faces(corners, leaf, view, inside, setup, rectangles):
     # one is below 7, and so is each edge function of a pixel inside, whichever way round it is.
     store(setup, NEARNESS, select(sound, dx, f4(0.0)))
     store(setup, NEARNESS + WIDTH, select(sound, dy, f4(0.0)))
-    store(setup, NEARNESS + 2 * WIDTH, select(sound, a_near - (dx * ax + dy * ay), greatest * NEARER))
-    tolerance = greatest * SURE
+    store(setup, NEARNESS + 2 * WIDTH, select(sound, a_near - (dx * ax + dy * ay), most * NEARER))
+    tolerance = most * SURE
     store(setup, SURELY, select(sound, tolerance, f4(np.inf)))
     store(setup, MAYBE, select(sound, zero - tolerance, zero))
     store(setup, OUTSIDE, select(sound, splat(f4(-1.0), WIDTH), f4(-8.0)))
@@ -332,7 +340,7 @@ def _cover(
         maybe = (inside > outside) & (gain > gain_maybe) & columns
         # Not select(surely, new, old): that becomes a masked store, and the next face's load of
         # the same row cannot be forwarded from one.
-        store(nearness, TILE * row, vmax(before, select(surely, here, f4(0.0))))
+        store(nearness, TILE * row, greatest(before, select(surely, here, f4(0.0))))
         store(seen, TILE * row, seen_before + select(surely, splat(face, 16) - seen_before, 0))
         unsure = bits(maybe) & ~bits(surely)
         doubts[row] = np.int32(unsure)
@@ -379,9 +387,22 @@ def _set_view(projection, x0, y0, view):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _render_tile(
-    boxes, links, corners, leaf_faces, vertices, faces, basis, projection, x0, y0, height, width,
-    x, ray, seen, work,
-):  # fmt: skip
+    nodes,
+    leaves,
+    vertices,
+    faces,
+    basis,
+    projection,
+    x0,
+    y0,
+    height,
+    width,
+    x,
+    patience,
+    ray,
+    seen,
+    work,
+):
     """Find what the pixels of one tile see: `seen` (256 int32), -1 = nothing."""
     nearness = stack_float32(256)
     stack_link = stack_int32(STACK)
@@ -391,6 +412,7 @@ def _render_tile(
     rectangles = stack_int32(WIDTH)
     setup = stack_float32(SETUP)
     doubts = stack_int32(16)
+    links, leaf_faces = integers(nodes), integers(leaves)
     view = stack_float32(VIEW)
     _set_view(projection, x0, y0, view)
     farthest = projection[13]
@@ -408,52 +430,72 @@ def _render_tile(
     stack_nearness[0] = f4(np.inf)
     stack_rectangle[0] = np.int32((TILE - 1) << 8 | (TILE - 1) << 24)
     stack_size = 1
-    while stack_size > 0:
-        stack_size -= 1
-        link = np.int64(stack_link[stack_size])
-        inside = np.int64(stack_rectangle[stack_size])
-        if not _is_open(nearness, inside, stack_nearness[stack_size]):
-            continue
-        if link >= 0:
-            work[0] += 1
-            todo = _visit_children(boxes, link, view, inside, child_nearness, rectangles)
-            base = stack_size
-            while todo != 0:
-                lane = lowest_bit(todo)
-                todo &= todo - 1
-                child = np.int64(links[WIDTH * link + lane])
-                # By the time it is taken from the stack it should have arrived.
-                if child >= 0:
-                    for line in range(6 * WIDTH // 16):
-                        prefetch(boxes, 6 * WIDTH * child + 16 * line)
-                    prefetch(links, WIDTH * child)
-                else:
-                    leaf = ~child // WIDTH
-                    for line in range(9 * WIDTH // 16 + 1):
-                        prefetch(corners, 9 * WIDTH * leaf + 16 * line)
-                    prefetch(leaf_faces, WIDTH * leaf)
-                # Insertion sort: the nearest of the children on top.
-                near = child_nearness[lane]
-                at = stack_size
-                while at > base and stack_nearness[at - 1] > near:
-                    stack_link[at] = stack_link[at - 1]
-                    stack_nearness[at] = stack_nearness[at - 1]
-                    stack_rectangle[at] = stack_rectangle[at - 1]
-                    at -= 1
-                stack_link[at] = np.int32(child)
-                stack_nearness[at] = near
-                stack_rectangle[at] = rectangles[lane]
-                stack_size += 1
-            continue
+    # Leaves whose data has been asked for; first in, first out.
+    ring_link = stack_int32(RING)
+    ring_nearness = stack_float32(RING)
+    ring_rectangle = stack_int32(RING)
+    asked = tested = 0
+    while True:
+        if stack_size > 0:
+            stack_size -= 1
+            link = np.int64(stack_link[stack_size])
+            inside = np.int64(stack_rectangle[stack_size])
+            if not _is_open(nearness, inside, stack_nearness[stack_size]):
+                continue
+            if link >= 0:
+                work[0] += 1
+                todo = _visit_children(nodes, link, view, inside, child_nearness, rectangles)
+                base = stack_size
+                while todo != 0:
+                    lane = lowest_bit(todo)
+                    todo &= todo - 1
+                    child = np.int64(links[NODE * link + LINKS + lane])
+                    # By the time it is taken from the stack it should have arrived.
+                    if child >= 0:
+                        for line in range(NODE // LINE):
+                            prefetch(nodes, NODE * child + LINE * line)
+                    elif patience == 0:
+                        for line in range(LEAF // LINE):
+                            prefetch(leaves, LEAF * (~child // WIDTH) + LINE * line)
+                    # Insertion sort: the nearest of the children on top.
+                    near = child_nearness[lane]
+                    at = stack_size
+                    while at > base and stack_nearness[at - 1] > near:
+                        stack_link[at] = stack_link[at - 1]
+                        stack_nearness[at] = stack_nearness[at - 1]
+                        stack_rectangle[at] = stack_rectangle[at - 1]
+                        at -= 1
+                    stack_link[at] = np.int32(child)
+                    stack_nearness[at] = near
+                    stack_rectangle[at] = rectangles[lane]
+                    stack_size += 1
+                continue
+            if patience > 0:
+                for line in range(LEAF // LINE):
+                    prefetch(leaves, LEAF * (~link // WIDTH) + LINE * line)
+                ring_link[asked % RING] = np.int32(link)
+                ring_nearness[asked % RING] = stack_nearness[stack_size]
+                ring_rectangle[asked % RING] = np.int32(inside)
+                asked += 1
+                if asked - tested <= patience:
+                    continue
+        elif asked == tested:
+            break
+        if patience > 0:
+            link = np.int64(ring_link[tested % RING])
+            inside = np.int64(ring_rectangle[tested % RING])
+            tested += 1
+            if not _is_open(nearness, inside, ring_nearness[(tested - 1) % RING]):
+                continue
         work[1] += 1
         leaf = ~link // WIDTH
-        found = _set_up_faces(corners, leaf, view, inside, setup, rectangles)
+        found = _set_up_faces(leaves, leaf, view, inside, setup, rectangles)
         in_front = found >> WIDTH
         todo = found & ((2 << (~link % WIDTH)) - 1)
         while todo != 0:
             lane = lowest_bit(todo)
             todo &= todo - 1
-            face = np.int64(leaf_faces[WIDTH * leaf + lane])
+            face = np.int64(leaf_faces[LEAF * leaf + FACES + lane])
             rectangle = np.int64(rectangles[lane])
             work[2] += 1
             if (in_front >> lane) & 1:
@@ -476,14 +518,13 @@ def _render_tile(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def visibility(
-    boxes, links, corners, leaf_faces, vertices, faces, basis, projection,
-    first_row, last_row, triangle_id, work,
-):  # fmt: skip
+    nodes, leaves, vertices, faces, basis, projection, first_row, last_row, triangle_id, work
+):
     """Fill rows first_row to last_row of one view's `triangle_id` (height, width) int32.
 
     Parameters
     ----------
-    boxes, links, corners, leaf_faces : see wide.py
+    nodes, leaves : see wide.py
     vertices : (n_vertices, 3) float64, local frame
     faces : (n_faces, 3) int32
     basis : (6, 3) float64
@@ -498,6 +539,7 @@ def visibility(
         Counters of `WORK`, added to.
     """
     height, width = triangle_id.shape
+    patience = PATIENCE if leaves.nbytes > BIG else 0
     origin = stack_float64(3)
     direction = stack_float64(3)
     seen = stack_int32(256)
@@ -507,10 +549,9 @@ def visibility(
     for y0 in range(first_row, last_row, TILE):
         for x0 in range(0, width, TILE):
             _render_tile(
-                pointer(boxes), pointer(links), pointer(corners), pointer(leaf_faces),
-                pointer(vertices), pointer(faces), pointer(basis), pointer(projection),
-                x0, y0, height, width, load(lanes, 0, 16), (origin, direction), seen,
-                pointer(work),
+                pointer(nodes), pointer(leaves), pointer(vertices), pointer(faces),
+                pointer(basis), pointer(projection), x0, y0, height, width,
+                load(lanes, 0, 16), patience, (origin, direction), seen, pointer(work),
             )  # fmt: skip
             for row in range(y0, min(y0 + TILE, last_row)):
                 if x0 + TILE <= width:
