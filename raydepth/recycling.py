@@ -11,6 +11,7 @@ import ctypes
 import math
 import weakref
 from collections import deque
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ def empty(shape: tuple[int, ...], dtype: np.dtype | type[np.generic]) -> np.ndar
     if memory is None:
         memory = aligned.empty((n_bytes,), np.uint8)
     # All views of the array refer to `owner`, which is what tells when the last one is gone.
-    owner = (ctypes.c_char * n_bytes).from_buffer(memory)
+    owner: Any = (ctypes.c_char * n_bytes).from_buffer(memory.data)
     weakref.finalize(owner, _waiting.append, memory).atexit = False
     return np.ndarray(shape, dtype, buffer=owner)
 
