@@ -299,10 +299,12 @@ def _settle() -> None:
     The threads of some libraries spin for a while when they are done, 20 ms in Mitsuba's case, and
     would take a processor from whoever comes next.
     """
+    still = 0
     for _ in range(500):
         before = time.process_time()
         time.sleep(0.002)
-        if time.process_time() - before < 0.0005:
+        still = still + 1 if time.process_time() - before < 0.0005 else 0
+        if still == 3:
             return
 
 
