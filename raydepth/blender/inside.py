@@ -23,6 +23,7 @@ import traceback
 
 import bpy
 import numpy as np
+from mathutils import Matrix
 
 OLDEST = (3, 4)
 
@@ -165,7 +166,8 @@ def set_camera(scene, camera, wanted):
             if name in wanted:
                 setattr(owner, name, wanted[name])
     if "matrix_world" in wanted:
-        camera.matrix_world = wanted["matrix_world"]
+        # A Matrix has rows; plain lists would be taken for columns.
+        camera.matrix_world = Matrix(wanted["matrix_world"])
     bpy.context.view_layer.update()
 
 
