@@ -28,6 +28,8 @@ MIN_SIDE = 4
 MIN_LENS = 1.0
 MAX_PIXEL_ASPECT = 200.0
 DEFAULT_SENSOR_WIDTH = 36.0
+# Blender's least distance, and one below the 1e10 that its depth pass holds where nothing is seen.
+WIDEST_CLIP = 1e-6, 1e9
 
 # Blender's numbers are float32: what is below this fraction of the image does not reach it.
 FLOAT32_RESOLUTION = 2.0**-24
@@ -61,6 +63,8 @@ class BlenderCamera:
         Shift of the lens to the right and up, in units of the fitted side.
     pixel_aspect_x, pixel_aspect_y : float
         The shape of a pixel.
+    clip_start, clip_end : float
+        Nearest and farthest z depth that Blender sees, units; raydepth sees all.
 
     Raises
     ------
@@ -84,6 +88,8 @@ class BlenderCamera:
     shift_y: float = 0.0
     pixel_aspect_x: float = 1.0
     pixel_aspect_y: float = 1.0
+    clip_start: float = 0.1
+    clip_end: float = 1000.0
 
     def __post_init__(self) -> None:
         if self.type not in MODEL_OF_TYPE:
@@ -113,6 +119,11 @@ class BlenderCamera:
         matrix = _without_scale(self.matrix_world, self.name)
         matrix.flags.writeable = False
         object.__setattr__(self, "matrix_world", matrix)
+
+    @property
+    def model(self) -> str:
+        """What raydepth calls its type: "perspective" or "orthographic"."""
+        return MODEL_OF_TYPE[self.type]
 
     @property
     def width(self) -> int:
@@ -186,15 +197,16 @@ def cameras_from_blender(cameras: BlenderCamera | Sequence[BlenderCamera]) -> Ca
         np.stack([camera.intrinsics for camera in cameras]),
         opencv_from_opengl(np.stack([camera.matrix_world for camera in cameras])),
         (first.width, first.height),
-        model=MODEL_OF_TYPE[first.type],
+        model=first.model,
     )
 
 
 def blender_from_cameras(cameras: Cameras, name: str = "Camera") -> tuple[BlenderCamera, ...]:
     """Blender's cameras for raydepth's: one for each view, called `name`_000 and so on.
 
-    The sensor is fitted horizontally. Numbers are float64; Blender rounds them to float32, after
-    which focal lengths, principal points and poses are the given ones to a few parts in 2^24.
+    The sensor is fitted horizontally, and nothing is clipped. Numbers are float64; Blender rounds
+    them to float32, after which focal lengths, principal points and poses are the given ones to a
+    few parts in 2^24.
 
     Raises
     ------
@@ -238,6 +250,8 @@ def blender_from_cameras(cameras: Cameras, name: str = "Camera") -> tuple[Blende
                 shift_y=(cy - height / 2) / width * (fx / fy),
                 pixel_aspect_x=max(1.0, fy / fx),
                 pixel_aspect_y=max(1.0, fx / fy),
+                clip_start=WIDEST_CLIP[0],
+                clip_end=WIDEST_CLIP[1],
             )
         )
     return tuple(converted)

@@ -11,6 +11,9 @@ sensor_fit, shift_x, shift_y, ortho_scale, clip_start, clip_end, matrix_world (4
 resolution_x, resolution_y, resolution_percentage, pixel_aspect_x, pixel_aspect_y.
 """
 
+import contextlib
+import functools
+import hashlib
 import json
 import os
 import struct
@@ -269,6 +272,203 @@ def probe(scene, camera, folder, threads):
     }
 
 
+# --- scenes of .blend files ---------------------------------------------------------------------
+
+
+def open_blend(path):
+    """Open a file without running the scripts in it; returns its scene."""
+    try:
+        bpy.ops.wm.open_mainfile(filepath=path, load_ui=False, use_scripts=False)
+    except RuntimeError as error:
+        raise JobError(f"cannot open {path} ({' '.join(str(error).split())})") from None
+    return bpy.context.scene
+
+
+def chosen_cameras(scene, name):
+    """The cameras of a scene by name, or the one that is asked for."""
+    cameras = sorted((o for o in scene.objects if o.type == "CAMERA"), key=lambda o: o.name)
+    names = ", ".join(repr(camera.name) for camera in cameras)
+    if not cameras:
+        raise JobError(f"scene {scene.name!r} has no cameras")
+    if name is None:
+        return cameras
+    found = [camera for camera in cameras if camera.name == name]
+    if not found:
+        raise JobError(f"scene {scene.name!r} has no camera {name!r}; its cameras are {names}")
+    return found
+
+
+def chosen_frames(scene, cameras, frames):
+    """The frames that are asked for, the current one if none is."""
+    if frames is None:
+        return [scene.frame_current]
+    if frames != "keys":
+        return frames
+    found = sorted({frame for camera in cameras for frame in keyframes(camera)})
+    if not found:
+        names = ", ".join(repr(camera.name) for camera in cameras)
+        raise JobError(f"no keyframes of camera {names}, its lens or its parents")
+    return found
+
+
+def keyframes(camera):
+    """The frames at which a camera, its lens or one of its parents has a keyframe."""
+    owners = [camera.data]
+    while camera:
+        owners.append(camera)
+        camera = camera.parent
+    for owner in owners:
+        animation = owner.animation_data
+        if animation and animation.action:
+            for curve in curves_of(animation):
+                for point in curve.keyframe_points:
+                    yield round(point.co[0])
+
+
+def curves_of(animation):
+    """The animation curves of one owner."""
+    action = animation.action
+    if not hasattr(animation, "action_slot"):  # until 4.3 an action belongs to one owner
+        return list(action.fcurves)
+    bags = [bag for layer in action.layers for strip in layer.strips for bag in strip.channelbags]
+    return [curve for bag in bags if bag.slot == animation.action_slot for curve in bag.fcurves]
+
+
+def prepare_scene(scene, notes):
+    """Leave one view layer to render, once for each frame and camera; returns that layer."""
+    render = scene.render
+    render.use_compositing = False
+    render.use_sequencer = False
+    render.use_multiview = False
+    # Cameras are switched by their turn, not by the markers of the timeline.
+    for marker in scene.timeline_markers:
+        marker.camera = None
+    used = [layer for layer in scene.view_layers if layer.use] or list(scene.view_layers)
+    for layer in scene.view_layers:
+        layer.use = layer == used[0]
+    if len(used) > 1:
+        notes.append(f"of {len(used)} view layers only {used[0].name!r} is rendered")
+    if render.use_border:
+        notes.append("the render region is ignored, the whole image is rendered")
+    return used[0]
+
+
+@contextlib.contextmanager
+def render_engine():
+    """Gives render(look): what look(depsgraph) makes of the scene as evaluated for a render.
+
+    Only render engines are shown that; what scripts get elsewhere is evaluated for the viewport,
+    with other subdivision levels and other objects hidden.
+    """
+    turn = {}
+
+    class Look(bpy.types.RenderEngine):
+        bl_idname = "RAYDEPTH"
+        bl_label = "raydepth"
+
+        def render(self, depsgraph):
+            try:
+                turn["seen"] = turn["look"](depsgraph)
+            except Exception as error:  # Blender would print it and go on
+                turn["error"] = error
+
+    def render(look):
+        turn.clear()
+        turn["look"] = look
+        bpy.context.scene.render.engine = Look.bl_idname
+        bpy.ops.render.render()
+        if "error" in turn:
+            raise turn["error"]
+        return turn["seen"]
+
+    bpy.utils.register_class(Look)
+    try:
+        yield render
+    finally:
+        bpy.utils.unregister_class(Look)
+
+
+def look_at_scene(camera, contents, depsgraph):
+    """A camera as animation, parents and constraints make it, and the layout of the meshes."""
+    evaluated = camera.evaluated_get(depsgraph)
+    found = read_camera(depsgraph.scene, evaluated)
+    if evaluated.data.dof.use_dof:
+        contents.notes.add("depth of field is ignored: every camera is a pinhole")
+    return {"camera": {"name": camera.name, **found}, "layout": contents.layout(depsgraph)}
+
+
+class Contents:
+    """Every mesh that was met, stored once, and every arrangement of them."""
+
+    def __init__(self, job, view_layer):
+        self.job = job
+        self.view_layer = view_layer
+        self.geometries = {}  # digest of the arrays: number
+        self.layouts = {}  # digest of the arrays: number
+        self.notes = set()
+
+    def layout(self, depsgraph):
+        """The number of the arrangement that this evaluation of the scene shows."""
+        numbers, matrices, known = [], [], {}
+        for instance in depsgraph.object_instances:
+            thing = instance.object
+            if not instance.show_self or not self.seen(instance):
+                continue
+            if thing.type in ("CURVES", "POINTCLOUD", "VOLUME"):
+                self.notes.add(f"{thing.name!r} (hair, points or a volume) is left out")
+            # Curves, texts and metaballs come again, as instances of the mesh that they make.
+            if not isinstance(thing.data, bpy.types.Mesh) or not len(thing.data.polygons):
+                continue
+            key = thing.data.as_pointer()
+            if key not in known:
+                known[key] = self.geometry(thing.data)
+            numbers.append(known[key])
+            matrices.append([list(row) for row in instance.matrix_world])
+        return self.number(
+            self.layouts,
+            "layout",
+            geometry=np.array(numbers, np.int32),
+            matrix_world=np.array(matrices, np.float32).reshape(-1, 4, 4),
+        )
+
+    def seen(self, instance):
+        """Whether rays from the camera meet it, which Cycles decides as it does here."""
+        things = [instance.object] + ([instance.parent] if instance.parent else [])
+        return all(
+            thing.visible_camera
+            # The evaluated object would not know.
+            and not thing.original.indirect_only_get(view_layer=self.view_layer)
+            for thing in things
+        )
+
+    def geometry(self, mesh):
+        """The number of a mesh, whose triangles are those that Blender renders."""
+        mesh.calc_loop_triangles()
+        vertices = np.empty(3 * len(mesh.vertices), np.float32)
+        mesh.vertices.foreach_get("co", vertices)
+        faces = np.empty(3 * len(mesh.loop_triangles), np.int32)
+        mesh.loop_triangles.foreach_get("vertices", faces)
+        return self.number(
+            self.geometries,
+            "geometry",
+            vertices=vertices.reshape(-1, 3),
+            faces=faces.reshape(-1, 3),
+        )
+
+    def number(self, known, what, **arrays):
+        """The number of these arrays among those of their kind; stored if they are new."""
+        digest = hashlib.sha256()
+        for array in arrays.values():
+            digest.update(len(array).to_bytes(8, "little"))
+            digest.update(array.tobytes())
+        key = digest.digest()
+        if key not in known:
+            known[key] = len(known)
+            for name, array in arrays.items():
+                self.job.store(f"{what}_{known[key]}_{name}", array)
+        return known[key]
+
+
 # --- commands -----------------------------------------------------------------------------------
 
 
@@ -297,7 +497,36 @@ def render_views(job):
     return {"cameras": cameras, "seconds": seconds, "probe": measured}
 
 
-COMMANDS = {"depth": render_views}
+def read_scene(job):
+    """What renders of a .blend see: its meshes in their places, and its cameras.
+
+    Job: "path"; "camera", a name or None for all of the scene's; "frames", a list, "keys" or None
+    for the one the file was saved at. Result: "views", one for each frame and camera in it, with
+    "camera", "frame" and "layout"; arrays geometry_<g>_vertices (n, 3) float32 and
+    geometry_<g>_faces (m, 3), layout_<l>_geometry (k,) and layout_<l>_matrix_world (k, 4, 4): the
+    k meshes that the view's layout puts in their places. "notes" says what is not as in a render.
+    """
+    scene = open_blend(job["path"])
+    notes = []
+    if bpy.app.autoexec_fail:
+        notes.append("Python in the file (drivers, scripts) was not run")
+    cameras = chosen_cameras(scene, job["camera"])
+    frames = chosen_frames(scene, cameras, job["frames"])
+    layer = prepare_scene(scene, notes)
+    contents = Contents(job, layer)
+    views = []
+    with render_engine() as render:
+        for frame in frames:
+            scene.frame_set(frame)
+            for camera in cameras:
+                scene.camera = camera
+
+                look = functools.partial(look_at_scene, camera, contents)
+                views.append({"frame": frame, **render(look)})
+    return {"views": views, "notes": notes + sorted(contents.notes)}
+
+
+COMMANDS = {"depth": render_views, "scene": read_scene}
 
 
 def main():
