@@ -105,14 +105,18 @@ def differences(
 def summary(found: Differences, in_band: np.ndarray) -> dict[str, Any]:
     """The numbers, as JSON data.
 
+    Median, 99th percentile and maximum of the error, in units and in ulps, are over the pixels that
+    both hit, less those beyond the bound inside the band.
+
     Parameters
     ----------
     found : Differences
     in_band : bool, of the same shape
         Pixels whose centre lies in the outline band; counts only where `found.questionable`.
     """
-    error = np.abs(found.error[found.both])
-    n_both = len(error)
+    n_both = int(np.count_nonzero(found.both))
+    # Within the band the two may see different surfaces, whose distance is no error.
+    same = found.both & ~(found.beyond & in_band)
 
     def count(mask: np.ndarray) -> dict[str, int]:
         return {
@@ -121,7 +125,6 @@ def summary(found: Differences, in_band: np.ndarray) -> dict[str, Any]:
         }
 
     beyond = count(found.beyond)
-    certain = found.both & ~(found.beyond & in_band)
     return {
         "pixels": found.both.size,
         "hit_by_both": n_both,
@@ -130,10 +133,10 @@ def summary(found: Differences, in_band: np.ndarray) -> dict[str, Any]:
         "beyond_bound": beyond,
         "share_beyond_bound": beyond["outside_band"] / n_both if n_both else 0.0,
         "worst_error_over_bound": float(
-            np.max(np.abs(found.error[certain]) / found.bound[certain], initial=0.0)
+            np.max(np.abs(found.error[same]) / found.bound[same], initial=0.0)
         ),
-        "error_units": _spread(error),
-        "error_ulps": _spread(found.ulps[found.both]),
+        "error_units": _spread(np.abs(found.error[same])),
+        "error_ulps": _spread(found.ulps[same]),
     }
 
 

@@ -34,6 +34,8 @@ class Judgement(NamedTuple):
     ----------
     z : (n_pixels,) float64
         z depth of the nearest triangle at the pixel's centre; +inf = miss.
+    face : (n_pixels,) int
+        That triangle; -1 = miss.
     in_band : (n_pixels,) bool
         Whether the visible face changes, or ends, within BAND of the centre.
     right : (n_pixels,) bool
@@ -42,6 +44,7 @@ class Judgement(NamedTuple):
     """
 
     z: np.ndarray
+    face: np.ndarray
     in_band: np.ndarray
     right: np.ndarray
 
@@ -76,7 +79,7 @@ def judge(
     ring = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     samples = np.concatenate([np.zeros((1, 2)), UNDECIDED * ring, BAND * ring])
     close_by = slice(0, 1 + RING)
-    result = Judgement(*(np.empty(len(pixels), dtype) for dtype in (float, bool, bool)))
+    result = Judgement(*(np.empty(len(pixels), dtype) for dtype in (float, int, bool, bool)))
     for i, (row, column) in enumerate(pixels):
         centre = np.array([column + 0.5, row + 0.5])
         close = np.flatnonzero(((low <= centre) & (centre <= high)).all(axis=1))
@@ -85,7 +88,8 @@ def judge(
         local[..., :2] -= centre * local[..., 2:]
         z, slope, face = _nearest(local, corners[close, :, 2], samples, perspective)
         result.z[i] = z[0]
-        result.in_band[i] = (face != face[0]).any()
+        result.face[i] = -1 if face[0] < 0 else close[face[0]]
+        result.in_band[i] = np.any(face != face[0])
         if np.isfinite(claimed_z[i]):
             step = np.spacing(np.float32(claimed_z[i])) + UNDECIDED * slope[close_by]
             result.right[i] = (np.abs(z[close_by] - claimed_z[i]) <= step).any()
@@ -97,8 +101,8 @@ def judge(
 def _boxes(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(n_faces, 2) lowest and highest image coordinates; everything, where w changes its sign."""
     w = image[..., 2:]
-    in_front = (w > 0.0).all(axis=(1, 2))
-    behind = (w <= 0.0).all(axis=(1, 2))
+    in_front: np.ndarray = np.all(w > 0.0, axis=(1, 2))
+    behind: np.ndarray = np.all(w <= 0.0, axis=(1, 2))
     with np.errstate(divide="ignore", invalid="ignore"):
         xy = image[..., :2] / w
     low = np.where(in_front[:, None], xy.min(axis=1) - MARGIN, -np.inf)

@@ -35,6 +35,9 @@ RENDER_DATA = (
     "resolution_x", "resolution_y", "resolution_percentage", "pixel_aspect_x", "pixel_aspect_y",
 )  # fmt: skip
 
+# What Cycles writes where it sees nothing.
+MISS = 1e10
+
 # The probe: a plane this far in front of a camera that sees 90 degrees in so many pixels.
 PROBE_DISTANCE = 2.0
 PROBE_SIDE = 64
@@ -206,7 +209,7 @@ def read_exr(path, channel):
         data = file.read()
     magic, version = struct.unpack_from("<II", data)
     if magic != 20000630 or version & ~0xFF & ~0x400:  # long names are no obstacle
-        raise JobError("Blender wrote an EXR file of an unexpected kind (%#x)" % version)
+        raise JobError(f"Blender wrote an EXR file of an unexpected kind ({version:#x})")
     attributes, position = {}, 8
     while data[position]:
         name, position = c_string(data, position)
@@ -227,13 +230,13 @@ def read_exr(path, channel):
         at += 16
         if name.endswith(channel):
             if pixel_type != 2:
-                raise JobError("Blender's %s is not float32" % name)
+                raise JobError(f"Blender's {name} is not float32")
             begin = line_bytes
         line_bytes += width * (2 if pixel_type == 1 else 4)
     if begin is None:
-        raise JobError("Blender's EXR file holds no channel %s" % channel)
+        raise JobError(f"Blender's EXR file holds no channel {channel}")
     depth = np.empty((height, width), np.float32)
-    for offset in struct.unpack_from("<%dQ" % height, data, position + 1):
+    for offset in struct.unpack_from(f"<{height}Q", data, position + 1):
         (y,) = struct.unpack_from("<i", data, offset)
         depth[y - y0] = np.frombuffer(data, "<f4", width, offset + 8 + begin)
     return depth
@@ -475,26 +478,59 @@ class Contents:
 def render_views(job):
     """Cycles' depth of all views in one process.
 
-    Job: "cameras" (one dictionary a view), "threads"; arrays vertices (1 or n_views, n, 3) float32
-    and faces (m, 3). Result: array depth (n_views, height, width) float32 as Blender wrote it,
-    "cameras" as Blender has them, "seconds" of each view, file included, and the "probe".
+    Job: "cameras" (one dictionary a view), "clips" (for each view its ranges of depth, pairs of
+    near and far, nearest first), "threads"; arrays vertices (1 or n_views, n, 3) float32 and faces
+    (m, 3). Result: array depth (n_views, height, width) float32 as Blender wrote it, "cameras" as
+    Blender has them, and the "probe".
+
+    Each range is an image of its own, and the nearest hit counts: Cycles' rays start on the near
+    plane, and the closer that is to what they hit, the more digits float32 has left.
     """
     scene = empty_scene()
     camera = add_camera(scene)
     measured = probe(scene, camera, job.folder, job["threads"])
     vertices, faces = job.array("vertices"), job.array("faces")
     thing = add_mesh(scene, vertices[0], faces)
-    depths, cameras, seconds = [], [], []
+    depths, cameras = [], []
     for view, wanted in enumerate(job["cameras"]):
         if view and len(vertices) > 1:
             move_vertices(thing, vertices[view])
         set_camera(scene, camera, wanted)
         cameras.append(read_camera(scene, camera))
-        start = time.perf_counter()
-        depths.append(render_depth(scene, job.folder))
-        seconds.append(time.perf_counter() - start)
+        depth = None
+        for near, far in job["clips"][view]:
+            set_camera(scene, camera, {"clip_start": near, "clip_end": far})
+            within = render_depth(scene, job.folder)
+            depth = within if depth is None else np.where(depth < MISS, depth, within)
+        depths.append(depth)
     job.store("depth", np.stack(depths))
-    return {"cameras": cameras, "seconds": seconds, "probe": measured}
+    return {"cameras": cameras, "probe": measured}
+
+
+def time_renders(job):
+    """How long Cycles takes for a view, again and again in one process.
+
+    Job: as for `render_views` with one range, and "repeats". Result: "seconds", for each of the
+    ways "exr" (a file is written) and "no_file" a list of repeats lists of n_views.
+    """
+    scene = empty_scene()
+    camera = add_camera(scene)
+    set_exact_depth(scene, job["threads"])
+    add_mesh(scene, job.array("vertices")[0], job.array("faces"))
+    scene.render.filepath = os.path.join(job.folder, "pass.exr")
+    seconds = {"exr": [], "no_file": []}
+    for turn in range(job["repeats"] + 1):
+        for way, times in seconds.items():
+            turn_times = []
+            for wanted, clips in zip(job["cameras"], job["clips"], strict=True):
+                set_camera(scene, camera, wanted)
+                set_camera(scene, camera, {"clip_start": clips[0][0], "clip_end": clips[0][1]})
+                start = time.perf_counter()
+                bpy.ops.render.render(write_still=way == "exr")
+                turn_times.append(time.perf_counter() - start)
+            if turn:  # the first is for warming up
+                times.append(turn_times)
+    return {"seconds": seconds}
 
 
 def read_scene(job):
@@ -526,20 +562,55 @@ def read_scene(job):
     return {"views": views, "notes": notes + sorted(contents.notes)}
 
 
-COMMANDS = {"depth": render_views, "scene": read_scene}
+def cast_through_bvhtree(job):
+    """A second opinion on geometry alone: the rays through mathutils' BVHTree, in float32.
+
+    Job: "width", "height"; arrays vertices and faces as for `render_views`, basis (n_views, 6, 3):
+    rows o, ox, oy, d, dx, dy of rays with origin o + x ox + y oy and direction d + x dx + y dy.
+    Result: array z (n_views, height, width), distance in lengths of the direction, inf = miss.
+    """
+    from mathutils.bvhtree import BVHTree
+
+    vertices, faces, basis = (job.array(name) for name in ("vertices", "faces", "basis"))
+    triangles = faces.tolist()
+    x = np.arange(job["width"]) + 0.5
+    y = (np.arange(job["height"]) + 0.5)[:, None]
+    x, y = (part.reshape(-1, 1) for part in np.broadcast_arrays(x, y))
+    z = np.full((len(basis), len(x)), np.inf)
+    tree = None
+    for view, (o, ox, oy, d, dx, dy) in enumerate(basis):
+        if tree is None or len(vertices) > 1:
+            tree = BVHTree.FromPolygons(vertices[view].tolist(), triangles, all_triangles=True)
+        direction = d + x * dx + y * dy
+        lengths = np.linalg.norm(direction, axis=1).tolist()
+        rays = zip((o + x * ox + y * oy).tolist(), direction.tolist(), strict=True)
+        for i, (start, toward) in enumerate(rays):
+            distance = tree.ray_cast(start, toward)[3]
+            if distance is not None:
+                z[view, i] = distance / lengths[i]
+    job.store("z", z.reshape(len(basis), job["height"], job["width"]))
+    return {}
+
+
+COMMANDS = {
+    "depth": render_views,
+    "time": time_renders,
+    "bvh": cast_through_bvhtree,
+    "scene": read_scene,
+}
 
 
 def main():
     job = Job(sys.argv[sys.argv.index("--") + 1])
     try:
         if bpy.app.version < OLDEST:
-            raise JobError("this is Blender %s; expected 3.4 or newer" % bpy.app.version_string)
+            raise JobError(f"this is Blender {bpy.app.version_string}; expected 3.4 or newer")
         result = COMMANDS[job["command"]](job)
     except JobError as error:
         result = {"error": str(error)}
     except Exception as error:
         traceback.print_exc()
-        result = {"error": "%s: %s" % (type(error).__name__, error)}
+        result = {"error": f"{type(error).__name__}: {error}"}
     result["blender"] = bpy.app.version_string
     job.finish(result)
     # All is written; what Blender does when it ends (or crashes then) is of no interest.
