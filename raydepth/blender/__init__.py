@@ -3,6 +3,7 @@
 from raydepth.blender.convert import BlenderCamera, blender_from_cameras, cameras_from_blender
 from raydepth.blender.process import TIMEOUT
 from raydepth.blender.scene import KEYFRAMES, SUFFIX, Scene, Shot, checked_frames, load_scene
+from raydepth.blender.script import script
 
 __all__ = [
     "KEYFRAMES",
@@ -15,4 +16,5 @@ __all__ = [
     "cameras_from_blender",
     "checked_frames",
     "load_scene",
+    "script",
 ]
