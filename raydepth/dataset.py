@@ -237,8 +237,9 @@ def _refuse_other_contents(folder: Path, description: dict[str, Any]) -> None:
         found = json.loads((folder / VIEWS_FILE).read_bytes())
         if found["format"] != FORMAT_NAME:
             raise ValueError
-        found["views"] = [{key: view[key] for key in ("file", "camera")} for view in found["views"]]
-        other = [what for key, what in SETTINGS.items() if found[key] != description[key]]
+        wanted = {**description, "views": _files_and_cameras(description["views"])}
+        found["views"] = _files_and_cameras(found["views"])
+        other = [what for key, what in SETTINGS.items() if found[key] != wanted[key]]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise FileExistsError(
             f"{folder} exists and holds no {VIEWS_FILE} of raydepth; choose another place"
@@ -248,6 +249,11 @@ def _refuse_other_contents(folder: Path, description: dict[str, Any]) -> None:
             f"{folder} already holds depth maps made with {other[0]}; "
             "remove it or choose another place"
         )
+
+
+def _files_and_cameras(views: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What was known of the views before they were rendered."""
+    return [{key: view[key] for key in ("file", "camera")} for view in views]
 
 
 def _statistics(depth: np.ndarray) -> dict[str, Any]:
