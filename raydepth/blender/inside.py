@@ -283,7 +283,8 @@ def open_blend(path):
     try:
         bpy.ops.wm.open_mainfile(filepath=path, load_ui=False, use_scripts=False)
     except RuntimeError as error:
-        raise JobError(f"cannot open {path} ({' '.join(str(error).split())})") from None
+        reason = " ".join(str(error).split()).split(" failed: ")[-1]
+        raise JobError(f"cannot open {path} ({reason})") from None
     return bpy.context.scene
 
 

@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,52 +50,122 @@ class Shot:
 
     mesh: Mesh
     cameras: Cameras
-    blender_cameras: tuple[BlenderCamera, ...]
-    frames: tuple[int, ...]
+    blender_cameras: tuple[BlenderCamera, ...] = ()
+    frames: tuple[int, ...] = ()
     label: str = ""
 
+    def view_labels(self) -> list[dict[str, Any]]:
+        """What to keep of each view besides its camera, as JSON data."""
+        return [
+            {
+                "blender": {
+                    "camera": camera.name,
+                    "frame": frame,
+                    "clip_start": camera.clip_start,
+                    "clip_end": camera.clip_end,
+                }
+            }
+            for camera, frame in zip(self.blender_cameras, self.frames, strict=True)
+        ]
 
-@dataclass(frozen=True, eq=False)
+
 class Scene:
-    """What `load_scene` found in a .blend: its shots, in the order of their first frames.
+    """What `load_scene` found in a .blend; `for shot in scene` goes through its shots.
 
     There is one shot for each state of the geometry, so one in all where nothing but cameras
-    moves; it is split where perspective and orthographic cameras meet. `for shot in scene` goes
-    through them.
+    moves; it is split where perspective and orthographic cameras meet. Shots come in the order of
+    their first frames. Their meshes are made when their turn comes, so that a long animation need
+    not fit into memory.
 
     Attributes
     ----------
-    shots : tuple of Shot
     blender_version : str
         Of the Blender that read the file.
     """
 
-    shots: tuple[Shot, ...]
-    blender_version: str
-
-    def __iter__(self) -> Iterator[Shot]:
-        return iter(self.shots)
+    def __init__(self, answer: Answer, path: Path, sha256: str) -> None:
+        self.blender_version = answer.version
+        self._arrays, self._notes = answer.arrays, tuple(answer.data["notes"])
+        self._path, self._sha256 = path, sha256
+        self._views: dict[tuple[int, str], list[tuple[BlenderCamera, int]]] = {}
+        self._first_frames: dict[int, int] = {}
+        for view in answer.data["views"]:
+            camera, frame, layout = BlenderCamera(**view["camera"]), view["frame"], view["layout"]
+            if not len(self._arrays[f"layout_{layout}_geometry"]):
+                raise MeshError(f"{path}: renders see no mesh at frame {frame}")
+            self._views.setdefault((layout, camera.model), []).append((camera, frame))
+            self._first_frames.setdefault(layout, frame)
 
     def __len__(self) -> int:
-        return len(self.shots)
+        return len(self._views)
+
+    def __iter__(self) -> Iterator[Shot]:
+        moves = len(self._first_frames) > 1
+        both_models = len({model for _, model in self._views}) > 1
+        for (layout, model), views in self._views.items():
+            frame = f"{self._first_frames[layout]:04}"
+            name = f"{self._path.stem}_{frame}" if moves else self._path.stem
+            blender_cameras = tuple(camera for camera, _ in views)
+            yield Shot(
+                self._mesh(layout, name),
+                cameras_from_blender(blender_cameras),
+                blender_cameras,
+                tuple(frame for _, frame in views),
+                "_".join([frame] * moves + [model] * both_models),
+            )
+
+    def __repr__(self) -> str:
+        return f"Scene({str(self._path)!r}, {self.n_views} views in {len(self)} shots)"
+
+    @property
+    def n_views(self) -> int:
+        """Views of all shots."""
+        return sum(map(len, self._views.values()))
 
     @property
     def mesh(self) -> Mesh:
         """The mesh of the only shot."""
-        return self._only_shot().mesh
+        return self._only_shot.mesh
 
     @property
     def cameras(self) -> Cameras:
         """The views of the only shot."""
-        return self._only_shot().cameras
+        return self._only_shot.cameras
 
+    @cached_property
     def _only_shot(self) -> Shot:
-        if len(self.shots) != 1:
+        if len(self) != 1:
             raise ValueError(
-                f"the scene has {len(self.shots)} shots, because its geometry moves or its cameras "
-                "differ in model; render each: for shot in scene: render(shot.mesh, shot.cameras)"
+                f"{self._path}: there are {len(self)} shots, because its geometry moves or its "
+                "cameras differ in model; expected one, or: for shot in scene: "
+                "render(shot.mesh, shot.cameras)"
             )
-        return self.shots[0]
+        return next(iter(self))
+
+    def _mesh(self, layout: int, name: str) -> Mesh:
+        """One arrangement of the meshes, flattened in float64."""
+        numbers = self._arrays[f"layout_{layout}_geometry"].tolist()
+        matrices = self._arrays[f"layout_{layout}_matrix_world"].astype(np.float64)
+        contents = flatten(
+            (
+                Instance(
+                    number,
+                    self._arrays[f"geometry_{number}_vertices"],
+                    self._arrays[f"geometry_{number}_faces"],
+                    matrix,
+                )
+                for number, matrix in zip(numbers, matrices, strict=True)
+            ),
+            Counter(),
+        )
+        return Mesh(
+            contents.vertices,
+            contents.faces,
+            name=name,
+            source=str(self._path),
+            source_sha256=self._sha256,
+            notes=(*plain(contents.notes), *self._notes),
+        )
 
 
 def load_scene(
@@ -133,7 +204,8 @@ def load_scene(
     MeshError
         The file is none of Blender's, or renders see no mesh in it.
     ValueError
-        A camera cannot be rendered (the message says which), or frames make no sense.
+        A camera cannot be rendered (the message says which), the cameras' images differ in size,
+        or frames make no sense.
     BlenderError
         There is no Blender, it failed, or the file has no (such) camera or keyframes.
     """
@@ -151,10 +223,11 @@ def load_scene(
         timeout=timeout,
     )
     try:
-        return _scene(answer, path, sha256)
-    except ValueError as error:
-        kind = MeshError if isinstance(error, MeshError) else ValueError
-        raise kind(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+        return Scene(answer, path, sha256)
+    except MeshError:
+        raise
+    except ValueError as error:  # of a camera
+        raise ValueError(f"{path}: {error}") from None
 
 
 def checked_frames(frames: int | str | Iterable[int] | None) -> list[int] | str | None:
@@ -188,65 +261,3 @@ def _checked_file(path: Path) -> str:
         raise MeshError(f"{path}: no such file") from None
     except OSError as error:
         raise MeshError(f"{path}: cannot be read ({error.strerror})") from None
-
-
-def _scene(answer: Answer, path: Path, sha256: str) -> Scene:
-    """Join the views that share a mesh and a camera model to shots."""
-    grouped: dict[tuple[int, str], list[dict[str, Any]]] = {}
-    for view in answer.data["views"]:
-        view["camera"] = BlenderCamera(**view["camera"])
-        grouped.setdefault((view["layout"], view["camera"].model), []).append(view)
-    first_frames: dict[int, int] = {}
-    for layout, _ in grouped:
-        first_frames[layout] = min(
-            view["frame"] for view in answer.data["views"] if view["layout"] == layout
-        )
-    meshes: dict[int, Mesh] = {}
-    for layout, frame in first_frames.items():
-        name = f"{path.stem}_{frame:04}" if len(first_frames) > 1 else path.stem
-        meshes[layout] = _mesh(answer, layout, frame, name=name, path=path, sha256=sha256)
-    models = {model for _, model in grouped}
-    shots = []
-    for (layout, model), views in grouped.items():
-        label = [f"{first_frames[layout]:04}"] if len(first_frames) > 1 else []
-        label += [model] if len(models) > 1 else []
-        cameras = tuple(view["camera"] for view in views)
-        shots.append(
-            Shot(
-                meshes[layout],
-                cameras_from_blender(cameras),
-                cameras,
-                tuple(view["frame"] for view in views),
-                "_".join(label),
-            )
-        )
-    return Scene(tuple(shots), answer.version)
-
-
-def _mesh(answer: Answer, layout: int, frame: int, *, name: str, path: Path, sha256: str) -> Mesh:
-    """One arrangement of the meshes, flattened in float64."""
-    arrays = answer.arrays
-    numbers = arrays[f"layout_{layout}_geometry"].tolist()
-    matrices = arrays[f"layout_{layout}_matrix_world"]
-    if not numbers:
-        raise MeshError(f"{path}: renders see no mesh at frame {frame}")
-    contents = flatten(
-        (
-            Instance(
-                number,
-                arrays[f"geometry_{number}_vertices"],
-                arrays[f"geometry_{number}_faces"],
-                matrix.astype(np.float64),
-            )
-            for number, matrix in zip(numbers, matrices, strict=True)
-        ),
-        Counter(),
-    )
-    return Mesh(
-        contents.vertices,
-        contents.faces,
-        name=name,
-        source=str(path),
-        source_sha256=sha256,
-        notes=(*plain(contents.notes), *answer.data["notes"]),
-    )

@@ -3,6 +3,11 @@
 story.blend     static geometry of every origin, cameras that move: what load_scene is for
 moving.blend    geometry that moves between frames 2 and 3 only
 two.blend       a perspective and an orthographic camera
+question.blend  the question this project answers: a mesh of radius 0.5, a camera at 1.5 units
+empty.blend     a camera and nothing that a render shows
+alone.blend     a mesh and no camera
+panorama.blend  a panoramic camera beside a plain one
+sheared.blend   a camera whose parents shear it
 """
 
 import math
@@ -15,7 +20,7 @@ import bpy
 def fresh():
     bpy.ops.wm.read_factory_settings(use_empty=True)
     render = bpy.context.scene.render
-    render.resolution_x, render.resolution_y, render.resolution_percentage = 320, 240, 50
+    render.resolution_x, render.resolution_y, render.resolution_percentage = 192, 144, 50
     return bpy.context.scene
 
 
@@ -180,10 +185,48 @@ def two(path):
     bpy.ops.wm.save_as_mainfile(filepath=path)
 
 
+def question(path):
+    scene = fresh()
+    bpy.ops.mesh.primitive_ico_sphere_add(subdivisions=4, radius=0.5)
+    scene.camera = add_camera("Camera", (0, -1.5, 0), (math.pi / 2, 0, 0))
+    scene.render.engine = "CYCLES"
+    # Not every Blender is built with the denoiser, which is on unless told otherwise.
+    scene.cycles.samples, scene.cycles.use_denoising = 1, False
+    bpy.ops.wm.save_as_mainfile(filepath=path)
+
+
+def empty(path):
+    scene = fresh()
+    add("hidden", box("box")).hide_render = True
+    scene.camera = add_camera("Camera", (0, -4, 0), (math.pi / 2, 0, 0))
+    bpy.ops.wm.save_as_mainfile(filepath=path)
+
+
+def alone(path):
+    fresh()
+    add("box", box("box"))
+    bpy.ops.wm.save_as_mainfile(filepath=path)
+
+
+def panorama(path):
+    fresh()
+    add("box", box("box"))
+    add_camera("All around", (0, -4, 0), (math.pi / 2, 0, 0), type="PANO")
+    add_camera("Plain", (0, -4, 0), (math.pi / 2, 0, 0))
+    bpy.ops.wm.save_as_mainfile(filepath=path)
+
+
+def sheared(path):
+    fresh()
+    add("box", box("box"))
+    uneven = add("uneven", None, scale=(1, 1, 2))
+    add_camera("Leaning", (0, -4, 0), (math.pi / 3, 0, 0), parent=uneven)
+    bpy.ops.wm.save_as_mainfile(filepath=path)
+
+
 def main(folder):
-    story(os.path.join(folder, "story.blend"))
-    moving(os.path.join(folder, "moving.blend"))
-    two(os.path.join(folder, "two.blend"))
+    for make in (story, moving, two, question, empty, alone, panorama, sheared):
+        make(os.path.join(folder, make.__name__ + ".blend"))
 
 
 main(sys.argv[-1])
