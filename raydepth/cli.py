@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from tqdm import tqdm
 
 from raydepth import bench as bench_module
-from raydepth import bench_tables, blender
+from raydepth import bench_tables, blender, crosscheck
 from raydepth import cameras as cameras_module
 from raydepth.cameras import Cameras
 from raydepth.compiling import announce_compilation, compile_kernels
@@ -44,6 +44,9 @@ INTERRUPTED = 130
 
 # What goes wrong with input, devices, memory and disks; anything else is a fault of raydepth.
 FAILURES = (ValueError, BlenderError, DeviceError, MemoryError, OSError)
+
+NORMALIZE = "sphere: radius 0.5 around the origin; cube: longest side 1"
+RENDERED_VIEWS, COMPARED_VIEWS = "fibonacci:24", "fibonacci:12"
 
 
 class WrongUse(ValueError):
@@ -85,7 +88,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 def _render(args: argparse.Namespace) -> int:
     try:
         _refuse_options_of_others(args)
-        cameras = _cameras(args)
+        cameras = _cameras(args, RENDERED_VIEWS)
         names = output_names(args.meshes)
         checked_scale(args.values_per_unit)
     except (ValueError, OverflowError, OSError) as error:
@@ -181,6 +184,52 @@ def _bench(args: argparse.Namespace) -> int:
     return 0
 
 
+def _compare_blender(args: argparse.Namespace) -> int:
+    try:
+        cameras = _cameras(args, COMPARED_VIEWS)
+    except (ValueError, OverflowError, OSError) as error:
+        raise WrongUse(_message(error)) from None
+    for option, path in (("-o", args.out), ("--json", args.json)):
+        if path and (path.is_dir() or not path.parent.is_dir()):
+            raise WrongUse(f"{option} {path}: expected a file in a folder that exists")
+    program = blender.find_blender(args.blender)
+    compile_kernels()
+    report, n_failed = crosscheck.Report(), 0
+    modes = crosscheck.MODES if args.mode is None else (args.mode,)
+    from_file = args.views is not None and args.views.lower().endswith(".json")
+    normalize = args.normalize or ("none" if from_file else "sphere")
+    with _progress(len(args.meshes) * len(modes), "comparison") as bar:
+        for path in args.meshes:
+            try:
+                mesh = load_mesh(path, normalize=normalize)
+                for mode in modes:
+                    section = crosscheck.compare_with_blender(
+                        mesh,
+                        cameras,
+                        program,
+                        mode=mode,
+                        kind=args.kind,
+                        timeout=args.timeout or blender.TIMEOUT,
+                        second_opinion=args.second_opinion,
+                    )
+                    report.add(section)
+                    for line in section.lines():
+                        _tell(line)
+                    bar.update()
+            except FAILURES as error:
+                n_failed += 1
+                _say(f"error: {_message(error, path)}")
+    contents = {}
+    if len(report):
+        if args.out:
+            contents[args.out] = report.to_html().encode()
+        if args.json:
+            contents[args.json] = (json.dumps(report.to_json(), indent=1) + "\n").encode()
+    if contents:
+        write_whole(contents)
+    return 0 if report.agrees and not n_failed else FAILED
+
+
 def _refuse_options_of_others(args: argparse.Namespace) -> None:
     """Refuse what has no meaning for the files given: a .blend has cameras, a mesh has none."""
     scenes = [path for path in args.meshes if _is_scene(path)]
@@ -199,10 +248,10 @@ def _refuse_options_of_others(args: argparse.Namespace) -> None:
                 raise ValueError(f"--{option} is given, but no {blender.SUFFIX} file")
 
 
-def _cameras(args: argparse.Namespace) -> Cameras:
+def _cameras(args: argparse.Namespace, default: str) -> Cameras:
     """The cameras that --views asks for, by placement or by file."""
     given = {"--radius": args.radius, "--fov": args.fov, "--size": args.size}
-    views = "fibonacci:24" if args.views is None else args.views
+    views = default if args.views is None else args.views
     if views.lower().endswith(".json"):
         for option, value in given.items():
             if value is not None:
@@ -359,30 +408,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     render.add_argument("-o", "--out", type=Path, required=True, help="folder for the results")
     render.add_argument(
-        "--normalize",
-        choices=NORMALIZATIONS,
-        default="none",
-        help="sphere: radius 0.5 around the origin; cube: longest side 1 (default: none)",
+        "--normalize", choices=NORMALIZATIONS, default="none", help=f"{NORMALIZE} (default: none)"
     )
-    render.add_argument(
-        "--views",
-        metavar="SPEC",
-        help=f"placement ({', '.join(PLACEMENTS)}) such as fibonacci:24, "
-        "ring:12,elevation=30,up=y, random:9,seed=4, or a views.json (default: fibonacci:24)",
-    )
-    render.add_argument(
-        "--radius", type=float, help="distance of the cameras from the origin (default: 1.5 units)"
-    )
-    render.add_argument(
-        "--fov", type=float, help="degrees across the image's longer side (default: 40)"
-    )
-    render.add_argument("--size", type=_size, help="pixels: 512 or 640x480 (default: 512)")
-    render.add_argument(
-        "--kind",
-        choices=KINDS,
-        default="z",
-        help="z: along the camera's axis; ray: from the camera's centre (default: z)",
-    )
+    _add_views(render, RENDERED_VIEWS)
     render.add_argument(
         "--format",
         choices=list(FILE_FORMATS),
@@ -408,20 +436,45 @@ def _parser() -> argparse.ArgumentParser:
         help=f"frames A to B, one frame, or {blender.KEYFRAMES}: those at which a camera has "
         "keyframes (default: the one it was saved at)",
     )
-    scenes.add_argument(
-        "--blender",
-        type=Path,
-        metavar="PATH",
-        help="a blender executable or a Python that has bpy (default: RAYDEPTH_BLENDER, or the "
-        "first on the PATH)",
-    )
-    scenes.add_argument(
-        "--timeout",
-        type=_seconds,
-        metavar="SECONDS",
-        help=f"stop Blender after them (default: {blender.TIMEOUT:g})",
-    )
+    _add_blender(scenes)
     render.set_defaults(command=_render)
+
+    compare = commands.add_parser(
+        "compare",
+        help="raydepth beside Blender on the same mesh and cameras",
+        description="Render with another program, too, and compare.",
+    ).add_subparsers(required=True, metavar="PROGRAM")
+    beside_blender = compare.add_parser(
+        "blender",
+        help="Blender's Cycles",
+        description="Render meshes with raydepth and with Blender's Cycles and compare the depth "
+        "maps pixel by pixel. The exit code is 0 if they agree: no pixel that only one of the two "
+        "hits and no error beyond the bound, but within 0.001 pixel of an outline.",
+    )
+    beside_blender.add_argument("meshes", nargs="+", type=Path, metavar="MESH", help="mesh files")
+    beside_blender.add_argument(
+        "-o", "--out", type=Path, metavar="REPORT", help="write an HTML page with all pictures"
+    )
+    beside_blender.add_argument("--json", type=Path, metavar="FILE", help="write all numbers")
+    beside_blender.add_argument(
+        "--mode",
+        choices=crosscheck.MODES,
+        help="camera: in each camera's frame, where float32 is best; pose: the mesh where it is, "
+        "against the camera that Blender reads back (default: both)",
+    )
+    beside_blender.add_argument(
+        "--second-opinion",
+        action="store_true",
+        help="also cast the rays through Blender's BVHTree; some seconds a view",
+    )
+    beside_blender.add_argument(
+        "--normalize",
+        choices=NORMALIZATIONS,
+        help=f"{NORMALIZE} (default: sphere, or none with a views.json)",
+    )
+    _add_views(beside_blender, COMPARED_VIEWS)
+    _add_blender(beside_blender)
+    beside_blender.set_defaults(command=_compare_blender)
 
     demo = commands.add_parser(
         "demo", help="the main job on a shape made in code", description="Render a torus knot."
@@ -477,3 +530,43 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured")
     bench.set_defaults(command=_bench)
     return parser
+
+
+def _add_views(parser: argparse.ArgumentParser, default: str) -> None:
+    """The options that say where the cameras stand and what depth means."""
+    parser.add_argument(
+        "--views",
+        metavar="SPEC",
+        help=f"placement ({', '.join(PLACEMENTS)}) such as fibonacci:24, "
+        f"ring:12,elevation=30,up=y, random:9,seed=4, or a views.json (default: {default})",
+    )
+    parser.add_argument(
+        "--radius", type=float, help="distance of the cameras from the origin (default: 1.5 units)"
+    )
+    parser.add_argument(
+        "--fov", type=float, help="degrees across the image's longer side (default: 40)"
+    )
+    parser.add_argument("--size", type=_size, help="pixels: 512 or 640x480 (default: 512)")
+    parser.add_argument(
+        "--kind",
+        choices=KINDS,
+        default="z",
+        help="z: along the camera's axis; ray: from the camera's centre (default: z)",
+    )
+
+
+def _add_blender(parser: argparse._ActionsContainer) -> None:
+    """The options that say which Blender, and for how long."""
+    parser.add_argument(
+        "--blender",
+        type=Path,
+        metavar="PATH",
+        help="a blender executable or a Python that has bpy (default: RAYDEPTH_BLENDER, or the "
+        "first on the PATH)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        metavar="SECONDS",
+        help=f"stop Blender after them (default: {blender.TIMEOUT:g})",
+    )

@@ -21,6 +21,7 @@ LEAVES = {
     "builder": {"aligned", "parallel", "prepare", "sah", "simd", "subtree"},
     "bvh": {"builder", "limits", "parallel", "prepare", "refit", "sah", "subtree", "wide"},
     "cameras": {"limits", "placements"},
+    "compare": set(),
     "containers": set(),
     "errors": set(),
     "export": {"cameras", "containers", "files", "version"},
@@ -30,6 +31,7 @@ LEAVES = {
     "limits": set(),
     "loading": {"errors", "mesh", "readers"},
     "mesh": {"errors", "limits", "readers"},
+    "outline": set(),
     "parallel": set(),
     "peers": {"cameras", "mesh"},
     "placements": set(),
@@ -46,7 +48,7 @@ LEAVES = {
     "wide": {"aligned", "parallel", "simd", "subtree"},
 }
 # render joins the leaves; these stand on it and do not know each other.
-ON_RENDER = {"raycast", "compiling", "dataset", "demo", "info"}
+ON_RENDER = {"raycast", "compiling", "crosscheck", "dataset", "demo", "info"}
 
 
 def modules() -> dict[str, Path]:

@@ -1,7 +1,7 @@
 """Blender as a source of scenes and cameras, and as a reference: docs/blender.md."""
 
 from raydepth.blender.convert import BlenderCamera, blender_from_cameras, cameras_from_blender
-from raydepth.blender.process import TIMEOUT
+from raydepth.blender.process import TIMEOUT, find_blender
 from raydepth.blender.scene import KEYFRAMES, SUFFIX, Scene, Shot, checked_frames, load_scene
 from raydepth.blender.script import script
 
@@ -15,6 +15,7 @@ __all__ = [
     "blender_from_cameras",
     "cameras_from_blender",
     "checked_frames",
+    "find_blender",
     "load_scene",
     "script",
 ]

@@ -126,6 +126,40 @@ class Section:
                 )
         return "differ: " + "; ".join(reasons)
 
+    def lines(self) -> list[str]:
+        """What the command line says: the verdict, a line for each view, the sum."""
+        kind = {"z": "planar", "ray": "Euclidean"}[self.pass_kind]
+        lines = [
+            f"{self.mesh.name}, mode {self.mode}: {self.verdict}",
+            f"  Blender {self.blender}, {kind} depth pass; {self.kind} depth, bound "
+            f"{self.c:g} * 2^-24 * depth / |cos|; pixels outside (inside) the outline band",
+            f"  {'view':>5} {'hit by both':>12} {'only raydepth':>14} {'only Blender':>14} "
+            f"{'beyond bound':>14}   {'ulps: median / 99 % / max':27} units: median / 99 % / max",
+        ]
+        rows = [*((str(view), n) for view, n in enumerate(self.views)), ("all", self.total)]
+        if self.second_opinion is not None:
+            rows.append(("tree", self.second_opinion))
+        for name, numbers in rows:
+            counts = [
+                f"{numbers[key]['outside_band']:,} ({numbers[key]['inside_band']:,})"
+                for key in ("only_raydepth", "only_reference", "beyond_bound")
+            ]
+            ulps, units = (
+                " / ".join("-" if v is None else format(v, form) for v in numbers[key].values())
+                for key, form in (("error_ulps", ".3g"), ("error_units", ".2g"))
+            )
+            lines.append(
+                f"  {name:>5} {numbers['hit_by_both']:>12,} {counts[0]:>14} {counts[1]:>14} "
+                f"{counts[2]:>14}   {ulps:27} {units}"
+            )
+        lines.append(
+            f"  largest error / bound {self.total['worst_error_over_bound']:.2f}; share beyond the "
+            f"bound outside the band {self.total['share_beyond_bound']:.2g}"
+        )
+        if self.second_opinion is not None:
+            lines.append("  tree: Blender's BVHTree, a second opinion outside the verdict")
+        return lines
+
 
 def compare_with_blender(
     mesh: Mesh,

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from raydepth.blender.reference import Section
 from raydepth.compare import agrees
+from raydepth.crosscheck.reference import Section
 from raydepth.preview import MISS_COLOUR, viridis
 from raydepth.version import __version__
 
@@ -41,14 +41,22 @@ EDGES = (0.0, 1.5, 2.5, 4.5, 8.5, 16.5, 32.5, 64.5, np.inf)
 BIN_NAMES = ("0", "1", "2", "3–4", "5–8", "9–16", "17–32", "33–64", "65 +")
 
 
-def as_json(sections: Sequence[Section]) -> dict[str, Any]:
-    """All numbers of a comparison as plain JSON data."""
-    return {
-        "format": FORMAT_NAME,
-        "format_version": FORMAT_VERSION,
-        "raydepth_version": __version__,
-        "agrees": all(section.agrees for section in sections),
-        "sections": [
+class Report:
+    """A comparison of any number of meshes; keeps numbers and pictures, not the depth maps."""
+
+    def __init__(self) -> None:
+        self.agrees = True
+        self._data: list[dict[str, Any]] = []
+        self._pages: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def add(self, section: Section) -> None:
+        """Take the comparison of one mesh in one mode."""
+        self.agrees &= section.agrees
+        self._pages.append(_section(section))
+        self._data.append(
             {
                 "mesh": section.mesh.to_json(),
                 "mode": section.mode,
@@ -58,67 +66,84 @@ def as_json(sections: Sequence[Section]) -> dict[str, Any]:
                 "c": section.c,
                 "width": section.depth.shape[2],
                 "height": section.depth.shape[1],
-                "verdict": section.verdict,
                 "agrees": section.agrees,
+                "verdict": section.verdict,
                 "total": section.total,
                 "second_opinion": section.second_opinion,
                 "views": section.views,
             }
-            for section in sections
-        ],
-    }
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """All numbers as plain JSON data."""
+        return {
+            "format": FORMAT_NAME,
+            "format_version": FORMAT_VERSION,
+            "raydepth_version": __version__,
+            "agrees": self.agrees,
+            "sections": self._data,
+        }
+
+    def to_html(self) -> str:
+        """The page: images are embedded, there are no scripts and no other files."""
+        names = " and ".join(dict.fromkeys(data["mesh"]["name"] for data in self._data))
+        versions = ", ".join(dict.fromkeys(data["blender"] for data in self._data))
+        return PAGE.format(
+            names=html.escape(names),
+            style=STYLE,
+            state="agree" if self.agrees else "differ",
+            verdict="They agree" if self.agrees else "They differ",
+            raydepth=__version__,
+            blender=html.escape(versions),
+            table=_summary_table(self._data),
+            sections="".join(self._pages),
+        )
 
 
-def as_html(sections: Sequence[Section]) -> str:
-    """The page: images are embedded, there are no scripts and no other files."""
-    agree = all(section.agrees for section in sections)
-    names = " and ".join(dict.fromkeys(section.mesh.name for section in sections))
-    versions = ", ".join(dict.fromkeys(section.blender for section in sections))
-    body = "".join(_section(section) for section in sections)
-    return f"""<!DOCTYPE html>
+PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>raydepth and Blender: {html.escape(names)}</title>
-<style>{STYLE}</style>
+<title>raydepth and Blender: {names}</title>
+<style>{style}</style>
 </head>
 <body>
 <header>
 <h1>raydepth and Blender</h1>
-<p class="verdict {"agree" if agree else "differ"}">{"They agree" if agree else "They differ"}</p>
-<p>raydepth {__version__} beside Cycles in Blender {html.escape(versions)}: the same triangles, the
-same cameras, one ray through each pixel's centre.</p>
-{_summary_table(sections)}
-<p class="note">The <b>bound</b> on an error is c &middot; 2<sup>&minus;24</sup> &middot; depth /
-|cos| of the angle between ray and surface normal: c&nbsp;=&nbsp;4 in mode <i>camera</i> (vertices
-taken to the camera's frame in float64 and rounded once), c&nbsp;=&nbsp;16 in mode <i>pose</i> (the
-mesh where it is, against the camera that Blender reads back). The <b>band</b> are pixels whose
-centre lies within 0.001 pixel of a triangle's outline, where either answer may be right. An
-<b>ulp</b> is one step of a float32 number. At each pixel that differs a float64 test of all
-triangles says who is right.</p>
+<p class="verdict {state}">{verdict}</p>
+<p>raydepth {raydepth} beside Cycles in Blender {blender}: the same triangles, the same cameras, one
+ray through each pixel's centre.</p>
+{table}
+<p class="note">Counts are pixels outside the band and, in brackets, inside it. The <b>band</b> are
+pixels whose centre lies within 0.001 pixel of a triangle's outline, where either answer may be
+right. The <b>bound</b> on an error is c &middot; 2<sup>&minus;24</sup> &middot; depth / |cos| of
+the angle between ray and surface normal: c&nbsp;=&nbsp;4 in mode <i>camera</i> (vertices taken to
+the camera's frame in float64 and rounded once), c&nbsp;=&nbsp;16 in mode <i>pose</i> (the mesh
+where it is, against the camera that Blender reads back). An <b>ulp</b> is one step of a float32
+number. Wherever the two differ a float64 test of all triangles says who is right.</p>
 </header>
-{body}
+{sections}
 </body>
 </html>
 """
 
 
-def _summary_table(sections: Sequence[Section]) -> str:
+def _summary_table(sections: Sequence[dict[str, Any]]) -> str:
     head = (
         "mesh", "mode", "views", "hit by both", "only raydepth", "only Blender", "beyond bound",
         "largest error / bound", "error, ulps: median / 99 % / max",
         "error, units: median / 99 % / max",
     )  # fmt: skip
     rows = []
-    for section in sections:
-        total = section.total
+    for data in sections:
+        total = data["total"]
         rows.append(
             (
-                section.mesh.name,
-                f"{section.mode}, c = {section.c:g}",
-                f"{len(section.views)}",
+                data["mesh"]["name"],
+                f"{data['mode']}, c = {data['c']:g}",
+                f"{len(data['views'])}",
                 f"{total['hit_by_both']:,}",
                 _in_and_out(total["only_raydepth"]),
                 _in_and_out(total["only_reference"]),
@@ -128,17 +153,9 @@ def _summary_table(sections: Sequence[Section]) -> str:
                 _spread(total["error_units"], ".2g"),
             )
         )
-    return (
-        '<div class="wide"><table><tr>'
-        + "".join(f"<th>{name}</th>" for name in head)
-        + "</tr>"
-        + "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in rows
-        )
-        + '</table></div><p class="note">Counts are pixels outside the band, and '
-        "(in brackets) inside it.</p>"
-    )
+    cells = [f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows]
+    names = "".join(f"<th>{name}</th>" for name in head)
+    return f'<div class="wide"><table><tr>{names}</tr>{"".join(cells)}</table></div>'
 
 
 def _section(section: Section) -> str:
@@ -184,7 +201,8 @@ def _view(section: Section, view: int, near: float, far: float, limit: float) ->
     return f"""<article>
 <h3{state}>View {view}</h3>
 <div class="figures">{figures}
-<figure>{_histogram(found.ulps[found.both])}<figcaption>pixels by error in ulps</figcaption></figure>
+<figure>{_histogram(found.ulps[found.both])}
+<figcaption>pixels by error in ulps</figcaption></figure>
 </div>
 <p class="numbers">{numbers["hit_by_both"]:,} pixels hit by both &middot; only raydepth
 {_in_and_out(numbers["only_raydepth"])} &middot; only Blender
@@ -327,7 +345,8 @@ STYLE = """
 body { margin: 0 auto; max-width: 1280px; padding: 16px; background: var(--back);
   color: var(--fore); font: 15px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.2rem; margin: 32px 0 4px; }
-h3 { font-size: 1rem; margin: 0 0 8px; } h3.differ::after { content: " differs"; color: var(--bad); }
+h3 { font-size: 1rem; margin: 0 0 8px; }
+h3.differ::after { content: " differs"; color: var(--bad); }
 .verdict { font-size: 1.2rem; font-weight: 600; margin: 4px 0; }
 .agree { color: var(--good); } .differ { color: var(--bad); }
 .note, figcaption, .numbers { color: var(--dim); font-size: 0.87rem; }
@@ -337,7 +356,7 @@ th, td { text-align: left; padding: 4px 12px 4px 0; border-bottom: 1px solid var
   vertical-align: bottom; white-space: nowrap; }
 th { font-weight: 600; white-space: normal; min-width: 5em; }
 article { background: var(--card); border-radius: 8px; padding: 12px; margin: 12px 0; }
-.figures { display: grid; gap: 12px; grid-template-columns: repeat(auto-fit, minmax(220px, 1fr)); }
+.figures { display: grid; gap: 12px; grid-template-columns: repeat(auto-fit, minmax(160px, 1fr)); }
 figure { margin: 0; }
 .image { position: relative; line-height: 0; }
 .image img { width: 100%; border-radius: 4px; image-rendering: pixelated; }
