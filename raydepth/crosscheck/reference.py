@@ -197,20 +197,13 @@ def compare_with_blender(
         Blender did not do its job, or its numbers cannot hold the camera.
     """
     n_threads = threads or default_threads()
-    vertices, placed = _scene(mesh, cameras, mode)
-    job = {
-        "command": "depth",
-        "threads": n_threads,
-        "cameras": [camera.to_json() for camera in blender_from_cameras(placed)],
-        "clips": _clips(mesh, cameras),
-    }
-    arrays = {"vertices": vertices, "faces": mesh.faces}
+    job, arrays, placed = blender_job(mesh, cameras, mode, n_threads)
     answer = run(blender, job, arrays, timeout=timeout)
-    pass_kind = measured_kind(answer.data["probe"])
-    seen = _read_back(answer, placed)
+    seen = read_back(answer, placed)
+    opinion = _second_opinion(blender, arrays, seen, timeout) if second_opinion else None
     return compare_with_answer(
-        mesh, vertices, seen, answer, mode=mode, kind=kind, pass_kind=pass_kind, threads=n_threads,
-        second_opinion=_second_opinion(blender, arrays, seen, timeout) if second_opinion else None,
+        mesh, arrays["vertices"], seen, answer,
+        mode=mode, kind=kind, threads=n_threads, second_opinion=opinion,
     )  # fmt: skip
 
 
@@ -221,9 +214,8 @@ def compare_with_answer(
     answer: Answer,
     *,
     mode: str,
-    kind: str,
-    pass_kind: str,
-    threads: int,
+    kind: str = "z",
+    threads: int | None = None,
     second_opinion: np.ndarray | None = None,
 ) -> Section:
     """Compare with what Blender gave, for the vertices and the cameras that it used.
@@ -234,12 +226,15 @@ def compare_with_answer(
     cameras : Cameras
         As read back from Blender.
     answer : Answer
-        Array "depth" (n_views, height, width) of kind `pass_kind`.
+        Array "depth" (n_views, height, width), and the "probe" that tells of which kind it is.
     second_opinion : (n_views, height, width) float, optional
         z depth of another tracer; +inf = miss.
     """
     c = BOUNDS[mode]
-    depth, z_depth, cosine = _render(vertices, mesh.faces, cameras, kind, threads)
+    pass_kind = measured_kind(answer.data["probe"])
+    depth, z_depth, cosine = _render(
+        vertices, mesh.faces, cameras, kind, threads or default_threads()
+    )
     slant = _slant(cameras)
     raw = answer.arrays["depth"]
     reference = np.where(raw < BLENDER_MISS, raw.astype(np.float64), np.inf)
@@ -290,6 +285,26 @@ def measured_kind(probe: dict[str, float]) -> str:
 # --- what Blender gets ----------------------------------------------------------------------------
 
 
+def blender_job(
+    mesh: Mesh, cameras: Cameras, mode: str, threads: int
+) -> tuple[dict[str, Any], dict[str, np.ndarray], Cameras]:
+    """The job and its arrays for `inside.py`, and the cameras that it asks for.
+
+    Raises
+    ------
+    ValueError, BlenderError
+        As for `compare_with_blender`.
+    """
+    vertices, placed = _scene(mesh, cameras, mode)
+    job = {
+        "command": "depth",
+        "threads": threads,
+        "cameras": [camera.to_json() for camera in blender_from_cameras(placed)],
+        "clips": _clips(mesh, cameras),
+    }
+    return job, {"vertices": vertices, "faces": mesh.faces}, placed
+
+
 def _scene(mesh: Mesh, cameras: Cameras, mode: str) -> tuple[np.ndarray, Cameras]:
     """Vertices (1 or n_views, n_vertices, 3) float32, and the cameras that look at them."""
     if mode not in MODES:
@@ -328,7 +343,7 @@ def _clips(mesh: Mesh, cameras: Cameras) -> list[list[tuple[float, float]]]:
     return clips
 
 
-def _read_back(answer: Answer, wanted: Cameras) -> Cameras:
+def read_back(answer: Answer, wanted: Cameras) -> Cameras:
     """The cameras that Blender used; refused where its limits made them others than wanted."""
     names = BlenderCamera.__dataclass_fields__
     seen = cameras_from_blender(
