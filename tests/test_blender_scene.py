@@ -359,6 +359,27 @@ def test_perspective_and_orthographic(blender, scenes, tmp_path):
 
 
 @pytest.mark.blender
+def test_particles_and_metaballs(blender, scenes, tmp_path):
+    path = tmp_path / "mit Leerzeichen ä.blend"
+    path.write_bytes((scenes / "particles.blend").read_bytes())
+    scene = load_scene(path, blender=blender.program)
+    assert len(scene.mesh.faces) > 40 * 12
+    assert_agrees(scene.mesh, scene.cameras, depth_passes(blender, path, ["Kamera ü:1"], tmp_path))
+
+
+@pytest.mark.blender
+def test_what_is_left_out_is_said(blender, scenes):
+    notes = load_scene(scenes / "noted.blend", blender=blender.program).mesh.notes
+    assert notes == (
+        "Python in the file (drivers, scripts) was not run",
+        "of 2 view layers only 'ViewLayer' is rendered",
+        "the render region is ignored, the whole image is rendered",
+        "'hairy' has hair, points or a volume, which are left out",
+        "depth of field is ignored: every camera is a pinhole",
+    )
+
+
+@pytest.mark.blender
 @pytest.mark.parametrize(
     ("name", "options", "kind", "words"),
     [

@@ -401,6 +401,12 @@ def look_at_scene(camera, contents, depsgraph):
     return {"camera": {"name": camera.name, **found}, "layout": contents.layout(depsgraph)}
 
 
+def has_hair(thing):
+    """Whether Cycles would draw strands of particle hair on it."""
+    settings = [system.settings for system in thing.particle_systems]
+    return any(each.type == "HAIR" and each.render_type == "PATH" for each in settings)
+
+
 class Contents:
     """Every mesh that was met, stored once, and every arrangement of them."""
 
@@ -418,8 +424,8 @@ class Contents:
             thing = instance.object
             if not instance.show_self or not self.seen(instance):
                 continue
-            if thing.type in ("CURVES", "POINTCLOUD", "VOLUME"):
-                self.notes.add(f"{thing.name!r} (hair, points or a volume) is left out")
+            if thing.type in ("CURVES", "POINTCLOUD", "VOLUME") or has_hair(thing):
+                self.notes.add(f"{thing.name!r} has hair, points or a volume, which are left out")
             # Curves, texts and metaballs come again, as instances of the mesh that they make.
             if not isinstance(thing.data, bpy.types.Mesh) or not len(thing.data.polygons):
                 continue

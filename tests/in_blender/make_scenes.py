@@ -8,6 +8,8 @@ empty.blend     a camera and nothing that a render shows
 alone.blend     a mesh and no camera
 panorama.blend  a panoramic camera beside a plain one
 sheared.blend   a camera whose parents shear it
+particles.blend objects as particles, a metaball
+noted.blend     what is left out or ignored, and said
 """
 
 import math
@@ -224,9 +226,42 @@ def sheared(path):
     bpy.ops.wm.save_as_mainfile(filepath=path)
 
 
+def particles(path):
+    scene = fresh()
+    plate = mesh("plate", [(-2, -2, 0), (2, -2, 0.1), (2, 2, 0), (-2, 2, 0)], [(0, 1, 2, 3)])
+    field = add("field", plate)
+    field.modifiers.new("particles", "PARTICLE_SYSTEM")
+    settings = field.particle_systems[0].settings
+    settings.type, settings.count, settings.hair_length = "HAIR", 40, 1.0
+    settings.render_type, settings.particle_size = "OBJECT", 0.3
+    settings.instance_object = add("leaf", box("leaf", 0.2), (60, 0, 0))
+    ball = bpy.data.metaballs.new("ball")
+    ball.elements.new().radius = 1.0
+    add("ball", ball, (1.2, 0.5, 0.5))
+    scene.camera = add_camera("Kamera ü", (0, -6, 3), (1.15, 0, 0))
+    bpy.ops.wm.save_as_mainfile(filepath=path)
+
+
+def noted(path):
+    scene = fresh()
+    thing = add("hairy", box("box"))
+    thing.modifiers.new("hair", "PARTICLE_SYSTEM")
+    thing.particle_systems[0].settings.type = "HAIR"
+    camera = scene.camera = add_camera("Camera", (0, -4, 0), (math.pi / 2, 0, 0))
+    camera.data.dof.use_dof = True
+    camera.driver_add("location", 2).driver.expression = "len(bpy.data.objects)"
+    scene.view_layers.new("Second")
+    scene.render.use_border = True
+    bpy.ops.wm.save_as_mainfile(filepath=path)
+
+
 def main(folder):
-    for make in (story, moving, two, question, empty, alone, panorama, sheared):
+    makers = (story, moving, two, question, empty, alone, panorama, sheared, particles, noted)
+    for make in makers:
         make(os.path.join(folder, make.__name__ + ".blend"))
+    # bpy may hang when it ends after a driver in Python.
+    sys.stdout.flush()
+    os._exit(0)
 
 
 main(sys.argv[-1])
