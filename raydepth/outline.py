@@ -78,7 +78,7 @@ def judge(
     angle = 2.0 * np.pi * np.arange(RING) / RING
     ring = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     samples = np.concatenate([np.zeros((1, 2)), UNDECIDED * ring, BAND * ring])
-    close_by = slice(0, 1 + RING)
+    close_by, at = slice(0, 1 + RING), np.arange(1 + RING)
     result = Judgement(*(np.empty(len(pixels), dtype) for dtype in (float, int, bool, bool)))
     for i, (row, column) in enumerate(pixels):
         centre = np.array([column + 0.5, row + 0.5])
@@ -91,8 +91,13 @@ def judge(
         result.face[i] = -1 if face[0] < 0 else close[face[0]]
         result.in_band[i] = np.any(face != face[0])
         if np.isfinite(claimed_z[i]):
-            step = np.spacing(np.float32(claimed_z[i])) + UNDECIDED * slope[close_by]
-            result.right[i] = (np.abs(z[close_by] - claimed_z[i]) <= step).any()
+            # Another face beside the centre has, at the centre, the depth of its own plane.
+            another = face[close_by] != face[0]
+            allowed = np.spacing(np.float32(claimed_z[i])) + np.where(
+                another, UNDECIDED * slope[close_by], 0.0
+            )
+            off = np.where(another | (at == 0), np.abs(z[close_by] - claimed_z[i]), np.inf)
+            result.right[i] = (off <= allowed).any()
         else:
             result.right[i] = np.isinf(z[close_by]).any()
     return result

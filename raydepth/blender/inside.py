@@ -135,6 +135,9 @@ def set_multilayer_exr(render):
 
 def add_mesh(scene, vertices, faces):
     """An object at the origin with these triangles, as they are: no importer turns or merges."""
+    # Blender's faces have no corner twice. Such ones have no area and are never hit.
+    a, b, c = np.asarray(faces).T
+    faces = faces[(a != b) & (b != c) & (c != a)]
     mesh = bpy.data.meshes.new("mesh")
     mesh.vertices.add(len(vertices))
     mesh.loops.add(3 * len(faces))

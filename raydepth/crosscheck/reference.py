@@ -40,8 +40,8 @@ RANGES = 8
 OVERLAP = 1e-3
 # Blender's near plane may not be nearer.
 MIN_CLIP = 1e-6
-# Between near and far plane, where a mesh comes close to the camera or lies around it.
-MAX_CLIP_RATIO = 1e6
+# Far over near plane: what is left between them at least, and where a mesh lies around the camera.
+MIN_CLIP_RATIO, MAX_CLIP_RATIO = 1e3, 1e6
 
 # Height over longest side. Thinner triangles cost Cycles about a digit: it interpolates the point
 # between the corners with float32 weights.
@@ -329,15 +329,15 @@ def _clips(mesh: Mesh, cameras: Cameras) -> list[list[tuple[float, float]]]:
     for view, matrix in enumerate(cameras.camera_from_world):
         z = mesh.vertices @ matrix[2, :3] + matrix[2, 3]
         far = float(z.max()) * (1.0 + OVERLAP)
-        if far <= MIN_CLIP:
+        if far <= 0.0:
             clips.append([(MIN_CLIP, 1.0)])  # all behind the camera
             continue
-        near = max(float(z.min()) * (1.0 - OVERLAP), far / MAX_CLIP_RATIO)
-        if near < MIN_CLIP:
+        if far < MIN_CLIP * MIN_CLIP_RATIO:
             raise BlenderError(
-                f"view {view} has the mesh as near as {near:.3g} units; Blender sees nothing "
-                f"nearer than {MIN_CLIP:g} units: use a larger unit, or --normalize sphere"
+                f"view {view} sees to {far:.3g} units only; Blender sees nothing nearer than "
+                f"{MIN_CLIP:g} units: use a larger unit, or --normalize sphere"
             )
+        near = max(float(z.min()) * (1.0 - OVERLAP), far / MAX_CLIP_RATIO, MIN_CLIP)
         planes = np.geomspace(near, far, RANGES + 1).tolist()
         clips.append([(a * (1.0 - OVERLAP), b) for a, b in pairwise(planes)])
     return clips
@@ -396,12 +396,13 @@ def _render(
     for view in range(len(cameras)):
         if mesh is None or len(vertices) > 1:
             mesh = Mesh(vertices[view], faces)
+            normals = _normals(mesh.vertices, faces)
         rendering = render(mesh, cameras[view], kind=("z", "ray"), threads=threads)
         depth[view] = {"z": rendering.z_depth, "ray": rendering.ray_depth}[kind][0]
         z_depth[view] = rendering.z_depth[0]
         face = rendering.triangle_id[0]
         rows, columns = np.nonzero(face >= 0)
-        normal = _normals(mesh.vertices, faces)[face[rows, columns]]
+        normal = normals[face[rows, columns]]
         d, dx, dy = basis[view, 3:]
         ray = d + (columns[:, None] + 0.5) * dx + (rows[:, None] + 0.5) * dy
         along = np.abs(np.einsum("nj,nj->n", normal, ray))
