@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shapes
 from blender_runs import run_script
+from mesh_files import write_obj
 
 import raydepth as rd
 from raydepth import cli
@@ -57,6 +59,7 @@ def test_every_block_runs_and_prints_what_it_says(blender, scenes, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RAYDEPTH_BLENDER", blender.program)
     shutil.copy(scenes / "question.blend", "scene.blend")
+    write_obj(tmp_path / "ball.obj", *shapes.icosphere(levels=4))
     names: dict = {}
     for i, (language, code) in enumerate(BLOCKS):
         if language == "sh":
@@ -78,6 +81,7 @@ def test_every_block_runs_and_prints_what_it_says(blender, scenes, tmp_path, mon
         "001.npy",
         "002.npy",
     ]
+    assert "<svg" in Path("report.html").read_text(encoding="utf-8")
     run_script(blender, tmp_path / "setup.py", tmp_path / "folder")
     assert len(list((tmp_path / "folder").glob("*.exr"))) == 3
 
