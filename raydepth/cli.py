@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tqdm import tqdm
 
 from raydepth import bench as bench_module
-from raydepth import bench_tables
+from raydepth import bench_tables, blender, crosscheck
 from raydepth import cameras as cameras_module
 from raydepth.cameras import Cameras
 from raydepth.compiling import announce_compilation, compile_kernels
@@ -26,7 +27,7 @@ from raydepth.dataset import (
     write_views,
 )
 from raydepth.demo import torus_knot
-from raydepth.errors import DeviceError
+from raydepth.errors import BlenderError, DeviceError
 from raydepth.export import KINDS, checked_scale
 from raydepth.files import write_whole
 from raydepth.info import describe
@@ -42,7 +43,10 @@ WRONG_USE = 2
 INTERRUPTED = 130
 
 # What goes wrong with input, devices, memory and disks; anything else is a fault of raydepth.
-FAILURES = (ValueError, DeviceError, MemoryError, OSError)
+FAILURES = (ValueError, BlenderError, DeviceError, MemoryError, OSError)
+
+NORMALIZE = "sphere: radius 0.5 around the origin; cube: longest side 1"
+RENDERED_VIEWS, COMPARED_VIEWS = "fibonacci:24", "fibonacci:12"
 
 
 class WrongUse(ValueError):
@@ -83,7 +87,8 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 def _render(args: argparse.Namespace) -> int:
     try:
-        cameras = _cameras(args)
+        _refuse_options_of_others(args)
+        cameras = _cameras(args, RENDERED_VIEWS)
         names = output_names(args.meshes)
         checked_scale(args.values_per_unit)
     except (ValueError, OverflowError, OSError) as error:
@@ -91,30 +96,55 @@ def _render(args: argparse.Namespace) -> int:
     chosen_device(args.device)
     _make_folder(args.out)
     compile_kernels()
-    n_failed = 0
-    with _progress(len(cameras) * len(args.meshes)) as bar:
-        for n_done, (path, name) in enumerate(zip(args.meshes, names, strict=True), start=1):
+    n_failed = n_planned = 0
+    expected = [0 if _is_scene(path) else len(cameras) for path in args.meshes]
+    with _progress(sum(expected)) as bar:
+        for path, name, n_expected in zip(args.meshes, names, expected, strict=True):
+            before = bar.total
             try:
-                mesh = load_mesh(path, normalize=args.normalize)
-                written = write_views(
-                    mesh,
-                    cameras,
-                    args.out / name,
-                    kind=args.kind,
-                    file_format=args.format,
-                    values_per_unit=args.values_per_unit,
-                    device=args.device,
-                    progress=bar.update,
-                )
+                for shot in _shots(args, path, cameras, bar):
+                    written = write_views(
+                        shot.mesh,
+                        shot.cameras,
+                        args.out / name / shot.label,
+                        kind=args.kind,
+                        file_format=args.format,
+                        values_per_unit=args.values_per_unit,
+                        device=args.device,
+                        labels=shot.view_labels(),
+                        progress=bar.update,
+                    )
+                    _report(shot.mesh, written)
             except FAILURES as error:
                 n_failed += 1
                 _say(f"error: {_message(error, path)}")
-            else:
-                _report(mesh, written)
-            bar.update(n_done * len(cameras) - bar.n)  # views of a mesh that failed are over, too
+            n_planned += n_expected + bar.total - before
+            bar.update(n_planned - bar.n)  # views of a mesh that failed are over, too
     if n_failed and len(names) > 1:
         _say(f"{n_failed} of {len(names)} meshes failed")
     return FAILED if n_failed else 0
+
+
+def _is_scene(path: Path) -> bool:
+    return path.suffix.lower() == blender.SUFFIX
+
+
+def _shots(
+    args: argparse.Namespace, path: Path, cameras: Cameras, bar: tqdm
+) -> Iterator[blender.Shot]:
+    """The meshes of a file with the cameras that see them: a .blend's own, or the ones given."""
+    if not _is_scene(path):
+        yield blender.Shot(load_mesh(path, normalize=args.normalize), cameras)
+        return
+    scene = blender.load_scene(
+        path,
+        camera=args.camera,
+        frames=args.frames,
+        blender=args.blender,
+        timeout=args.timeout or blender.TIMEOUT,
+    )
+    bar.total += scene.n_views  # nobody knew before
+    yield from scene
 
 
 def _demo(args: argparse.Namespace) -> int:
@@ -154,16 +184,81 @@ def _bench(args: argparse.Namespace) -> int:
     return 0
 
 
-def _cameras(args: argparse.Namespace) -> Cameras:
+def _compare_blender(args: argparse.Namespace) -> int:
+    try:
+        cameras = _cameras(args, COMPARED_VIEWS)
+    except (ValueError, OverflowError, OSError) as error:
+        raise WrongUse(_message(error)) from None
+    for option, path in (("-o", args.out), ("--json", args.json)):
+        if path and (path.is_dir() or not path.parent.is_dir()):
+            raise WrongUse(f"{option} {path}: expected a file in a folder that exists")
+    program = blender.find_blender(args.blender)
+    compile_kernels()
+    report, n_failed = crosscheck.Report(), 0
+    modes = crosscheck.MODES if args.mode is None else (args.mode,)
+    from_file = args.views is not None and args.views.lower().endswith(".json")
+    normalize = args.normalize or ("none" if from_file else "sphere")
+    with _progress(len(args.meshes) * len(modes), "comparison") as bar:
+        for path in args.meshes:
+            try:
+                mesh = load_mesh(path, normalize=normalize)
+                for mode in modes:
+                    section = crosscheck.compare_with_blender(
+                        mesh,
+                        cameras,
+                        program,
+                        mode=mode,
+                        kind=args.kind,
+                        timeout=args.timeout or blender.TIMEOUT,
+                        second_opinion=args.second_opinion,
+                    )
+                    report.add(section)
+                    for line in section.lines():
+                        _tell(line)
+                    bar.update()
+            except FAILURES as error:
+                n_failed += 1
+                _say(f"error: {_message(error, path)}")
+    contents = {}
+    if len(report):
+        if args.out:
+            contents[args.out] = report.to_html().encode()
+        if args.json:
+            contents[args.json] = (json.dumps(report.to_json(), indent=1) + "\n").encode()
+    if contents:
+        write_whole(contents)
+    return 0 if report.agrees and not n_failed else FAILED
+
+
+def _refuse_options_of_others(args: argparse.Namespace) -> None:
+    """Refuse what has no meaning for the files given: a .blend has cameras, a mesh has none."""
+    scenes = [path for path in args.meshes if _is_scene(path)]
+    if scenes:
+        for option in ("views", "radius", "fov", "size"):
+            if getattr(args, option) is not None:
+                raise ValueError(f"--{option} is given, but {scenes[0]} has its own cameras")
+        if args.normalize != "none":
+            raise ValueError(
+                f"--normalize {args.normalize} is given, but the cameras of {scenes[0]} stand "
+                "where its meshes are"
+            )
+    else:
+        for option in ("camera", "frames", "blender", "timeout"):
+            if getattr(args, option) is not None:
+                raise ValueError(f"--{option} is given, but no {blender.SUFFIX} file")
+
+
+def _cameras(args: argparse.Namespace, default: str) -> Cameras:
     """The cameras that --views asks for, by placement or by file."""
     given = {"--radius": args.radius, "--fov": args.fov, "--size": args.size}
-    if args.views.lower().endswith(".json"):
+    views = default if args.views is None else args.views
+    if views.lower().endswith(".json"):
         for option, value in given.items():
             if value is not None:
-                raise ValueError(f"{option} is given, but {args.views} has its own")
-        return read_cameras(Path(args.views))
+                raise ValueError(f"{option} is given, but {views} has its own")
+        return read_cameras(Path(views))
     return cameras_module.from_spec(
-        args.views,
+        views,
         radius=1.5 if args.radius is None else args.radius,
         fov_deg=40.0 if args.fov is None else args.fov,
         size=512 if args.size is None else args.size,
@@ -187,8 +282,22 @@ def _report(mesh: Mesh, written: Written) -> None:
     )
     for note in mesh.notes:
         _tell(f"  {note}")
-    if written.n_hits == 0:
+    clipped = [view for view in written.views if _clips(view)]
+    if clipped:
+        _tell(
+            f"  Blender's clipping, which hides a part of {_counted(len(clipped), 'view')} "
+            f"there (the first is {clipped[0]['file']}), is not applied"
+        )
+    if written.n_hits == 0 and not any("blender" in view for view in written.views):
         _tell("  no view shows it; --normalize sphere puts a mesh at the origin, 1 unit in size")
+
+
+def _clips(view: dict[str, Any]) -> bool:
+    """Whether Blender would not show all that a view from a .blend shows."""
+    limits = view.get("blender")
+    if limits is None or not view["hits"]:
+        return False
+    return view["nearest"] < limits["clip_start"] or view["farthest"] > limits["clip_end"]
 
 
 def _counted(n: int, noun: str) -> str:
@@ -240,6 +349,34 @@ def _whole_number(text: str) -> int:
     return int(text)
 
 
+def _frames(text: str) -> list[int] | str:
+    """`12`, `1:24` with both ends, or `keys`."""
+    if text == blender.KEYFRAMES:
+        return text
+    first, colon, last = text.partition(":")
+    try:
+        numbers = list(range(int(first), int(last if colon else first) + 1))
+    except ValueError:
+        numbers = []
+    try:
+        blender.checked_frames(numbers)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} are no frames; expected 12, 1:24 or {blender.KEYFRAMES}"
+        ) from None
+    return numbers
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0.0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} are no seconds above 0")
+    return seconds
+
+
 def _sizes(text: str) -> list[int]:
     """`256,512`"""
     return [_whole_number(size) for size in text.split(",")]
@@ -263,36 +400,17 @@ def _parser() -> argparse.ArgumentParser:
         "render",
         help="depth maps of mesh files",
         description="Render depth maps of mesh files: OUT/<mesh>/000.png ..., views.json and "
-        "preview.png for each mesh.",
+        "preview.png for each mesh. A .blend is rendered as its own cameras see it, with the help "
+        "of Blender; where its geometry moves, each state has a folder named by its first frame.",
     )
-    render.add_argument("meshes", nargs="+", type=Path, metavar="MESH", help="mesh files")
+    render.add_argument(
+        "meshes", nargs="+", type=Path, metavar="MESH", help="mesh files, or scene.blend"
+    )
     render.add_argument("-o", "--out", type=Path, required=True, help="folder for the results")
     render.add_argument(
-        "--normalize",
-        choices=NORMALIZATIONS,
-        default="none",
-        help="sphere: radius 0.5 around the origin; cube: longest side 1 (default: none)",
+        "--normalize", choices=NORMALIZATIONS, default="none", help=f"{NORMALIZE} (default: none)"
     )
-    render.add_argument(
-        "--views",
-        default="fibonacci:24",
-        metavar="SPEC",
-        help=f"placement ({', '.join(PLACEMENTS)}) such as fibonacci:24, "
-        "ring:12,elevation=30,up=y, random:9,seed=4, or a views.json (default: fibonacci:24)",
-    )
-    render.add_argument(
-        "--radius", type=float, help="distance of the cameras from the origin (default: 1.5 units)"
-    )
-    render.add_argument(
-        "--fov", type=float, help="degrees across the image's longer side (default: 40)"
-    )
-    render.add_argument("--size", type=_size, help="pixels: 512 or 640x480 (default: 512)")
-    render.add_argument(
-        "--kind",
-        choices=KINDS,
-        default="z",
-        help="z: along the camera's axis; ray: from the camera's centre (default: z)",
-    )
+    _add_views(render, RENDERED_VIEWS)
     render.add_argument(
         "--format",
         choices=list(FILE_FORMATS),
@@ -309,7 +427,54 @@ def _parser() -> argparse.ArgumentParser:
     render.add_argument(
         "--device", choices=DEVICES, default="auto", help="where to render (default: auto)"
     )
+    scenes = render.add_argument_group("for .blend files")
+    scenes.add_argument("--camera", metavar="NAME", help="one of its cameras (default: all)")
+    scenes.add_argument(
+        "--frames",
+        type=_frames,
+        metavar="A:B",
+        help=f"frames A to B, one frame, or {blender.KEYFRAMES}: those at which a camera has "
+        "keyframes (default: the one it was saved at)",
+    )
+    _add_blender(scenes)
     render.set_defaults(command=_render)
+
+    compare = commands.add_parser(
+        "compare",
+        help="raydepth beside Blender on the same mesh and cameras",
+        description="Render with another program, too, and compare.",
+    ).add_subparsers(required=True, metavar="PROGRAM")
+    beside_blender = compare.add_parser(
+        "blender",
+        help="Blender's Cycles",
+        description="Render meshes with raydepth and with Blender's Cycles and compare the depth "
+        "maps pixel by pixel. The exit code is 0 if they agree: no pixel that only one of the two "
+        "hits and no error beyond the bound, but within 0.001 pixel of an outline.",
+    )
+    beside_blender.add_argument("meshes", nargs="+", type=Path, metavar="MESH", help="mesh files")
+    beside_blender.add_argument(
+        "-o", "--out", type=Path, metavar="REPORT", help="write an HTML page with all pictures"
+    )
+    beside_blender.add_argument("--json", type=Path, metavar="FILE", help="write all numbers")
+    beside_blender.add_argument(
+        "--mode",
+        choices=crosscheck.MODES,
+        help="camera: in each camera's frame, where float32 is best; pose: the mesh where it is, "
+        "against the camera that Blender reads back (default: both)",
+    )
+    beside_blender.add_argument(
+        "--second-opinion",
+        action="store_true",
+        help="also cast the rays through Blender's BVHTree; some seconds a view",
+    )
+    beside_blender.add_argument(
+        "--normalize",
+        choices=NORMALIZATIONS,
+        help=f"{NORMALIZE} (default: sphere, or none with a views.json)",
+    )
+    _add_views(beside_blender, COMPARED_VIEWS)
+    _add_blender(beside_blender)
+    beside_blender.set_defaults(command=_compare_blender)
 
     demo = commands.add_parser(
         "demo", help="the main job on a shape made in code", description="Render a torus knot."
@@ -365,3 +530,43 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured")
     bench.set_defaults(command=_bench)
     return parser
+
+
+def _add_views(parser: argparse.ArgumentParser, default: str) -> None:
+    """The options that say where the cameras stand and what depth means."""
+    parser.add_argument(
+        "--views",
+        metavar="SPEC",
+        help=f"placement ({', '.join(PLACEMENTS)}) such as fibonacci:24, "
+        f"ring:12,elevation=30,up=y, random:9,seed=4, or a views.json (default: {default})",
+    )
+    parser.add_argument(
+        "--radius", type=float, help="distance of the cameras from the origin (default: 1.5 units)"
+    )
+    parser.add_argument(
+        "--fov", type=float, help="degrees across the image's longer side (default: 40)"
+    )
+    parser.add_argument("--size", type=_size, help="pixels: 512 or 640x480 (default: 512)")
+    parser.add_argument(
+        "--kind",
+        choices=KINDS,
+        default="z",
+        help="z: along the camera's axis; ray: from the camera's centre (default: z)",
+    )
+
+
+def _add_blender(parser: argparse._ActionsContainer) -> None:
+    """The options that say which Blender, and for how long."""
+    parser.add_argument(
+        "--blender",
+        type=Path,
+        metavar="PATH",
+        help="a blender executable or a Python that has bpy (default: RAYDEPTH_BLENDER, or the "
+        "first on the PATH)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        metavar="SECONDS",
+        help=f"stop Blender after them (default: {blender.TIMEOUT:g})",
+    )

@@ -204,7 +204,7 @@ class ContactSheet:
         bar = slice(MARGIN, sheet_width - MARGIN)
         if near <= far:
             ramp = np.linspace(1.0, 0.0, bar.stop - bar.start)
-            pixels[bar_top : bar_top + BAR_HEIGHT, bar] = np.rint(_viridis(ramp))
+            pixels[bar_top : bar_top + BAR_HEIGHT, bar] = np.rint(viridis(ramp))
 
         picture = Image.fromarray(pixels)
         draw = ImageDraw.Draw(picture)
@@ -325,12 +325,12 @@ def _blend(depth: np.ndarray, coverage: np.ndarray, near: float, far: float) -> 
     if near > far:
         near, far = 0.0, 1.0
     share = coverage[..., None].astype(np.float64)
-    colour = _viridis((far - depth) / (far - near))
+    colour = viridis((far - depth) / (far - near))
     return np.rint(colour * share + np.array(MISS_COLOUR) * (1.0 - share)).astype(np.uint8)
 
 
-def _viridis(brightness: np.ndarray) -> np.ndarray:
-    """(..., 3) float64 colours for 0 (dark) to 1 (bright); beyond them, the end's."""
+def viridis(brightness: np.ndarray) -> np.ndarray:
+    """(..., 3) float64 colours, 0 to 255, for 0 (dark) to 1 (bright); beyond them, the end's."""
     anchors = np.linspace(0.0, 1.0, len(VIRIDIS))
     return np.stack([np.interp(brightness, anchors, VIRIDIS[:, c]) for c in range(3)], axis=-1)
 

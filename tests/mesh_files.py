@@ -1,8 +1,14 @@
-"""Mesh files made in code."""
+"""Mesh files made in code; as a program, writes some that any renderer should take.
+
+python tests/mesh_files.py FOLDER
+"""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+
+import shapes
 
 
 def write_obj(path: Path, vertices, faces) -> Path:
@@ -31,3 +37,13 @@ def contents(folder: Path) -> dict[str, bytes]:
         for file in folder.rglob("*")
         if file.is_file()
     }
+
+
+if __name__ == "__main__":
+    from raydepth.demo import torus_knot
+
+    knot = torus_knot(192, 24)
+    write_off(Path(sys.argv[1], "ball.off"), *shapes.icosphere())
+    write_off(Path(sys.argv[1], "room.off"), *shapes.cube())
+    write_off(Path(sys.argv[1], "soup.off"), *shapes.soup(11))
+    write_off(Path(sys.argv[1], "knot.off"), knot.vertices, knot.faces)

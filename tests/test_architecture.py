@@ -17,9 +17,11 @@ PACKAGE = Path(__file__).resolve().parents[1] / "raydepth"
 LEAVES = {
     "aligned": set(),
     "bench_tables": set(),
+    "blender": {"cameras", "errors", "files", "mesh", "readers", "version"},
     "builder": {"aligned", "parallel", "prepare", "sah", "simd", "subtree"},
     "bvh": {"builder", "limits", "parallel", "prepare", "refit", "sah", "subtree", "wide"},
     "cameras": {"limits", "placements"},
+    "compare": set(),
     "containers": set(),
     "errors": set(),
     "export": {"cameras", "containers", "files", "version"},
@@ -29,6 +31,7 @@ LEAVES = {
     "limits": set(),
     "loading": {"errors", "mesh", "readers"},
     "mesh": {"errors", "limits", "readers"},
+    "outline": set(),
     "parallel": set(),
     "peers": {"cameras", "mesh"},
     "placements": set(),
@@ -46,7 +49,7 @@ LEAVES = {
     "wide": {"aligned", "parallel", "simd", "subtree"},
 }
 # render joins the leaves; these stand on it and do not know each other.
-ON_RENDER = {"raycast", "compiling", "dataset", "demo", "info"}
+ON_RENDER = {"raycast", "compiling", "crosscheck", "dataset", "demo", "info"}
 
 
 def modules() -> dict[str, Path]:

@@ -85,7 +85,7 @@ def test_near_is_brighter_than_far_everywhere_on_the_scale():
 
 
 def test_no_colour_of_the_scale_is_near_the_colour_of_a_miss():
-    scale = preview._viridis(np.linspace(0, 1, 1000))
+    scale = preview.viridis(np.linspace(0, 1, 1000))
     assert np.abs(scale - preview.MISS_COLOUR).max(axis=1).min() > 25
 
 
