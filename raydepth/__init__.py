@@ -6,6 +6,7 @@ from raydepth.cameras import Cameras
 from raydepth.errors import DeviceError, MeshError
 from raydepth.export import DepthImage, read_depth, write_depth
 from raydepth.loading import load_mesh
+from raydepth.many import render_many
 from raydepth.mesh import Mesh
 from raydepth.raycast import RayHits, cast_rays
 from raydepth.render import Rendering, build_bvh, render
@@ -27,5 +28,6 @@ __all__ = [
     "load_mesh",
     "read_depth",
     "render",
+    "render_many",
     "write_depth",
 ]

@@ -16,3 +16,20 @@ def shared_meshes() -> Path:
     if not folder.is_dir():
         pytest.skip("no folder of real meshes (RAYDEPTH_TEST_MESHES)")
     return folder
+
+
+@pytest.fixture
+def fake_cuda(monkeypatch):
+    """Let device="cuda" be the CPU, running what threads of the kernels do; gives the device."""
+    from fake_device import FakeDevice
+
+    from raydepth.cuda import device, images
+
+    fake = FakeDevice()
+    images._pool.cache_clear()
+    images._resident.clear()
+    monkeypatch.setattr(device, "why_unusable", lambda: None)
+    monkeypatch.setattr(images, "device", lambda: fake)
+    yield fake
+    images._pool.cache_clear()
+    images._resident.clear()

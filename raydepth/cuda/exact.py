@@ -202,7 +202,7 @@ def direction_length(jobs, job, column, row):
 
 @register_jitable
 def _rint(x):
-    """The whole number nearest to x >= 0, the even one of two: beyond 2^52 there is nothing else."""
+    """The whole number nearest to x >= 0, the even one of two; beyond 2^52 x is one."""
     return sub(add(x, 2.0**52), 2.0**52)
 
 

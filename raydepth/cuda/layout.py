@@ -1,11 +1,11 @@
 """A hierarchy as the kernels read it: the binary tree of bvh.py in 16-byte rows.
 
-| array     | row        | columns 0-2         | column 3 (int32 bits)                                  |
-| --------- | ---------- | ------------------- | ------------------------------------------------------ |
-| nodes     | 4i, 4i+2   | child 0, 1: centre  | inner: index of its node; leaf: ~(first << 4 \\| count) |
-|           | 4i+1, 4i+3 | ... and half extent | the same                                               |
-| triangles | 3s         | slot s: vertex 0    | the face's index                                       |
-|           | 3s+1, 3s+2 | vertices 1 and 2    | 0                                                      |
+| array     | row        | columns 0-2        | column 3 (int32 bits)                            |
+| --------- | ---------- | ------------------ | ------------------------------------------------ |
+| nodes     | 4i, 4i+2   | child 0, 1: centre | inner: its node; leaf: ~(first slot << 4 \\| count) |
+|           | 4i+1, 4i+3 | ... half extent    | the same                                         |
+| triangles | 3s         | slot s: vertex 0   | the face's index                                 |
+|           | 3s+1, 3s+2 | vertices 1 and 2   | 0                                                |
 
 Both are (n, 4) float32, in the local frame. Vertices stand in the order of `Bvh.faces`. The second
 child of a tree of one leaf is that leaf once more: a ray that asks twice gets the same answer.

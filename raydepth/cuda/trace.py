@@ -146,9 +146,7 @@ def distance_range(u, v, w, bound, a, b, c):
     inverse = reciprocal(area)
     along_b, along_c = b - a, c - a
     distance = a + (v * along_b + w * along_c) * inverse
-    error = fma(
-        WEIGHT_ERROR * bound * abs(inverse), abs(along_b) + abs(along_c), DISTANCE_ERROR
-    )
+    error = fma(WEIGHT_ERROR * bound * abs(inverse), abs(along_b) + abs(along_c), DISTANCE_ERROR)
     return distance - error, distance + error, abs(area) > SOUND * bound
 
 
