@@ -3,6 +3,7 @@
 from raydepth import cameras
 from raydepth.bvh import Bvh
 from raydepth.cameras import Cameras
+from raydepth.cuda.build import DeviceMesh
 from raydepth.errors import DeviceError, MeshError
 from raydepth.export import DepthImage, read_depth, write_depth
 from raydepth.loading import load_mesh
@@ -17,6 +18,7 @@ __all__ = [
     "Cameras",
     "DepthImage",
     "DeviceError",
+    "DeviceMesh",
     "Mesh",
     "MeshError",
     "RayHits",

@@ -14,6 +14,7 @@ from raydepth import bvh as bvh_module
 from raydepth import kernels, parallel, tiles
 from raydepth.bvh import Bvh
 from raydepth.cameras import Cameras
+from raydepth.cuda.build import DeviceMesh
 from raydepth.errors import DeviceError
 from raydepth.export import KINDS
 from raydepth.mesh import Mesh
@@ -94,7 +95,7 @@ def hierarchy_of(mesh: Mesh | Bvh) -> Bvh:
 
 
 def render(
-    mesh: Mesh | Bvh,
+    mesh: Mesh | Bvh | DeviceMesh,
     cameras: Cameras,
     *,
     kind: str | Sequence[str] = "z",
@@ -111,7 +112,7 @@ def render(
 
     Parameters
     ----------
-    mesh : Mesh or Bvh
+    mesh : Mesh, Bvh or DeviceMesh
     cameras : Cameras
     kind : "z", "ray" or both
         "z" is the distance along the camera's z axis, "ray" the Euclidean distance from the
@@ -153,6 +154,10 @@ def render(
         raise ValueError(f"dtype is {dtype}; expected float32 or float64")
     n_threads = parallel.checked_threads(threads)
 
+    if isinstance(mesh, DeviceMesh):
+        if device != "cuda":
+            raise ValueError("the mesh is on the CUDA device; expected device='cuda' or 'auto'")
+        return _render_on_cuda(mesh, cameras, kinds, dtype, float(miss), to)
     bvh = hierarchy_of(mesh)
     if device == "cuda":
         return _render_on_cuda(bvh, cameras, kinds, dtype, float(miss), to)
@@ -186,7 +191,12 @@ def render(
 
 
 def _render_on_cuda(
-    bvh: Bvh, cameras: Cameras, kinds: tuple[str, ...], dtype: np.dtype, miss: float, to: str
+    bvh: Bvh | DeviceMesh,
+    cameras: Cameras,
+    kinds: tuple[str, ...],
+    dtype: np.dtype,
+    miss: float,
+    to: str,
 ) -> Rendering:
     from raydepth.cuda import images
     from raydepth.cuda.batch import BatchOptions
@@ -202,7 +212,7 @@ def _render_on_cuda(
     return Rendering(views.triangle_id, kinds, miss, "cuda", cameras, views.depths)
 
 
-def local_ray_basis(bvh: Bvh, cameras: Cameras) -> np.ndarray:
+def local_ray_basis(bvh: Bvh | DeviceMesh, cameras: Cameras) -> np.ndarray:
     """`Cameras.ray_basis` with the origins in the hierarchy's local frame.
 
     Directions stay as they are, so a distance along the ray in world units is the local one

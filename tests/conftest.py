@@ -29,6 +29,7 @@ def fake_cuda(monkeypatch):
     images._pool.cache_clear()
     images._resident.clear()
     monkeypatch.setattr(device, "why_unusable", lambda: None)
+    monkeypatch.setattr(device, "device", lambda: fake)
     monkeypatch.setattr(images, "device", lambda: fake)
     yield fake
     images._pool.cache_clear()

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numba import njit
 
-from raydepth.cuda import threads
+from raydepth.cuda import lbvh, threads
 from raydepth.cuda.device import Buffer
 
 GARBAGE = 0xA5
@@ -47,6 +47,13 @@ def _cast_rays(jobs, n_blocks, n_jobs):
             threads.cast_ray(jobs, np.int32(block), np.int32(thread))
 
 
+@njit(nogil=True, error_model="numpy")
+def _build_step(build, n_blocks, n_jobs, step, n, a, b, c):
+    for i in range(n_blocks * threads.THREADS):
+        if i < n:
+            lbvh.run_step(build, step, i, a, b, c)
+
+
 class Stream:
     def __init__(self) -> None:
         self.todo: list[Callable[[], None]] = []
@@ -63,6 +70,7 @@ class FakeDevice:
         "find_visible_exactly": _run(threads.find_visible_exactly),
         "resolve": _resolve,
         "cast_rays": _cast_rays,
+        "build_step": _build_step,
     }
 
     def __init__(self, memory: int = 1 << 30, pinned: int = 1 << 30) -> None:

@@ -106,6 +106,7 @@ LIMITS = {
     "find_visible_exactly": (STACK // 2 + 8, 0, 0),
     "resolve": (0, 0, 0),
     "cast_rays": (STACK // 2 + 8, 0, 0),
+    "build_step": (128, 0, 0),
 }
 
 

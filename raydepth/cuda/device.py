@@ -21,7 +21,13 @@ from raydepth.errors import DeviceError
 INSTALL = 'pip install "raydepth[cuda]"'
 # At most so many a thread, so that many threads share a processor. What a kernel would like more of
 # goes to memory, but not in the loops over nodes and faces: see tests/test_cuda_ptx.py.
-REGISTERS = {"find_visible": 64, "find_visible_exactly": 96, "resolve": 80, "cast_rays": 96}
+REGISTERS = {
+    "find_visible": 64,
+    "find_visible_exactly": 96,
+    "resolve": 80,
+    "cast_rays": 96,
+    "build_step": 80,
+}
 OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY
 
 

@@ -14,6 +14,7 @@ from raydepth.cuda import batch as batches
 from raydepth.cuda import jobs
 from raydepth.cuda.arrays import DeviceArray
 from raydepth.cuda.batch import BatchOptions, Resident, Views, flat_arrays
+from raydepth.cuda.build import DeviceMesh
 from raydepth.cuda.chunks import MAX_JOBS, Piece
 from raydepth.cuda.device import device
 from raydepth.cuda.pinned import PinnedPool
@@ -28,8 +29,10 @@ def _pool() -> PinnedPool:
     return PinnedPool(device())
 
 
-def resident(bvh: Bvh) -> Resident:
+def resident(bvh: Bvh | DeviceMesh) -> Resident:
     """The hierarchy on the device; uploaded once, kept as long as the hierarchy."""
+    if isinstance(bvh, DeviceMesh):
+        return bvh.resident
     found = _resident.get(bvh)
     if found is None:
         found = _resident[bvh] = batches.make_resident(device(), flat_arrays(bvh))
@@ -37,7 +40,7 @@ def resident(bvh: Bvh) -> Resident:
 
 
 def render_to_host(
-    bvh: Bvh,
+    bvh: Bvh | DeviceMesh,
     basis: np.ndarray,
     projection: np.ndarray,
     size: tuple[int, int],
@@ -55,7 +58,7 @@ def render_batch(views: Iterator[Views], options: BatchOptions) -> Iterator[View
 
 
 def render_to_device(
-    bvh: Bvh,
+    bvh: Bvh | DeviceMesh,
     basis: np.ndarray,
     projection: np.ndarray,
     size: tuple[int, int],

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import cuda
 
-from raydepth.cuda import threads
+from raydepth.cuda import lbvh, threads
 
 
 def find_visible(jobs):
@@ -46,10 +46,18 @@ def cast_rays(jobs):
     threads.cast_ray(jobs, np.int32(cuda.blockIdx.x), np.int32(cuda.threadIdx.x))
 
 
+def build_step(build, step, n, a, b, c):
+    """One step of the builder (lbvh.py) for n threads; a, b and c are its arguments."""
+    i = np.int64(cuda.blockIdx.x) * threads.THREADS + np.int64(cuda.threadIdx.x)
+    if i < n:
+        lbvh.run_step(build, step, i, a, b, c)
+
+
 # What is compiled, with the types of the arguments.
 SIGNATURES = {
     find_visible: "void(uint64)",
     find_visible_exactly: "void(uint64)",
     resolve: "void(uint64, int32)",
     cast_rays: "void(uint64)",
+    build_step: "void(uint64, int32, int64, int64, int64, int64)",
 }

@@ -2,7 +2,7 @@
 
 | array     | row        | columns 0-2        | column 3 (int32 bits)                            |
 | --------- | ---------- | ------------------ | ------------------------------------------------ |
-| nodes     | 4i, 4i+2   | child 0, 1: centre | inner: its node; leaf: ~(first slot << 4 \\| count) |
+| nodes     | 4i, 4i+2   | child 0, 1: centre | inner: node; leaf: ~(first slot << 4 \\| count) |
 |           | 4i+1, 4i+3 | ... half extent    | the same                                         |
 | triangles | 3s         | slot s: vertex 0   | the face's index                                 |
 |           | 3s+1, 3s+2 | vertices 1 and 2   | 0                                                |
