@@ -108,14 +108,10 @@ def _enter_floats(cx, cy, cz, hx, hy, hz, ix, iy, iz, nx, ny, nz, best):
 
 def _in_order(flat: Flat, basis: np.ndarray) -> list[np.ndarray]:
     """For each view: rows 2i (centre, where to go on if missed) and 2i + 1 (half, leaf or 0)."""
-    size = flat.nodes[:, :3].max() if len(flat.nodes) else 1.0
-    assert np.isfinite(size)
     views = []
-    for rows in basis:
-        # Through the middle of the image; of an orthographic view all rays run so.
-        direction = rows[3] + (rows[4] + rows[5]) * 0.0
-        centre = -rows[0]
-        towards = centre if not rows[1].any() else direction
+    for origin, across, _, direction, _, _ in basis:
+        # From a perspective camera to the middle of the mesh; orthographic rays are parallel.
+        towards = direction if across.any() else -origin
         views.append(_linear(flat.nodes, flat.nodes.view(np.int32), towards))
     return views
 
@@ -169,9 +165,9 @@ def _nearest_face_stackless(jobs, job, column, row):
     nodes = exact.address_in(jobs, job, NODES)
     triangles = exact.address_in(jobs, job, TRIANGLES)
     _, _, _, skip = load_float4(nodes, np.int64(0))
-    # The last entry is behind the subtrees of the root's two children.
+    # What comes behind the second of the root's children is the end.
     _, _, _, n = load_float4(nodes, 2 * np.int64(as_int(skip)))
-    n_nodes = max(as_int(n), as_int(skip))
+    n_nodes = as_int(n)
     best = trace.NO_FACE
     best_near = best_far = f4(np.inf)
     node = slot = end = np.int32(0)
