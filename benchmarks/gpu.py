@@ -28,8 +28,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tests")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
@@ -43,6 +43,8 @@ from raydepth.cuda.build import DeviceMesh
 from raydepth.cuda.chunks import Piece
 from raydepth.cuda.threads import THREADS, blocks_of
 from raydepth.render import build_bvh, local_ray_basis, projections
+
+HERE = Path(__file__).resolve().parent
 
 MESHES = ("knot_5k", "knot_80k", "knot_300k", "knot_1300k")
 SIZES = (256, 512, 1024)
@@ -205,9 +207,7 @@ def correctness() -> dict[str, Any]:
             cells[f"{name} {label}"] = {
                 "pixels": same_id.size,
                 "hits": int((theirs.triangle_id >= 0).sum()),
-                "masks_differ": int(
-                    ((ours.triangle_id >= 0) != (theirs.triangle_id >= 0)).sum()
-                ),
+                "masks_differ": int(((ours.triangle_id >= 0) != (theirs.triangle_id >= 0)).sum()),
                 "ids_differ": int((~same_id).sum()),
                 "bits_differ_for_the_same_face": int((same_id & ~same_bits).sum()),
             }
@@ -377,7 +377,9 @@ def twin() -> dict[str, Any]:
             raise RuntimeError(built.stderr[-2000:])
         run = ctypes.CDLL(str(library))
     run.twin_error.restype = ctypes.c_char_p
-    usage = [line.strip() for line in built.stderr.splitlines() if "Used" in line or "spill" in line]
+    usage = [
+        line.strip() for line in built.stderr.splitlines() if "Used" in line or "spill" in line
+    ]
     found: dict[str, Any] = {"ptxas": usage}
     for name in MESHES:
         mesh = mesh_named(name)
@@ -623,7 +625,10 @@ def run_part(name: str, result: Path) -> None:
     try:
         found: dict[str, Any] = {"found": PARTS[name]()}
     except BaseException as error:
-        found = {"error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()[-3000:]}
+        found = {
+            "error": f"{type(error).__name__}: {error}",
+            "trace": traceback.format_exc()[-3000:],
+        }
     found["seconds"] = time.perf_counter() - start
     result.write_text(json.dumps(found, default=str))
 

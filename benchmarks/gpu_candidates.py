@@ -26,8 +26,15 @@ from numba.extending import register_jitable
 
 from raydepth.cuda import exact, threads, trace
 from raydepth.cuda.batch import Flat
-from raydepth.cuda.intrinsics import as_float, as_int, fma, load_float4, opaque, reciprocal
-from raydepth.cuda.intrinsics import store_int32
+from raydepth.cuda.intrinsics import (
+    as_float,
+    as_int,
+    fma,
+    load_float4,
+    opaque,
+    reciprocal,
+    store_int32,
+)
 from raydepth.cuda.jobs import FACES, NODES, TRIANGLE_ID, TRIANGLES, VERTICES
 from raydepth.cuda.layout import COUNT_BITS
 
@@ -246,9 +253,7 @@ def _nearest_face_stackless(jobs, job, column, row):
         if t < np.inf:
             t_best = np.inf
             if best >= 0:
-                t_best = exact.hit_distance(
-                    vertices, faces, np.int64(best), ox, oy, oz, dx, dy, dz
-                )
+                t_best = exact.hit_distance(vertices, faces, np.int64(best), ox, oy, oz, dx, dy, dz)
             if t < t_best or (t == t_best and doubt < best):
                 best = doubt
                 _, along, _, _, _, start, _ = trace.approach(ox, oy, oz, dx, dy, dz)
@@ -258,9 +263,7 @@ def _nearest_face_stackless(jobs, job, column, row):
 
 CANDIDATES = {
     "shipped": Candidate(shared_nodes, threads.find_visible),
-    "slabs": Candidate(
-        _as_slabs, finder(another_trace("slabs", enter=_enter_slabs).nearest_face)
-    ),
+    "slabs": Candidate(_as_slabs, finder(another_trace("slabs", enter=_enter_slabs).nearest_face)),
     "floats": Candidate(
         shared_nodes, finder(another_trace("floats", enter=_enter_floats).nearest_face)
     ),

@@ -113,9 +113,7 @@ def test_results_do_not_depend_on_how_a_batch_is_cut():
     mesh, cameras = rd.Mesh(*SHAPES["sphere"]), rd.cameras.fibonacci(13, size=200)
     bvh = build_bvh(mesh)
     basis = local_ray_basis(bvh, cameras)
-    views = Views(
-        flat_arrays(bvh), bvh.scale, basis, projections(basis, cameras.model), (200, 200)
-    )
+    views = Views(flat_arrays(bvh), bvh.scale, basis, projections(basis, cameras.model), (200, 200))
     options = BatchOptions(("z",), np.dtype(np.float32), np.inf)
     (found,) = run(device, options, [views], PinnedPool(device), output_budget=700_000)
     expected = rd.render(mesh, cameras, device="cpu")

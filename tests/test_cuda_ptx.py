@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -189,3 +190,27 @@ def test_exact_maths_is_not_fused(compile_ptx):
     loose = re.findall(r"^\s*((?:mul|add|sub)\.f64.*)$", ptx, re.MULTILINE)
     assert all("0d3FE0000000000000" in line for line in loose), loose
     assert np.float64(0.5).view(np.uint64) == 0x3FE0000000000000
+
+
+def test_a_kernel_compiles_where_numpy_lacks_what_numba_cuda_wants():
+    """NumPy 2.5 has no row_stack."""
+    program = """
+import numba.np.arrayobj  # Numba's own part knows NumPy's versions
+import numpy as np
+if hasattr(np, "row_stack"):
+    del np.row_stack
+from raydepth.cuda.device import _numba_cuda
+from numba.core import sigutils
+cuda = _numba_cuda()
+def kernel(x):
+    x[cuda.threadIdx.x] = 1.0
+ptx, _ = cuda.compile_ptx(kernel, sigutils.normalize_signature("void(float32[:])")[0], cc=(9, 0))
+print(".entry" in ptx)
+"""
+    folder = Path(__file__).resolve().parents[1]
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert result.stdout.strip() == "True", result.stderr

@@ -72,7 +72,7 @@ def _numba_cuda() -> Any:
     """Numba's CUDA target, made to work with this NumPy."""
     if not hasattr(np, "row_stack"):
         # numba-cuda 0.30 names it while it compiles its first kernel; NumPy 2.5 has dropped it.
-        np.vstack = np.vstack
+        np.row_stack = np.vstack  # noqa: NPY201
     from numba import cuda
 
     return cuda

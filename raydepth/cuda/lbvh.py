@@ -92,7 +92,11 @@ def bounds(build, i):
             if vertex < 0 or vertex >= n_vertices:
                 n_bad += 1.0
                 continue
-            x, y, z = _corner(build, vertex, 0), _corner(build, vertex, 1), _corner(build, vertex, 2)
+            x, y, z = (
+                _corner(build, vertex, 0),
+                _corner(build, vertex, 1),
+                _corner(build, vertex, 2),
+            )
             # Not "less": NaN must not be lost.
             low_x = low_x if x >= low_x else x
             low_y = low_y if y >= low_y else y
@@ -143,9 +147,7 @@ def _has_area(vertices, i, j, k):
     vx = sub(load_float64(vertices, 3 * k), ax)
     vy = sub(load_float64(vertices, 3 * k + 1), ay)
     vz = sub(load_float64(vertices, 3 * k + 2), az)
-    return (
-        mul(uy, vz) != mul(uz, vy) or mul(uz, vx) != mul(ux, vz) or mul(ux, vy) != mul(uy, vx)
-    )
+    return mul(uy, vz) != mul(uz, vy) or mul(uz, vx) != mul(ux, vz) or mul(ux, vy) != mul(uy, vx)
 
 
 @register_jitable
