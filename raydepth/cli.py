@@ -90,7 +90,7 @@ def _render(args: argparse.Namespace) -> int:
         raise WrongUse(_message(error)) from None
     chosen_device(args.device)
     _make_folder(args.out)
-    compile_kernels()
+    compile_kernels(args.device)
     n_failed = 0
     with _progress(len(cameras) * len(args.meshes)) as bar:
         for n_done, (path, name) in enumerate(zip(args.meshes, names, strict=True), start=1):

@@ -83,3 +83,28 @@ def test_cuda_without_a_gpu_is_one_line_and_exit_code_1(tmp_path):
     assert result.returncode == 1
     assert result.stderr.count("\n") == 1
     assert result.stderr.startswith("raydepth: error: device 'cuda': no CUDA")
+
+
+def numbas(message):
+    """An error as Numba's driver raises it."""
+    error = type("CudaAPIError", (Exception,), {"__module__": "numba.cuda.cudadrv.driver"})
+    return error(message)
+
+
+def test_errors_of_the_driver_are_one_line():
+    device = object.__new__(device_module.Device)
+    lost = numbas("[700] Call to cuCtxSynchronize\nresults in CUDA_ERROR_ILLEGAL_ADDRESS")
+    with pytest.raises(rd.DeviceError, match="cannot run resolve") as caught:
+        with_error(device, "cannot run resolve", lost)
+    assert "ILLEGAL_ADDRESS" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    full = numbas("[2] Call to cuMemAlloc results in CUDA_ERROR_OUT_OF_MEMORY")
+    with pytest.raises(MemoryError, match="cannot allocate 5 bytes"):
+        with_error(device, "cannot allocate 5 bytes", full)
+    with pytest.raises(ZeroDivisionError):
+        with_error(device, "is not to blame", ZeroDivisionError())
+
+
+def with_error(device, what, error):
+    with device._checked(what):
+        raise error

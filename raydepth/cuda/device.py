@@ -28,7 +28,6 @@ REGISTERS = {
     "cast_rays": 96,
     "build_step": 80,
 }
-OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY
 
 
 class Buffer(NamedTuple):
@@ -74,7 +73,10 @@ def _numba_cuda() -> Any:
         # numba-cuda 0.30 names it while it compiles its first kernel; NumPy 2.5 has dropped it.
         np.row_stack = np.vstack  # noqa: NPY201
     from numba import cuda
+    from numba.cuda import config
 
+    # A small image is no mistake.
+    config.CUDA_LOW_OCCUPANCY_WARNINGS = 0
     return cuda
 
 
@@ -114,19 +116,19 @@ class Device:
 
     @contextlib.contextmanager
     def _checked(self, what: str) -> Iterator[None]:
-        """Turn the driver's errors into MemoryError and DeviceError."""
-        from numba.cuda.cudadrv.driver import CudaAPIError
-        from numba.cuda.cudadrv.error import CudaDriverError, CudaSupportError
-
+        """Turn what Numba and the driver raise into MemoryError and DeviceError."""
         try:
             yield
-        except (CudaDriverError, CudaSupportError) as error:
-            if isinstance(error, CudaAPIError) and error.code == OUT_OF_MEMORY:
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] not in ("numba", "numba_cuda", "cuda"):
+                raise
+            reason = _one_line(error)
+            if "OUT_OF_MEMORY" in reason:
                 raise MemoryError(
                     f"the CUDA device is out of memory ({what}); render fewer views at a time"
                 ) from None
             raise DeviceError(
-                f"the CUDA device {what}: {_one_line(error)}; if it was lost, start a new process"
+                f"the CUDA device {what}: {reason}; if it was lost, start a new process"
             ) from None
 
     def free_bytes(self) -> int:
@@ -151,12 +153,16 @@ class Device:
     def upload(self, buffer: Buffer, offset: int, host: np.ndarray, stream: Any) -> None:
         """Copy contiguous `host` to the buffer."""
         part = _bytes_of(host)
+        if part.nbytes == 0:
+            return
         with self._checked("failed at an upload"):
             buffer.owner[offset : offset + part.nbytes].copy_to_device(part, stream=stream)
 
     def download(self, host: np.ndarray, buffer: Buffer, offset: int, stream: Any) -> None:
         """Fill contiguous `host` from the buffer."""
         part = _bytes_of(host)
+        if part.nbytes == 0:
+            return
         with self._checked("failed at a download"):
             buffer.owner[offset : offset + part.nbytes].copy_to_host(part, stream=stream)
 
