@@ -231,11 +231,12 @@ def tests() -> dict[str, Any]:
     """The tests that need a GPU, then those of the CUDA path, rendering and rays."""
     found = {}
     for label, arguments in {
-        "cuda": ["-m", "cuda"],
+        "cuda": ["tests/test_cuda_gpu.py"],
         "path": ["tests/test_cuda_maths.py", "tests/test_cuda_batch.py",
-                 "tests/test_cuda_build.py", "tests/test_render.py", "tests/test_raycast.py"],
+                 "tests/test_cuda_build.py", "tests/test_cuda_ptx.py", "tests/test_render.py",
+                 "tests/test_raycast.py"],
     }.items():  # fmt: skip
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "--maxfail=20", *arguments]
+        command = [sys.executable, "-m", "pytest", "-q", "--maxfail=20", *arguments]
         result = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True)
         lines = result.stdout.strip().splitlines()
         found[label] = {

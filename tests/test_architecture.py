@@ -19,7 +19,7 @@ LEAVES = {
     "bench_tables": set(),
     "builder": {"aligned", "parallel", "prepare", "sah", "simd", "subtree"},
     "bvh": {"builder", "limits", "parallel", "prepare", "refit", "sah", "subtree", "wide"},
-    "cameras": {"limits", "placements"},
+    "cameras": {"cuda", "limits", "placements"},
     "containers": set(),
     # All that names CUDA; render and what stands on it ask for it when a device is asked for.
     "cuda": {"bvh", "errors", "kernels", "limits", "simd"},

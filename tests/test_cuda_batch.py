@@ -308,3 +308,16 @@ def test_an_array_on_the_device_says_where_it_is(fake_cuda):
     from raydepth.cuda import arrays
 
     assert not arrays._shared
+
+
+def test_cameras_may_be_on_the_device(fake_cuda):
+    given = rd.cameras.fibonacci(2, size=8)
+
+    class OnDevice:
+        def __init__(self, array):
+            self.array = np.ascontiguousarray(array)
+            self.__cuda_array_interface__ = {**self.array.__array_interface__, "stream": None}
+
+    ours = rd.Cameras(OnDevice(given.intrinsics), OnDevice(given.world_from_camera), 8)
+    np.testing.assert_array_equal(ours.intrinsics, given.intrinsics)
+    np.testing.assert_array_equal(ours.world_from_camera, given.world_from_camera)

@@ -140,8 +140,11 @@ def test_other_libraries_take_results_and_give_meshes_without_a_copy(library):
     expected = rd.render(rd.Mesh(vertices, faces), cameras, device="cpu")
     if library == "torch":
         given = [module.as_tensor(array, device="cuda") for array in (vertices, faces)]
+        poses = module.as_tensor(cameras.world_from_camera.copy(), device="cuda")
     else:
         given = [module.asarray(array) for array in (vertices, faces)]
+        poses = module.asarray(cameras.world_from_camera)
+    cameras = rd.Cameras(cameras.intrinsics, poses, (64, 48))
     result = rd.render(rd.DeviceMesh(*given), cameras, to="device")
     if library == "torch":
         taken = [module.from_dlpack(result.depth), module.as_tensor(result.depth, device="cuda")]

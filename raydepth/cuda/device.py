@@ -76,7 +76,7 @@ def _numba_cuda() -> Any:
     from numba.cuda import config
 
     # A small image is no mistake.
-    config.CUDA_LOW_OCCUPANCY_WARNINGS = 0
+    config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # type: ignore[attr-defined]
     return cuda
 
 
@@ -165,6 +165,11 @@ class Device:
             return
         with self._checked("failed at a download"):
             buffer.owner[offset : offset + part.nbytes].copy_to_host(part, stream=stream)
+
+    def fetch(self, array: Any) -> np.ndarray:
+        """A copy of any library's array on the device (`__cuda_array_interface__`)."""
+        with self._checked("failed at a download"):
+            return self._cuda.as_cuda_array(array).copy_to_host()
 
     def launch(
         self, kernel: str, n_blocks: int, n_jobs: int, arguments: tuple[Any, ...], stream: Any
