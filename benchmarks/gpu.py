@@ -363,6 +363,47 @@ def _candidate_kernels(cuda: Any, find: Callable) -> dict[int, Any]:
     return {limit: cuda.jit("void(uint64)", max_registers=limit)(kernel) for limit in (48, 64)}
 
 
+def wide() -> dict[str, Any]:
+    """A warp for a tile (gpu_wide.py): same faces? how fast? It has run nowhere before."""
+    from gpu_wide import collapse, find_visible_wide
+
+    cuda = devices._numba_cuda()
+    gpu = devices.device()
+    found: dict[str, Any] = {}
+    compiled = {
+        limit: cuda.jit("void(uint64)", max_registers=limit)(find_visible_wide)
+        for limit in (80, 128)
+    }
+    for name in MESHES:
+        mesh = mesh_named(name)
+        nodes = collapse(batch.flat_arrays(build_bvh(mesh)).nodes)
+        buffer = gpu.empty(nodes.nbytes)
+        stream = gpu.stream()
+        gpu.upload(buffer, 0, nodes, stream)
+        gpu.wait(gpu.record(stream))
+        for size in (256, 512, 1024):
+            made = scene(mesh, cameras_of(size, 12))
+            launcher(made, "find_visible", "resolve")(cuda.stream())
+            cuda.synchronize()
+            expected = made.fetch()[0]
+            shipped = device_seconds(launcher(made, "find_visible"))["median"]
+            made.rows[:, jobs.NODES] = buffer.address
+            made.upload()
+            for limit, kernel in compiled.items():
+                arguments = np.uint64(made.table.address)
+                taken = device_seconds(
+                    lambda stream, k=kernel, a=arguments, m=made: k[
+                        (m.n_blocks, m.n_jobs), THREADS, stream
+                    ](a)
+                )
+                found[f"{name} {size} {limit}"] = {
+                    "seconds": taken["median"],
+                    "shipped": shipped,
+                    "ids_differ": int((made.fetch()[0] != expected).sum()),
+                }
+    return found
+
+
 def twin() -> dict[str, Any]:
     """The same algorithm in CUDA C++, compiled by nvcc here."""
     nvcc = shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc"
@@ -598,6 +639,7 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "kernels": kernels,
     "twin": twin,
     "candidates": candidates,
+    "wide": wide,
     "registers": registers,
     "build": build,
     "transfer": transfer,
@@ -608,7 +650,7 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "egl": egl,
 }
 # Seconds that a part may take.
-LIMIT = {"tests": 300, "candidates": 240, "correctness": 200}
+LIMIT = {"wide": 90, "tests": 300, "candidates": 240, "correctness": 200}
 
 
 @contextlib.contextmanager

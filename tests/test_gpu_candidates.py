@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import numpy as np
 import pytest
 import shapes
@@ -11,6 +13,7 @@ import raydepth as rd
 from benchmarks.gpu_candidates import CANDIDATES
 from raydepth.cuda import jobs, threads
 from raydepth.cuda.batch import flat_arrays
+from raydepth.cuda.layout import COUNT_BITS
 from raydepth.render import build_bvh, local_ray_basis, projections
 
 
@@ -47,3 +50,20 @@ def test_a_candidate_finds_what_the_cpu_finds(name, model):
         expected = rd.render(mesh, cameras, device="cpu").triangle_id
         assert (expected >= 0).any()
         np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="no numba-cuda")
+def test_the_wide_tree_has_every_leaf_once():
+    from benchmarks.gpu_wide import collapse
+
+    bvh = build_bvh(rd.Mesh(*shapes.icosphere(levels=4)))
+    wide = collapse(flat_arrays(bvh).nodes)
+    links = wide.view(np.int32)[:, 6]
+    used = np.isfinite(wide[:, 3])
+    slots = []
+    for link in links[used & (links < 0)]:
+        slots += range(~link >> COUNT_BITS, (~link >> COUNT_BITS) + (~link & 15))
+    assert sorted(slots) == list(range(len(bvh.slot_face)))
+    inner = links[used & (links >= 0)]
+    assert sorted(inner) == list(range(1, len(wide)))
+    assert used.sum(axis=1).mean() > 8
