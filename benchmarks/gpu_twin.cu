@@ -279,6 +279,10 @@ __device__ __forceinline__ double dot_at(const double *at, double x, double y, d
     return dot(x, y, z, __ldg(at), __ldg(at + 1), __ldg(at + 2));
 }
 
+__device__ __forceinline__ double along(const double *at, double x, double y) {
+    return add(mul(x, __ldg(at + 3)), add(__ldg(at), mul(y, __ldg(at + 6))));
+}
+
 __device__ double distance_of(const int64_t *words, int face, int column, int row) {
     const double *job = (const double *)words, *basis = job + BASIS, *projection = job + PROJECTION;
     const double *vertices = (const double *)__ldg(words + VERTICES);
@@ -293,12 +297,10 @@ __device__ double distance_of(const int64_t *words, int face, int column, int ro
     double nx = sub(mul(uy, vz), mul(uz, vy)), ny = sub(mul(uz, vx), mul(ux, vz)),
            nz = sub(mul(ux, vy), mul(uy, vx));
     double x = column + 0.5, y = row + 0.5;
-    double above = dot(nx, ny, nz, sub(ax, __ldg(basis)), sub(ay, __ldg(basis + 1)),
-                       sub(az, __ldg(basis + 2)));
-    above = sub(above, mul(x, dot_at(basis + 3, nx, ny, nz)));
-    above = sub(above, mul(y, dot_at(basis + 6, nx, ny, nz)));
-    double below = add(dot_at(basis + 9, nx, ny, nz), mul(x, dot_at(basis + 12, nx, ny, nz)));
-    below = add(below, mul(y, dot_at(basis + 15, nx, ny, nz)));
+    double above = dot(sub(ax, along(basis, x, y)), sub(ay, along(basis + 1, x, y)),
+                       sub(az, along(basis + 2, x, y)), nx, ny, nz);
+    double below = dot(along(basis + 9, x, y), along(basis + 10, x, y), along(basis + 11, x, y), nx,
+                       ny, nz);
     double t = above / below;
     double p = dot_at(projection + 8, ax, ay, az);
     double q = add(p, dot_at(projection + 8, ux, uy, uz));

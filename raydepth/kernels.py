@@ -14,10 +14,29 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from raydepth.simd import bits, load, pointer, prefetch, stack_float64
+from raydepth.simd import (
+    bits,
+    load,
+    lowest_bit,
+    offset,
+    pointer,
+    prefetch,
+    root,
+    select,
+    splat,
+    stack_float64,
+    stack_int32,
+    store,
+    vmax,
+    vmin,
+)
 
-# Pixels of a row that are looked at, and whose faces are fetched, together.
-BLOCK = 16
+# Pixels of a row that are resolved together.
+LANES = 8
+NEIGHBOURS = LANES - 1
+SCRATCH = 9 * LANES
+# Bytes of a mesh that stay in a core's own cache, where asking ahead only costs.
+FITS = 1 << 20
 
 # A distance to a face's plane is believed within the range of its vertices', and a little more:
 # far above float64's rounding, far below float32's resolution.
@@ -90,35 +109,78 @@ def hit_distance(vertices, faces, face, origin, direction, kx, ky, kz, sx, sy):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _plane(vertices, faces, face, basis, projection, plane):
-    """What the distance to a face's plane is made of, over a view's image coordinates.
-
-    `plane` gets eight numbers. n, nx, ny, d, dx, dy: the ray through (x, y) meets the plane at
-    (n + x * nx + y * ny) / (d + x * dx + y * dy), from `normal . (a - origin)` and
-    `normal . direction`. Then the least and the greatest distance of the face's vertices.
-    """
+def _corners(vertices, faces, face):
+    """The nine coordinates of a face's vertices."""
     i = 3 * np.int64(faces[3 * face])
     j = 3 * np.int64(faces[3 * face + 1])
     k = 3 * np.int64(faces[3 * face + 2])
-    ax, ay, az = vertices[i], vertices[i + 1], vertices[i + 2]
-    ux, uy, uz = vertices[j] - ax, vertices[j + 1] - ay, vertices[j + 2] - az
-    vx, vy, vz = vertices[k] - ax, vertices[k + 1] - ay, vertices[k + 2] - az
-    x = uy * vz - uz * vy
-    y = uz * vx - ux * vz
-    z = ux * vy - uy * vx
-    plane[0] = x * (ax - basis[0]) + y * (ay - basis[1]) + z * (az - basis[2])
-    plane[1] = -(x * basis[3] + y * basis[4] + z * basis[5])
-    plane[2] = -(x * basis[6] + y * basis[7] + z * basis[8])
-    plane[3] = x * basis[9] + y * basis[10] + z * basis[11]
-    plane[4] = x * basis[12] + y * basis[13] + z * basis[14]
-    plane[5] = x * basis[15] + y * basis[16] + z * basis[17]
+    a = vertices[i], vertices[i + 1], vertices[i + 2]
+    b = vertices[j], vertices[j + 1], vertices[j + 2]
+    return a, b, (vertices[k], vertices[k + 1], vertices[k + 2])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _corners_of_each(vertices, faces, seen, hits, scratch):
+    """The same of the faces that eight pixels see, as vectors; face 0 for those that miss.
+
+    One element at a time through `scratch`: twice as fast as the machine's gather (Zen 4).
+    """
+    for lane in range(LANES):
+        face = 3 * np.int64(seen[lane]) if (hits >> lane) & 1 else 0
+        for corner in range(3):
+            vertex = 3 * np.int64(faces[face + corner])
+            for axis in range(3):
+                scratch[LANES * (3 * corner + axis) + lane] = vertices[vertex + axis]
+    return (
+        _three(scratch, 0),
+        _three(scratch, 3 * LANES),
+        _three(scratch, 6 * LANES),
+    )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _three(scratch, at):
+    return (
+        load(scratch, at, LANES),
+        load(scratch, at + LANES, LANES),
+        load(scratch, at + 2 * LANES, LANES),
+    )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _meet(corners, projection, origin, direction):
+    """How far along eight rays they meet the planes of faces, and where that is to be believed.
+
+    The faces are eight, a vector each coordinate, or one for all rays. A distance is believed if
+    it is within the range of the vertices', and a little more.
+    """
+    (ax, ay, az), (bx, by, bz), (cx, cy, cz) = corners
+    ux, uy, uz = bx - ax, by - ay, bz - az
+    vx, vy, vz = cx - ax, cy - ay, cz - az
+    nx = uy * vz - uz * vy
+    ny = uz * vx - ux * vz
+    nz = ux * vy - uy * vx
+    ox, oy, oz = origin
+    dx, dy, dz = direction
+    t = ((ax - ox) * nx + (ay - oy) * ny + (az - oz) * nz) / (dx * nx + dy * ny + dz * nz)
     sx, sy, sz = projection[8], projection[9], projection[10]
-    a = sx * ax + sy * ay + sz * az
-    b = a + (sx * ux + sy * uy + sz * uz)
-    c = a + (sx * vx + sy * vy + sz * vz)
+    a = ax * sx + ay * sy + az * sz
+    b = a + (ux * sx + uy * sy + uz * sz)
+    c = a + (vx * sx + vy * sy + vz * sz)
     offset = projection[13] - 4.0  # see render.projections
-    plane[6] = min(min(a, b), c) + offset
-    plane[7] = max(max(a, b), c) + offset
+    near = (vmin(vmin(a, b), c) + offset) * BELOW
+    far = (vmax(vmax(a, b), c) + offset) * ABOVE
+    return t, (t > 0.0) & (t >= near) & (t <= far)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _along(basis, x, y):
+    """Three axes of a view's ray basis at image coordinates x (a vector) and y."""
+    return (
+        x * basis[3] + (basis[0] + y * basis[6]),
+        x * basis[4] + (basis[1] + y * basis[7]),
+        x * basis[5] + (basis[2] + y * basis[8]),
+    )
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -133,55 +195,65 @@ def _weighted_distance(vertices, faces, face, basis, row, column):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _prefetch(vertices, faces, seen, begin, count):
-    """Ask for the vertices of `count` pixels' faces: most of resolve's time is waiting for them."""
-    for pixel in range(begin, begin + count):
-        prefetch(faces, 3 * np.int64(seen[pixel]))
-    known = np.int32(-1)
-    for pixel in range(begin, begin + count):
-        face = seen[pixel]
-        if face >= 0 and face != known:
-            known = face
-            for corner in range(3):
-                vertex = 3 * np.int64(faces[3 * np.int64(face) + corner])
-                prefetch(vertices, vertex)
-                # 24 bytes may reach into the next line.
-                prefetch(vertices, vertex + 2)
+def _fetch_ahead(vertices, faces, seen):
+    """Ask for the vertices of the next eight pixels, and for the face corners of those behind."""
+    for lane in range(LANES):
+        prefetch(faces, 3 * np.int64(seen[2 * LANES + lane]))
+    hits = bits(load(seen, LANES, LANES) >= 0)
+    while hits != 0:
+        face = 3 * np.int64(seen[LANES + lowest_bit(hits)])
+        hits &= hits - 1
+        for corner in range(3):
+            prefetch(vertices, 3 * np.int64(faces[face + corner]))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _resolve_pixels(
-    vertices, faces, basis, projection, to_world, row, begin, end, seen, width, miss, plane, z, ray
-):
-    """`resolve` for the pixels of a row from `begin` to `end`."""
-    y = row + 0.5
-    known = np.int64(-1)
-    for column in range(begin, end):
-        face = np.int64(seen[row * width + column])
-        if face < 0:
-            if z.shape[0] > 0:
-                z[row, column] = miss
-            if ray.shape[0] > 0:
-                ray[row, column] = miss
-            continue
-        if face != known:
-            # Neighbours often see the same face.
-            _plane(vertices, faces, face, basis, projection, plane)
-            known = face
-        x = column + 0.5
-        above = plane[0] + x * plane[1] + y * plane[2]
-        t = above / (plane[3] + x * plane[4] + y * plane[5])
-        if not (t > 0.0 and plane[6] * BELOW <= t <= plane[7] * ABOVE):
-            # Seen edge on, or so thin that its plane is uncertain.
-            t = _weighted_distance(vertices, faces, face, basis, row, column)
-        t *= to_world
-        if z.shape[0] > 0:
-            z[row, column] = t
-        if ray.shape[0] > 0:
-            dx = basis[9] + x * basis[12] + y * basis[15]
-            dy = basis[10] + x * basis[13] + y * basis[16]
-            dz = basis[11] + x * basis[14] + y * basis[17]
-            ray[row, column] = t * np.sqrt(dx * dx + dy * dy + dz * dz)
+def _distances(vertices, faces, view, inverse, row, column, seen, hits, origin, direction, scratch):
+    """How far along their rays eight pixels of a row see their faces; anything for a miss."""
+    face = load(seen, 0, LANES)
+    # Where the next pixel sees something else.
+    changes = bits(load(seen, 0, NEIGHBOURS) != load(seen, 1, NEIGHBOURS))
+    changes &= changes - 1
+    changes &= changes - 1
+    if changes == 0:
+        # At most three faces: one at a time.
+        t = splat(0.0, LANES)
+        good = np.int64(0)
+        todo = hits
+        while todo != 0:
+            one = seen[lowest_bit(todo)]
+            here = face == one
+            todo &= ~bits(here)
+            corners = _corners(vertices, faces, np.int64(one))
+            distance, believed = _meet(corners, inverse, origin, direction)
+            good |= bits(believed & here)
+            t = select(here, distance, t)
+    else:
+        corners = _corners_of_each(vertices, faces, seen, hits, scratch)
+        t, believed = _meet(corners, inverse, origin, direction)
+        good = bits(believed)
+    doubtful = hits & ~good
+    if doubtful == 0:
+        return t
+    # Seen edge on, or so thin that its plane is uncertain.
+    store(scratch, 0, t)
+    while doubtful != 0:
+        lane = lowest_bit(doubtful)
+        doubtful &= doubtful - 1
+        which = np.int64(seen[lane])
+        scratch[lane] = _weighted_distance(vertices, faces, which, view, row, column + lane)
+    return load(scratch, 0, LANES)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _put(target, at, values, count, scratch):
+    """Store the first `count` lanes."""
+    if count == LANES:
+        store(target, at, values)
+        return
+    store(scratch, 0, values)
+    for lane in range(count):
+        target[at + lane] = scratch[lane]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -202,29 +274,43 @@ def resolve(
     triangle_id : (height, width) int32
     z, ray : (height, width) or (0, 0) float
     """
-    vertex = pointer(vertices)
-    corner = pointer(faces)
-    view = pointer(basis)
-    inverse = pointer(projection)
-    plane = stack_float64(8)
     to_world = 1.0 / scale  # a power of two: exact
     width = triangle_id.shape[1]
-    seen = pointer(triangle_id)
+    large = vertices.nbytes + faces.nbytes > FITS
+    vertex, corner = pointer(vertices), pointer(faces)
+    view, inverse = pointer(basis), pointer(projection)
+    z_pixels, ray_pixels = pointer(z), pointer(ray)
+    scratch = stack_float64(SCRATCH)
+    last_ones = stack_int32(LANES)
+    for lane in range(LANES):
+        scratch[lane] = lane + 0.5
+    lanes = load(scratch, 0, LANES)
     for row in range(first_row, last_row):
-        for begin in range(0, width, BLOCK):
-            end = min(begin + BLOCK, width)
-            at = row * width + begin
-            if end - begin == BLOCK and bits(load(seen, at, BLOCK) >= 0) == 0:
-                # Most of most images is background.
-                if z.shape[0] > 0:
-                    for column in range(begin, begin + BLOCK):
-                        z[row, column] = miss
-                if ray.shape[0] > 0:
-                    for column in range(begin, begin + BLOCK):
-                        ray[row, column] = miss
-                continue
-            _prefetch(vertex, corner, seen, at, end - begin)
-            _resolve_pixels(
-                vertex, corner, view, inverse, to_world, row, begin, end, seen, width, miss,
-                plane, z, ray,
-            )  # fmt: skip
+        for column in range(0, width, LANES):
+            at = row * width + column
+            seen = offset(pointer(triangle_id), at)
+            count = min(width - column, LANES)
+            if count < LANES:
+                for lane in range(LANES):
+                    last_ones[lane] = seen[lane] if lane < count else np.int32(-1)
+                seen = last_ones
+            elif large and column + 3 * LANES <= width:
+                _fetch_ahead(vertex, corner, seen)
+            hit = load(seen, 0, LANES) >= 0
+            hits = bits(hit)
+            z_here = ray_here = splat(miss, LANES)
+            # Most of most images is background.
+            if hits != 0:
+                x, y = lanes + float(column), row + 0.5
+                origin, direction = _along(view, x, y), _along(offset(view, 9), x, y)
+                t = to_world * _distances(
+                    vertex, corner, view, inverse, row, column, seen, hits, origin, direction,
+                    scratch,
+                )  # fmt: skip
+                dx, dy, dz = direction
+                z_here = select(hit, t, z_here)
+                ray_here = select(hit, t * root(dx * dx + dy * dy + dz * dz), ray_here)
+            if z.shape[0] > 0:
+                _put(z_pixels, at, z_here, count, scratch)
+            if ray.shape[0] > 0:
+                _put(ray_pixels, at, ray_here, count, scratch)

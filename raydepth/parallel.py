@@ -7,10 +7,26 @@ threading layers they need no library, survive a fork, and may be used from seve
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
 
 import numba
+
+# More than there are processors to ask for; threads are started as they are needed.
+MOST_THREADS = 1024
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    """Threads that wait for work: starting them anew takes as long as a small image."""
+    return ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="raydepth")
+
+
+# Threads do not survive a fork.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def default_threads() -> int:
@@ -46,8 +62,13 @@ def for_each(task: Callable[[int], None], n_tasks: int, n_threads: int) -> None:
             stop = True
             raise
 
-    with ThreadPoolExecutor(n_threads - 1) as pool:
-        others = [pool.submit(work) for _ in range(n_threads - 1)]
+    others = [_pool().submit(work) for _ in range(n_threads - 1)]
+    try:
         work()
         for other in others:
-            other.result()
+            # One that has not begun has nothing left to do.
+            if not other.cancel():
+                other.result()
+    finally:
+        stop = True
+        wait([other for other in others if not other.cancel()])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from raydepth import bvh as bvh_module
-from raydepth import kernels, parallel, tiles
+from raydepth import kernels, parallel, recycling, tiles
 from raydepth.bvh import Bvh
 from raydepth.cameras import Cameras
 from raydepth.cuda.build import DeviceMesh
@@ -165,8 +165,8 @@ def render(
         raise ValueError("to is 'device', but the CPU renders; expected device='cuda' with it")
     shape = (len(cameras), cameras.height, cameras.width)
     try:
-        triangle_id = np.empty(shape, np.int32)
-        depths = {name: np.empty(shape, dtype) for name in kinds}
+        triangle_id = recycling.empty(shape, np.int32)
+        depths = {name: recycling.empty(shape, dtype) for name in kinds}
     except MemoryError:
         gib = math.prod(shape) * (4 + dtype.itemsize * len(kinds)) / 2**30
         raise MemoryError(f"{cameras} need {gib:.1f} GiB; render fewer views at a time") from None

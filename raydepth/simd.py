@@ -10,8 +10,9 @@ reference counts, which threads then fight over; pointers and stack memory cost 
 | kind | element | made by                                   |
 | ---- | ------- | ----------------------------------------- |
 | f    | float32 | `splat`, `load`, arithmetic               |
+| d    | float64 | `splat`, `load`, arithmetic               |
 | i    | int32   | `splat`, `load`, `truncate`, arithmetic   |
-| b    | bool    | `<  <=  >  >=  &  \\|`                      |
+| b    | bool    | `<  <=  ==  !=  >=  >  &  \\|`                |
 
 In arithmetic and comparisons one side may be a scalar. Nothing here checks bounds.
 """
@@ -27,8 +28,9 @@ from numba.core import cgutils, types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
-ELEMENT = {"f": ir.FloatType(), "i": ir.IntType(32), "b": ir.IntType(1)}
-SCALAR = {"f": types.float32, "i": types.int32}
+ELEMENT = {"f": ir.FloatType(), "d": ir.DoubleType(), "i": ir.IntType(32), "b": ir.IntType(1)}
+SCALAR: dict[str, types.Type] = {"f": types.float32, "d": types.float64, "i": types.int32}
+KIND = {type_: kind for kind, type_ in SCALAR.items()}
 INT32, INT64 = ir.IntType(32), ir.IntType(64)
 
 
@@ -93,28 +95,30 @@ def _operator(op: Callable, result: str | None, kinds: str, emit: Callable) -> N
 
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
         a, b = _operands(context, builder, sig, args)
-        return emit(builder, _vector_of(sig.args).kind == "f", a, b)
+        return emit(builder, _vector_of(sig.args).kind in "fd", a, b)
 
     for pair in ((Vector, Vector), (Vector, types.Number), (types.Number, Vector)):
         lower_builtin(op, *pair)(lower)
 
 
-_operator(operator.add, None, "fi", lambda b, f, x, y: b.fadd(x, y) if f else b.add(x, y))
-_operator(operator.sub, None, "fi", lambda b, f, x, y: b.fsub(x, y) if f else b.sub(x, y))
-_operator(operator.mul, None, "fi", lambda b, f, x, y: b.fmul(x, y) if f else b.mul(x, y))
-_operator(operator.truediv, None, "f", lambda b, f, x, y: b.fdiv(x, y))
+_operator(operator.add, None, "fdi", lambda b, f, x, y: b.fadd(x, y) if f else b.add(x, y))
+_operator(operator.sub, None, "fdi", lambda b, f, x, y: b.fsub(x, y) if f else b.sub(x, y))
+_operator(operator.mul, None, "fdi", lambda b, f, x, y: b.fmul(x, y) if f else b.mul(x, y))
+_operator(operator.truediv, None, "fd", lambda b, f, x, y: b.fdiv(x, y))
 _operator(operator.and_, None, "b", lambda b, f, x, y: b.and_(x, y))
 _operator(operator.or_, None, "b", lambda b, f, x, y: b.or_(x, y))
 for _op, _sign in (
     (operator.lt, "<"),
     (operator.le, "<="),
+    (operator.eq, "=="),
+    (operator.ne, "!="),
     (operator.gt, ">"),
     (operator.ge, ">="),
 ):
     _operator(
         _op,
         "b",
-        "fi",
+        "fdi",
         lambda b, f, x, y, sign=_sign: (
             b.fcmp_ordered(sign, x, y) if f else b.icmp_signed(sign, x, y)
         ),
@@ -124,7 +128,8 @@ for _op, _sign in (
 @intrinsic(prefer_literal=True)
 def splat(typingctx, scalar, lanes):
     """A vector with `scalar` in each of `lanes` (a literal) lanes."""
-    vector = Vector("f" if isinstance(scalar, types.Float) else "i", lanes.literal_value)
+    kind = KIND[scalar] if isinstance(scalar, types.Float) else "i"
+    vector = Vector(kind, lanes.literal_value)
 
     def codegen(context, builder, sig, args):
         value = context.cast(builder, args[0], sig.args[0], SCALAR[vector.kind])
@@ -140,7 +145,7 @@ def _vector_at(builder: ir.IRBuilder, pointer: ir.Value, index: ir.Value, vector
 @intrinsic(prefer_literal=True)
 def load(typingctx, source, index, lanes):
     """The `lanes` (a literal) elements from `source[index]` on; `source` is a pointer."""
-    vector = Vector("f" if source.dtype == types.float32 else "i", lanes.literal_value)
+    vector = Vector(KIND[source.dtype], lanes.literal_value)
 
     def codegen(context, builder, sig, args):
         type_ = context.get_value_type(vector)
@@ -153,10 +158,14 @@ def load(typingctx, source, index, lanes):
 
 @intrinsic
 def store(typingctx, target, index, vector):
-    """Put the lanes of `vector` to `target[index]` and on; `target` is a pointer."""
+    """Put the lanes of `vector` to `target[index]` and on, float64 rounded if need be."""
+    to_float32 = vector.kind == "d" and target.dtype == types.float32
 
     def codegen(context, builder, sig, args):
-        stored = builder.store(args[2], _vector_at(builder, args[0], args[1], args[2].type))
+        value = args[2]
+        if to_float32:
+            value = builder.fptrunc(value, ir.VectorType(ELEMENT["f"], sig.args[2].lanes))
+        stored = builder.store(value, _vector_at(builder, args[0], args[1], value.type))
         stored.align = 4
         return context.get_dummy_value()
 
@@ -194,6 +203,13 @@ def select(typingctx, mask, a, b):
 def _extreme(sign: str) -> Any:
     @intrinsic
     def extreme(typingctx, a, b):
+        if not any(isinstance(x, Vector) for x in (a, b)):
+
+            def of_two(context, builder, sig, args):
+                return builder.select(builder.fcmp_ordered(sign, *args), *args)
+
+            return a(a, a), of_two
+
         vector = _vector_of((a, b))
 
         def codegen(context, builder, sig, args):
@@ -220,6 +236,21 @@ def truncate(typingctx, vector):
 
 
 @intrinsic
+def root(typingctx, vector):
+    """The square root of each lane, rounded once."""
+
+    def codegen(context, builder, sig, args):
+        type_ = args[0].type
+        name = f"llvm.sqrt.v{type_.count}f{64 if sig.args[0].kind == 'd' else 32}"
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(type_, [type_]), name
+        )
+        return builder.call(function, args)
+
+    return vector(vector), codegen
+
+
+@intrinsic
 def bits(typingctx, mask):
     """The lanes of a bool vector as the low bits of an int64, lane 0 lowest."""
 
@@ -227,6 +258,18 @@ def bits(typingctx, mask):
         return builder.zext(builder.bitcast(args[0], ir.IntType(sig.args[0].lanes)), INT64)
 
     return types.int64(mask), codegen
+
+
+@intrinsic(prefer_literal=True)
+def lanes_of(typingctx, value, lanes):
+    """The inverse of `bits`: a bool vector of `lanes` (a literal) lanes."""
+    vector = Vector("b", lanes.literal_value)
+
+    def codegen(context, builder, sig, args):
+        narrow = builder.trunc(args[0], ir.IntType(vector.lanes))
+        return builder.bitcast(narrow, context.get_value_type(vector))
+
+    return vector(types.int64, lanes), codegen
 
 
 @intrinsic
@@ -247,6 +290,26 @@ def pointer(typingctx, array):
         return context.make_array(sig.args[0])(context, builder, args[0]).data
 
     return types.CPointer(array.dtype)(array), codegen
+
+
+@intrinsic
+def offset(typingctx, source, index):
+    """The address of `source[index]`."""
+
+    def codegen(context, builder, sig, args):
+        return builder.gep(args[0], [args[1]])
+
+    return source(source, types.intp), codegen
+
+
+@intrinsic
+def integers(typingctx, source):
+    """A pointer to the same memory as int32."""
+
+    def codegen(context, builder, sig, args):
+        return builder.bitcast(args[0], INT32.as_pointer())
+
+    return types.CPointer(types.int32)(source), codegen
 
 
 @intrinsic
@@ -288,19 +351,23 @@ stack_float64 = _stack(ir.DoubleType(), types.float64)
 stack_int32 = _stack(INT32, types.int32)
 
 
-@intrinsic
-def least(typingctx, a, b):
-    """Lane by lane the lesser of two float vectors without NaN.
+def _number(name: str) -> Any:
+    @intrinsic
+    def extreme(typingctx, a, b):
+        def codegen(context, builder, sig, args):
+            type_ = args[0].type
+            function = cgutils.get_or_insert_function(
+                builder.module,
+                ir.FunctionType(type_, [type_] * 2),
+                f"llvm.{name}.v{type_.count}f32",
+            )
+            return builder.call(function, args, fastmath=("nnan", "nsz"))
 
-    Where the result goes back to memory: `vmin` then becomes a masked store on some machines, and a
-    load right after that waits long.
-    """
+        return a(a, b), codegen
 
-    def codegen(context, builder, sig, args):
-        type_ = args[0].type
-        function = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(type_, [type_] * 2), f"llvm.minnum.v{type_.count}f32"
-        )
-        return builder.call(function, args, fastmath=("nnan", "nsz"))
+    return extreme
 
-    return a(a, b), codegen
+
+# Lane by lane, of two float32 vectors without NaN. Where the result goes back to memory: `vmin` and
+# `vmax` then become a masked store on some machines, and a load right after that waits long.
+least, greatest = _number("minnum"), _number("maxnum")

@@ -30,6 +30,9 @@ from raydepth.kernels import hit_distance, pixel_ray, shear
 from raydepth.simd import (
     bits,
     fma,
+    greatest,
+    integers,
+    lanes_of,
     load,
     lowest_bit,
     pointer,
@@ -44,11 +47,17 @@ from raydepth.simd import (
     vmax,
     vmin,
 )
-from raydepth.wide import WIDTH
+from raydepth.wide import FACES, LEAF, LINKS, NODE, WIDTH
 
 f4 = np.float32
 
+LINE = 16  # float32 of a cache line
 TILE = 16
+# Leaves that wait for their data, at most; of a mesh that is larger than BIG (bytes of its leaves).
+# A smaller one is in the processor's caches, and there what waits only culls later.
+RING = 8
+PATIENCE = 4
+BIG = 1 << 23
 # Seven more entries for each of at most bvh.MAX_DEPTH levels, and the root's eight.
 STACK = 512
 ULP = f4(2.0**-24)
@@ -70,9 +79,10 @@ VIEW = 18
 # so that +-1 is the bound on their error; each is a * x + b * y + c.
 EDGES = (0, 3 * WIDTH, 6 * WIDTH)
 NEARNESS = 9 * WIDTH
-TOLERANCE = 12 * WIDTH  # a difference in nearness below this is not sure
-NEAREST_POINT = 13 * WIDTH  # no point of the face is nearer
-SETUP = 14 * WIDTH
+SURELY = 12 * WIDTH  # a gain in nearness above this is sure
+MAYBE = 13 * WIDTH  # one below this is surely none
+OUTSIDE = 14 * WIDTH  # an edge function below this is surely negative
+SETUP = 15 * WIDTH
 
 # Nearness in float32 is known to 2^-11 of itself (see _set_up_faces); the sum of two such errors.
 SURE = f4(2.0**-10)
@@ -128,15 +138,15 @@ def _clip(x_low, x_high, y_low, y_high, unbounded, inside, rectangles):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _visit_children(boxes, node, view, inside, nearness, rectangles):
+def _visit_children(nodes, node, view, inside, nearness, rectangles):
     """Rectangles and greatest nearness of a node's eight children; bits of those to visit."""
-    at = 6 * WIDTH * node
-    x = load(boxes, at, WIDTH)
-    y = load(boxes, at + WIDTH, WIDTH)
-    z = load(boxes, at + 2 * WIDTH, WIDTH)
-    half_x = load(boxes, at + 3 * WIDTH, WIDTH)
-    half_y = load(boxes, at + 4 * WIDTH, WIDTH)
-    half_z = load(boxes, at + 5 * WIDTH, WIDTH)
+    at = NODE * node
+    x = load(nodes, at, WIDTH)
+    y = load(nodes, at + WIDTH, WIDTH)
+    z = load(nodes, at + 2 * WIDTH, WIDTH)
+    half_x = load(nodes, at + 3 * WIDTH, WIDTH)
+    half_y = load(nodes, at + 4 * WIDTH, WIDTH)
+    half_z = load(nodes, at + 5 * WIDTH, WIDTH)
     perspective = view[PERSPECTIVE]
     flat = f4(1.0) - perspective
     distance = _affine(x, y, z, view, S)
@@ -162,17 +172,17 @@ def _visit_children(boxes, node, view, inside, nearness, rectangles):
         y_high * select(y_high >= zero, by_near, by_far) + slack,
         too_near, inside, rectangles,
     )  # fmt: skip
-    greatest = fma(by_near, perspective, (view[FARTHEST] - near) * flat) * NEARER
-    store(nearness, 0, select(too_near, f4(np.inf), greatest))
+    most = fma(by_near, perspective, (view[FARTHEST] - near) * flat) * NEARER
+    store(nearness, 0, select(too_near, f4(np.inf), most))
     return bits(covers & (far > zero))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _project(corners, at, view):
+def _project(leaves, at, view):
     """Where a vertex of each face is seen, how far away it is, and what X and Y were scaled by."""
-    x = load(corners, at, WIDTH)
-    y = load(corners, at + WIDTH, WIDTH)
-    z = load(corners, at + 2 * WIDTH, WIDTH)
+    x = load(leaves, at, WIDTH)
+    y = load(leaves, at + WIDTH, WIDTH)
+    z = load(leaves, at + 2 * WIDTH, WIDTH)
     distance = _affine(x, y, z, view, S)
     flat = splat(f4(1.0) - view[PERSPECTIVE], WIDTH)
     scale = f4(1.0) / fma(distance, view[PERSPECTIVE], flat)
@@ -180,17 +190,17 @@ def _project(corners, at, view):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _set_up_faces(corners, leaf, view, inside, setup, rectangles):
+def _set_up_faces(leaves, leaf, view, inside, setup, rectangles):
     """Project eight faces and compute their edge functions and nearness.
 
     Returns the bits of those that may cover a pixel of `inside`, and, from bit WIDTH on, of those
-    whose float32 values are good enough to be asked.
+    that are wholly in front of the camera: the others have no edge functions.
     """
     perspective = view[PERSPECTIVE]
     flat = f4(1.0) - perspective
-    ax, ay, a_distance, a_scale = _project(corners, 9 * WIDTH * leaf, view)
-    bx, by, b_distance, b_scale = _project(corners, 9 * WIDTH * leaf + 3 * WIDTH, view)
-    cx, cy, c_distance, c_scale = _project(corners, 9 * WIDTH * leaf + 6 * WIDTH, view)
+    ax, ay, a_distance, a_scale = _project(leaves, LEAF * leaf, view)
+    bx, by, b_distance, b_scale = _project(leaves, LEAF * leaf + 3 * WIDTH, view)
+    cx, cy, c_distance, c_scale = _project(leaves, LEAF * leaf + 6 * WIDTH, view)
 
     zero = f4(0.0)
     x_low, x_high = vmin(vmin(ax, bx), cx), vmax(vmax(ax, bx), cx)
@@ -239,18 +249,23 @@ def _set_up_faces(corners, leaf, view, inside, setup, rectangles):
     a_near = fma(a_scale, perspective, (view[FARTHEST] - a_distance) * flat)
     b_near = fma(b_scale, perspective, (view[FARTHEST] - b_distance) * flat)
     c_near = fma(c_scale, perspective, (view[FARTHEST] - c_distance) * flat)
-    greatest = vmax(vmax(a_near, b_near), c_near)
+    most = vmax(vmax(a_near, b_near), c_near)
     least = vmin(vmin(a_near, b_near), c_near)
+    sound = (most - least) * bound * f4(4.0) < least * area * f4(2.0**-12)
     weight = bound / area
     dx = (a_dx * a_near + b_dx * b_near + c_dx * c_near) * weight
     dy = (a_dy * a_near + b_dy * b_near + c_dy * c_near) * weight
-    store(setup, NEARNESS, dx)
-    store(setup, NEARNESS + WIDTH, dy)
-    store(setup, NEARNESS + 2 * WIDTH, a_near - (dx * ax + dy * ay))
-    store(setup, TOLERANCE, greatest * SURE)
-    store(setup, NEAREST_POINT, select(too_near, f4(np.inf), greatest * NEARER))
-    sound = (greatest - least) * bound * f4(4.0) < least * area * f4(2.0**-12)
-    return found | bits(sound & (near > view[NEAREST])) << WIDTH
+    # The others are seen nearly edge on: nothing about them is sure but what they do not cover.
+    # The edge functions' sum is the area. If that is above 4, its sign is right. If not, the true
+    # one is below 7, and so is each edge function of a pixel inside, whichever way round it is.
+    store(setup, NEARNESS, select(sound, dx, f4(0.0)))
+    store(setup, NEARNESS + WIDTH, select(sound, dy, f4(0.0)))
+    store(setup, NEARNESS + 2 * WIDTH, select(sound, a_near - (dx * ax + dy * ay), most * NEARER))
+    tolerance = most * SURE
+    store(setup, SURELY, select(sound, tolerance, f4(np.inf)))
+    store(setup, MAYBE, select(sound, zero - tolerance, zero))
+    store(setup, OUTSIDE, select(sound, splat(f4(-1.0), WIDTH), f4(-8.0)))
+    return found | bits(near > view[NEAREST]) << WIDTH
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -294,7 +309,7 @@ def _test_exactly(
 @njit(cache=True, nogil=True, error_model="numpy")
 def _cover(
     lane, setup, face, rectangle, seen, nearness, x,
-    vertices, faces, basis, x0, y0, view, farthest, ray,
+    vertices, faces, basis, x0, y0, view, farthest, ray, doubts,
 ):  # fmt: skip
     """Take a face for the pixels that it surely covers; ask for the others. Returns how many."""
     first_column, last_column = rectangle & 255, (rectangle >> 8) & 255
@@ -308,10 +323,12 @@ def _cover(
     b_step = splat(setup[EDGES[1] + WIDTH + lane], 16)
     c_step = splat(setup[EDGES[2] + WIDTH + lane], 16)
     near_step = splat(setup[NEARNESS + WIDTH + lane], 16)
-    tolerance = setup[TOLERANCE + lane]
+    outside = setup[OUTSIDE + lane]
+    gain_surely = setup[SURELY + lane]
+    gain_maybe = setup[MAYBE + lane]
     # The bounds on errors hold within the face's own rectangle.
-    columns = (x >= f4(first_column) - f4(7.5)) & (x <= f4(last_column) - f4(7.5))
-    n_exact = 0
+    columns = lanes_of((2 << last_column) - (1 << first_column), 16)
+    some_doubt = np.int64(0)
     for row in range(first_row, last_row + 1):
         y = f4(row) - f4(7.5)
         inside = vmin(vmin(fma(a_step, y, a), fma(b_step, y, b)), fma(c_step, y, c))
@@ -319,13 +336,21 @@ def _cover(
         before = load(nearness, TILE * row, 16)
         seen_before = load(seen, TILE * row, 16)
         gain = here - before
-        surely = (inside > f4(1.0)) & (gain > tolerance) & columns
-        maybe = (inside > f4(-1.0)) & (gain > -tolerance) & columns
+        surely = (inside > f4(1.0)) & (gain > gain_surely) & columns
+        maybe = (inside > outside) & (gain > gain_maybe) & columns
         # Not select(surely, new, old): that becomes a masked store, and the next face's load of
         # the same row cannot be forwarded from one.
-        store(nearness, TILE * row, vmax(before, select(surely, here, f4(0.0))))
+        store(nearness, TILE * row, greatest(before, select(surely, here, f4(0.0))))
         store(seen, TILE * row, seen_before + select(surely, splat(face, 16) - seen_before, 0))
-        doubtful = bits(maybe) & ~bits(surely)
+        unsure = bits(maybe) & ~bits(surely)
+        doubts[row] = np.int32(unsure)
+        some_doubt |= unsure
+    if some_doubt == 0:
+        return 0
+    # After the loop, so that it keeps its vectors in registers.
+    n_exact = 0
+    for row in range(first_row, last_row + 1):
+        doubtful = np.int64(doubts[row])
         while doubtful != 0:
             column = lowest_bit(doubtful)
             doubtful &= doubtful - 1
@@ -362,9 +387,22 @@ def _set_view(projection, x0, y0, view):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _render_tile(
-    boxes, links, corners, leaf_faces, vertices, faces, basis, projection, x0, y0, height, width,
-    x, ray, seen, work,
-):  # fmt: skip
+    nodes,
+    leaves,
+    vertices,
+    faces,
+    basis,
+    projection,
+    x0,
+    y0,
+    height,
+    width,
+    x,
+    patience,
+    ray,
+    seen,
+    work,
+):
     """Find what the pixels of one tile see: `seen` (256 int32), -1 = nothing."""
     nearness = stack_float32(256)
     stack_link = stack_int32(STACK)
@@ -373,6 +411,8 @@ def _render_tile(
     child_nearness = stack_float32(WIDTH)
     rectangles = stack_int32(WIDTH)
     setup = stack_float32(SETUP)
+    doubts = stack_int32(16)
+    links, leaf_faces = integers(nodes), integers(leaves)
     view = stack_float32(VIEW)
     _set_view(projection, x0, y0, view)
     farthest = projection[13]
@@ -390,65 +430,85 @@ def _render_tile(
     stack_nearness[0] = f4(np.inf)
     stack_rectangle[0] = np.int32((TILE - 1) << 8 | (TILE - 1) << 24)
     stack_size = 1
-    while stack_size > 0:
-        stack_size -= 1
-        link = np.int64(stack_link[stack_size])
-        inside = np.int64(stack_rectangle[stack_size])
-        if not _is_open(nearness, inside, stack_nearness[stack_size]):
-            continue
-        if link >= 0:
-            work[0] += 1
-            todo = _visit_children(boxes, link, view, inside, child_nearness, rectangles)
-            base = stack_size
-            while todo != 0:
-                lane = lowest_bit(todo)
-                todo &= todo - 1
-                child = np.int64(links[WIDTH * link + lane])
-                # By the time it is taken from the stack it should have arrived.
-                if child >= 0:
-                    for line in range(6 * WIDTH // 16):
-                        prefetch(boxes, 6 * WIDTH * child + 16 * line)
-                    prefetch(links, WIDTH * child)
-                else:
-                    leaf = ~child // WIDTH
-                    for line in range(9 * WIDTH // 16 + 1):
-                        prefetch(corners, 9 * WIDTH * leaf + 16 * line)
-                    prefetch(leaf_faces, WIDTH * leaf)
-                # Insertion sort: the nearest of the children on top.
-                near = child_nearness[lane]
-                at = stack_size
-                while at > base and stack_nearness[at - 1] > near:
-                    stack_link[at] = stack_link[at - 1]
-                    stack_nearness[at] = stack_nearness[at - 1]
-                    stack_rectangle[at] = stack_rectangle[at - 1]
-                    at -= 1
-                stack_link[at] = np.int32(child)
-                stack_nearness[at] = near
-                stack_rectangle[at] = rectangles[lane]
-                stack_size += 1
-            continue
+    # Leaves whose data has been asked for; first in, first out.
+    ring_link = stack_int32(RING)
+    ring_nearness = stack_float32(RING)
+    ring_rectangle = stack_int32(RING)
+    asked = tested = 0
+    while True:
+        if stack_size > 0:
+            stack_size -= 1
+            link = np.int64(stack_link[stack_size])
+            inside = np.int64(stack_rectangle[stack_size])
+            if not _is_open(nearness, inside, stack_nearness[stack_size]):
+                continue
+            if link >= 0:
+                work[0] += 1
+                todo = _visit_children(nodes, link, view, inside, child_nearness, rectangles)
+                base = stack_size
+                while todo != 0:
+                    lane = lowest_bit(todo)
+                    todo &= todo - 1
+                    child = np.int64(links[NODE * link + LINKS + lane])
+                    # By the time it is taken from the stack it should have arrived.
+                    if child >= 0:
+                        for line in range(NODE // LINE):
+                            prefetch(nodes, NODE * child + LINE * line)
+                    elif patience == 0:
+                        for line in range(LEAF // LINE):
+                            prefetch(leaves, LEAF * (~child // WIDTH) + LINE * line)
+                    # Insertion sort: the nearest of the children on top.
+                    near = child_nearness[lane]
+                    at = stack_size
+                    while at > base and stack_nearness[at - 1] > near:
+                        stack_link[at] = stack_link[at - 1]
+                        stack_nearness[at] = stack_nearness[at - 1]
+                        stack_rectangle[at] = stack_rectangle[at - 1]
+                        at -= 1
+                    stack_link[at] = np.int32(child)
+                    stack_nearness[at] = near
+                    stack_rectangle[at] = rectangles[lane]
+                    stack_size += 1
+                continue
+            if patience > 0:
+                for line in range(LEAF // LINE):
+                    prefetch(leaves, LEAF * (~link // WIDTH) + LINE * line)
+                ring_link[asked % RING] = np.int32(link)
+                ring_nearness[asked % RING] = stack_nearness[stack_size]
+                ring_rectangle[asked % RING] = np.int32(inside)
+                asked += 1
+                if asked - tested <= patience:
+                    continue
+        elif asked == tested:
+            break
+        if patience > 0:
+            link = np.int64(ring_link[tested % RING])
+            inside = np.int64(ring_rectangle[tested % RING])
+            tested += 1
+            if not _is_open(nearness, inside, ring_nearness[(tested - 1) % RING]):
+                continue
         work[1] += 1
         leaf = ~link // WIDTH
-        found = _set_up_faces(corners, leaf, view, inside, setup, rectangles)
-        sound = found >> WIDTH
+        found = _set_up_faces(leaves, leaf, view, inside, setup, rectangles)
+        in_front = found >> WIDTH
         todo = found & ((2 << (~link % WIDTH)) - 1)
         while todo != 0:
             lane = lowest_bit(todo)
             todo &= todo - 1
-            face = np.int64(leaf_faces[WIDTH * leaf + lane])
+            face = np.int64(leaf_faces[LEAF * leaf + FACES + lane])
             rectangle = np.int64(rectangles[lane])
             work[2] += 1
-            if (sound >> lane) & 1:
+            if (in_front >> lane) & 1:
                 work[3] += _cover(
                     lane, setup, face, rectangle, seen, nearness, x,
-                    vertices, faces, basis, x0, y0, view, farthest, ray,
+                    vertices, faces, basis, x0, y0, view, farthest, ray, doubts,
                 )  # fmt: skip
                 continue
-            # Float32 is no help: seen edge on, very thin, or through the camera's plane.
+            # Float32 is no help: it reaches through the camera's plane.
             for row in range((rectangle >> 16) & 255, ((rectangle >> 24) & 255) + 1):
                 for column in range(rectangle & 255, ((rectangle >> 8) & 255) + 1):
                     pixel = TILE * row + column
-                    if nearness[pixel] < setup[NEAREST_POINT + lane]:
+                    if nearness[pixel] < f4(np.inf):
                         work[3] += 1
                         _test_exactly(
                             vertices, faces, face, basis, x0 + column, y0 + row, pixel,
@@ -458,14 +518,13 @@ def _render_tile(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def visibility(
-    boxes, links, corners, leaf_faces, vertices, faces, basis, projection,
-    first_row, last_row, triangle_id, work,
-):  # fmt: skip
+    nodes, leaves, vertices, faces, basis, projection, first_row, last_row, triangle_id, work
+):
     """Fill rows first_row to last_row of one view's `triangle_id` (height, width) int32.
 
     Parameters
     ----------
-    boxes, links, corners, leaf_faces : see wide.py
+    nodes, leaves : see wide.py
     vertices : (n_vertices, 3) float64, local frame
     faces : (n_faces, 3) int32
     basis : (6, 3) float64
@@ -480,6 +539,7 @@ def visibility(
         Counters of `WORK`, added to.
     """
     height, width = triangle_id.shape
+    patience = PATIENCE if leaves.nbytes > BIG else 0
     origin = stack_float64(3)
     direction = stack_float64(3)
     seen = stack_int32(256)
@@ -489,10 +549,9 @@ def visibility(
     for y0 in range(first_row, last_row, TILE):
         for x0 in range(0, width, TILE):
             _render_tile(
-                pointer(boxes), pointer(links), pointer(corners), pointer(leaf_faces),
-                pointer(vertices), pointer(faces), pointer(basis), pointer(projection),
-                x0, y0, height, width, load(lanes, 0, 16), (origin, direction), seen,
-                pointer(work),
+                pointer(nodes), pointer(leaves), pointer(vertices), pointer(faces),
+                pointer(basis), pointer(projection), x0, y0, height, width,
+                load(lanes, 0, 16), patience, (origin, direction), seen, pointer(work),
             )  # fmt: skip
             for row in range(y0, min(y0 + TILE, last_row)):
                 if x0 + TILE <= width:

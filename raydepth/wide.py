@@ -5,14 +5,15 @@ surface is replaced by its two, until there are eight (Wald, Benthin, Boulos, "G
 Packets: Efficient SIMD Single-Ray Traversal using Multi-branching BVHs", 2008). Leaves are
 those of the binary tree.
 
-| array      | shape            | dtype   | meaning                                               |
-| ---------- | ---------------- | ------- | ----------------------------------------------------- |
-| boxes      | (n_nodes, 6, 8)  | float32 | eight children's centres x, y, z, half extents x, y,  |
-|            |                  |         | z; unused children have half extents of -inf          |
-| links      | (n_nodes, 8)     | int32   | inner: index of the child's node;                     |
-|            |                  |         | leaf: ~(8 * index of the leaf + number of faces - 1)  |
-| corners    | (n_leaves, 9, 8) | float32 | x, y, z of vertex 0, 1, 2 of eight faces, local frame |
-| leaf_faces | (n_leaves, 8)    | int32   | index of the face as the user gave it                 |
+| array  | shape             | row  | dtype   | meaning                                            |
+| ------ | ----------------- | ---- | ------- | -------------------------------------------------- |
+| nodes  | (n_nodes, 8, 8)   | 0-2  | float32 | eight children's centres x, y, z                   |
+|        |                   | 3-5  | float32 | half extents x, y, z; of unused children -inf      |
+|        |                   | 6    | int32   | inner: index of the child's node; leaf:            |
+|        |                   |      |         | ~(8 * index of the leaf + number of faces - 1)     |
+|        |                   | 7    |         | unused: a node is four cache lines                 |
+| leaves | (n_leaves, 10, 8) | 0-8  | float32 | x, y, z of vertices 0, 1, 2 of eight faces (local) |
+|        |                   | 9    | int32   | index of the face as the user gave it              |
 
 Eight children or faces lie side by side for one vector operation. Unused lanes of a leaf repeat
 its last face. Node 0 is the root; parents stand before their children.
@@ -26,12 +27,16 @@ import numpy as np
 from numba import njit
 
 from raydepth import aligned, parallel
-from raydepth.simd import pointer, prefetch
+from raydepth.simd import integers, pointer, prefetch
 from raydepth.subtree import MAX_DEPTH
 
 f4 = np.float32
 
 WIDTH = 8
+NODE = 8 * WIDTH
+LINKS = 6 * WIDTH
+LEAF = 10 * WIDTH
+FACES = 9 * WIDTH
 # Leaves or nodes that one thread fills at a time.
 PIECE = 1 << 12
 
@@ -45,10 +50,8 @@ MARGIN = f4(2.0**-23)
 class Wide(NamedTuple):
     """The arrays of the table above."""
 
-    boxes: np.ndarray
-    links: np.ndarray
-    corners: np.ndarray
-    leaf_faces: np.ndarray
+    nodes: np.ndarray
+    leaves: np.ndarray
 
 
 def collapse(
@@ -60,18 +63,17 @@ def collapse(
     links = np.empty((n, WIDTH), np.int32)
     leaf_slots = np.empty((n + 1, 2), np.int32)
     n_nodes, n_leaves = _choose_children(nodes, nodes.view(np.int32), children, links, leaf_slots)
-    children, links, leaf_slots = children[:n_nodes], links[:n_nodes].copy(), leaf_slots[:n_leaves]
-    boxes = aligned.empty((len(children), 6, WIDTH), np.float32)
-    corners = aligned.empty((len(leaf_slots), 9, WIDTH), np.float32)
-    leaf_faces = np.empty((len(leaf_slots), WIDTH), np.int32)
+    children, leaf_slots = children[:n_nodes], leaf_slots[:n_leaves]
+    wide_nodes = aligned.empty((n_nodes, NODE // WIDTH, WIDTH), np.float32)
+    leaves = aligned.empty((n_leaves, LEAF // WIDTH, WIDTH), np.float32)
 
     def fill(task: int) -> None:
         at = task * PIECE
-        _fill_boxes(nodes, children, at, at + PIECE, boxes)
-        _fill_leaves(leaf_slots, at, at + PIECE, vertices, faces, slot_face, corners, leaf_faces)
+        _fill_nodes(nodes, children, links, at, at + PIECE, wide_nodes)
+        _fill_leaves(leaf_slots, at, at + PIECE, vertices, faces, slot_face, leaves)
 
-    parallel.for_each(fill, -(-max(len(boxes), len(corners)) // PIECE), threads)
-    return Wide(boxes, links, corners, leaf_faces)
+    parallel.for_each(fill, -(-max(n_nodes, n_leaves) // PIECE), threads)
+    return Wide(wide_nodes, leaves)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -150,13 +152,16 @@ def _choose_children(nodes, links, children, wide_links, leaf_slots):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _fill_boxes(nodes, children, begin, end, boxes):
-    box, out = pointer(nodes), pointer(boxes)
+def _fill_nodes(nodes, children, links, begin, end, wide_nodes):
+    box, out = pointer(nodes), pointer(wide_nodes)
+    out_links = integers(out)
     for wide in range(begin, min(end, children.shape[0])):
         for lane in range(WIDTH):
             child = np.int64(children[wide, lane])
+            out_links[NODE * wide + LINKS + lane] = links[wide, lane]
+            out[NODE * wide + LINKS + WIDTH + lane] = f4(0.0)
             for axis in range(3):
-                to = 6 * WIDTH * wide + WIDTH * axis + lane
+                to = NODE * wide + WIDTH * axis + lane
                 if child < 0:
                     out[to] = f4(0.0)
                     out[to + 3 * WIDTH] = f4(-np.inf)
@@ -169,9 +174,10 @@ def _fill_boxes(nodes, children, begin, end, boxes):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _fill_leaves(leaf_slots, begin, end, vertices, faces, slot_face, corners, leaf_faces):
+def _fill_leaves(leaf_slots, begin, end, vertices, faces, slot_face, leaves):
     vertex, corner_of, face_of = pointer(vertices), pointer(faces), pointer(slot_face)
-    out, out_faces = pointer(corners), pointer(leaf_faces)
+    out = pointer(leaves)
+    out_faces = integers(out)
     last = leaf_slots.shape[0] - 1
     for leaf in range(begin, min(end, last + 1)):
         # What the leaves behind this one need: soon vertices, later who they are.
@@ -184,9 +190,9 @@ def _fill_leaves(leaf_slots, begin, end, vertices, faces, slot_face, corners, le
         first, count = np.int64(leaf_slots[leaf, 0]), np.int64(leaf_slots[leaf, 1])
         for lane in range(WIDTH):
             face = np.int64(face_of[first + (lane if lane < count else count - 1)])
-            out_faces[WIDTH * leaf + lane] = face
+            out_faces[LEAF * leaf + FACES + lane] = np.int32(face)
             for corner in range(3):
                 at = 3 * np.int64(corner_of[3 * face + corner])
-                to = 9 * WIDTH * leaf + 3 * WIDTH * corner + lane
+                to = LEAF * leaf + 3 * WIDTH * corner + lane
                 for axis in range(3):
                     out[to + WIDTH * axis] = f4(vertex[at + axis])

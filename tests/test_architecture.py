@@ -38,6 +38,7 @@ LEAVES = {
     "preview": set(),
     "rays": {"bvh", "kernels", "simd"},
     "readers": {"errors"},
+    "recycling": {"aligned"},
     "refit": {"aligned", "parallel", "prepare", "simd"},
     "sah": {"simd"},
     "simd": set(),

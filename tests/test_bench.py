@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -214,9 +216,38 @@ def test_steps_take_turns_and_the_first_call_is_kept_apart(monkeypatch):
 
 
 def test_short_steps_are_repeated_for_a_while(monkeypatch):
-    monkeypatch.setattr(bench, "MIN_SECONDS", 0.05)
+    monkeypatch.setattr(bench, "MIN_SECONDS", 0.1)
+    monkeypatch.setattr(bench, "WARM_SECONDS", 0)
     times, _ = bench.alternate({"a": lambda: int}, 1)
     assert times["a"]["calls"] > 10
+
+
+def test_a_turn_begins_with_untimed_calls(monkeypatch):
+    monkeypatch.setattr(bench, "WARM_SECONDS", 0.01)
+    calls = []
+    times, _ = bench.alternate({"a": lambda: lambda: calls.append(time.sleep(0.001))}, 3)
+    assert len(calls) > 4 * times["a"]["calls"]
+
+
+def test_a_turn_begins_when_no_thread_runs(monkeypatch):
+    """Threads that spin on when they are done take no processor from the next."""
+    done = threading.Event()
+
+    def spin():
+        end = time.perf_counter() + 0.1
+        while time.perf_counter() < end:
+            pass
+        done.set()
+
+    monkeypatch.setattr(bench, "MIN_SECONDS", 0)
+    monkeypatch.setattr(bench, "WARM_SECONDS", 0)
+    began = []
+    steps = {
+        "spins": lambda: lambda: threading.Thread(target=spin).start(),
+        "next": lambda: lambda: began.append(done.is_set()),
+    }
+    bench.alternate(steps, 1)
+    assert began == [True, True]
 
 
 # --- The report

@@ -89,7 +89,9 @@ def test_depth_is_limited(monkeypatch):
 
 def walk_wide(bvh):
     """Check the eight-wide layout; return the faces of all its leaves."""
-    boxes, links, corners, leaf_faces = bvh.wide
+    nodes, leaves = bvh.wide
+    boxes, links = nodes[:, :6], nodes.view(np.int32)[:, 6]
+    corners, leaf_faces = leaves[:, :9], leaves.view(np.int32)[:, 9]
     faces, nodes, leaves = [], set(), set()
     todo = [(0, np.full(3, -np.inf), np.full(3, np.inf))]
     while todo:

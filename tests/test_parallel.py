@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -47,11 +48,38 @@ def test_an_error_ends_the_work_and_comes_out(n_threads, error):
         done.append(i)
         time.sleep(0.001)
 
-    before = threading.active_count()
     with pytest.raises(error):
         for_each(task, 10_000, n_threads)
     assert len(done) < 100
-    assert threading.active_count() == before
+    n_done = len(done)
+    time.sleep(0.02)
+    assert len(done) == n_done
+
+
+def test_tasks_of_tasks():
+    """Whoever waits for others does not keep them from starting."""
+    done = []
+    for_each(lambda i: for_each(lambda j: done.append((i, j)), 20, 4), 20, 4)
+    assert sorted(done) == [(i, j) for i in range(20) for j in range(20)]
+
+
+def test_threads_are_kept():
+    for_each(lambda i: time.sleep(0.001), 8, 3)
+    before = set(threading.enumerate())
+    for _ in range(5):
+        for_each(lambda i: time.sleep(0.001), 8, 3)
+    assert set(threading.enumerate()) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_after_a_fork():
+    for_each(lambda i: None, 8, 3)
+    child = os.fork()
+    if child == 0:
+        done = []
+        for_each(done.append, 8, 3)
+        os._exit(0 if sorted(done) == list(range(8)) else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_an_interrupt_of_the_caller_ends_the_others():

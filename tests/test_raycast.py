@@ -17,6 +17,8 @@ SHAPES = {
     "dust": lambda: shapes.soup(12, n=40000, size=0.004),
     "needles": lambda: shapes.needles(1, n=2000),
     "terrain": shapes.terrain_with_screw,
+    # Large enough for leaves to wait for their data.
+    "large": lambda: shapes.icosphere(levels=7),
 }
 
 
@@ -44,12 +46,13 @@ def stepped_rays(cameras: rd.Cameras, bvh):
 @pytest.mark.parametrize("name", SHAPES)
 def test_tiles_see_what_single_rays_see(name, model, radius):
     """The float32 tile kernel decides nothing: bit for bit what float64 ray by ray gives."""
-    from raydepth import rays
+    from raydepth import rays, tiles
 
     vertices, faces = SHAPES[name]()
     vertices = vertices / np.abs(vertices).max() / 2
     mesh = rd.Mesh(vertices, faces)
     bvh = rd.build_bvh(mesh)
+    assert (bvh.wide.leaves.nbytes > tiles.BIG) == (name == "large")
     fov = 60.0 if radius < 10 else 0.2
     lens = {"fov_deg": fov} if model == "perspective" else {"ortho_width": 1.1}
     eyes = np.array([[0.6, -0.5, 0.4], [-0.1, 0.9, -0.6], [0.0, 0.0, 1.0]]) * max(radius, 1e-3)

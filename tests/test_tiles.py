@@ -25,10 +25,12 @@ def knot():
 
 # Counts per 16x16 tile, as stored; a change of LLVM may move them by a little.
 SCENES = {
-    "coarse": (lambda: shapes.icosphere(levels=3), (9.23, 9.78, 22.86, 12.75)),
-    "fine": (lambda: shapes.icosphere(levels=6), (69.86, 112.86, 376.49, 21.25)),
-    "soup": (lambda: shapes.soup(1, n=5000, size=0.03), (43.07, 48.36, 81.03, 31.09)),
-    "knot": (knot, (68.89, 96.23, 291.25, 10.85)),
+    "coarse": (lambda: shapes.icosphere(levels=3), (9.25, 9.91, 22.94, 0.88)),
+    "fine": (lambda: shapes.icosphere(levels=6), (70.36, 114.21, 376.56, 3.69)),
+    "soup": (lambda: shapes.soup(1, n=5000, size=0.03), (44.14, 49.04, 81.04, 1.88)),
+    # Its leaves wait for their data.
+    "large": (lambda: shapes.icosphere(levels=7), (214.42, 316.59, 484.96, 12.09)),
+    "knot": (knot, (68.94, 96.96, 292.0, 1.78)),
 }
 
 
@@ -56,7 +58,7 @@ def test_work_per_tile(name):
 
 def test_float32_spares_most_exact_tests():
     _, _, n_faces, n_exact = work_per_tile(*knot(), size=256)
-    assert n_exact < 0.1 * n_faces
+    assert n_exact < 0.02 * n_faces
 
 
 def test_work_grows_slower_than_the_mesh():

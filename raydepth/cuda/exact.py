@@ -144,6 +144,13 @@ def _basis_dot(jobs, at, x, y, z):
 
 
 @register_jitable
+def _along(jobs, word, x, y):
+    """`kernels._along` for one axis: x * basis[3] + (basis[0] + y * basis[6])."""
+    constant = add(load_float64(jobs, word), mul(y, load_float64(jobs, word + 6)))
+    return add(mul(x, load_float64(jobs, word + 3)), constant)
+
+
+@register_jitable
 def distance(jobs, job, face, column, row):
     """What `kernels.resolve` finds for a pixel that sees `face`: the distance, in world units."""
     vertices, faces = address_in(jobs, job, VERTICES), address_in(jobs, job, FACES)
@@ -164,19 +171,16 @@ def distance(jobs, job, face, column, row):
     nz = sub(mul(ux, vy), mul(uy, vx))
     basis = WORDS * job + BASIS
     x, y = column + 0.5, row + 0.5
-    constant = _dot(
+    above = _dot(
+        sub(ax, _along(jobs, basis, x, y)),
+        sub(ay, _along(jobs, basis + 1, x, y)),
+        sub(az, _along(jobs, basis + 2, x, y)),
         nx, ny, nz,
-        sub(ax, load_float64(jobs, basis)),
-        sub(ay, load_float64(jobs, basis + 1)),
-        sub(az, load_float64(jobs, basis + 2)),
     )  # fmt: skip
-    above = sub(constant, mul(x, _basis_dot(jobs, basis + 3, nx, ny, nz)))
-    above = sub(above, mul(y, _basis_dot(jobs, basis + 6, nx, ny, nz)))
-    below = add(
-        _basis_dot(jobs, basis + 9, nx, ny, nz),
-        mul(x, _basis_dot(jobs, basis + 12, nx, ny, nz)),
-    )
-    below = add(below, mul(y, _basis_dot(jobs, basis + 15, nx, ny, nz)))
+    below = _dot(
+        _along(jobs, basis + 9, x, y), _along(jobs, basis + 10, x, y),
+        _along(jobs, basis + 11, x, y), nx, ny, nz,
+    )  # fmt: skip
     t = div(above, below)
     # Believed within the range of the vertices' distances only.
     projection = WORDS * job + PROJECTION
@@ -196,7 +200,10 @@ def distance(jobs, job, face, column, row):
 @register_jitable
 def direction_length(jobs, job, column, row):
     """What turns a distance in lengths of the pixel's ray into ray depth."""
-    _, _, _, dx, dy, dz = pixel_ray(jobs, job, column, row)
+    basis = WORDS * job + BASIS
+    x, y = column + 0.5, row + 0.5
+    dx, dy = _along(jobs, basis + 9, x, y), _along(jobs, basis + 10, x, y)
+    dz = _along(jobs, basis + 11, x, y)
     return sqrt(_dot(dx, dy, dz, dx, dy, dz))
 
 
