@@ -105,7 +105,7 @@ STACK = 8 * layout.STACK
 LIMITS = {
     "find_visible": (STACK, 48, 160),
     "find_visible_exactly": (STACK // 2 + 8, 0, 0),
-    "resolve": (0, 0, 0),
+    "resolve": (0, 0, 32),
     "cast_rays": (STACK // 2 + 8, 0, 0),
     "build_step": (128, 0, 0),
 }
