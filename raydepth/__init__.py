@@ -3,9 +3,11 @@
 from raydepth import blender, cameras
 from raydepth.bvh import Bvh
 from raydepth.cameras import Cameras
+from raydepth.cuda.build import DeviceMesh
 from raydepth.errors import BlenderError, DeviceError, MeshError
 from raydepth.export import DepthImage, read_depth, write_depth
 from raydepth.loading import load_mesh
+from raydepth.many import render_many
 from raydepth.mesh import Mesh
 from raydepth.raycast import RayHits, cast_rays
 from raydepth.render import Rendering, build_bvh, render
@@ -17,6 +19,7 @@ __all__ = [
     "Cameras",
     "DepthImage",
     "DeviceError",
+    "DeviceMesh",
     "Mesh",
     "MeshError",
     "RayHits",
@@ -29,5 +32,6 @@ __all__ = [
     "load_mesh",
     "read_depth",
     "render",
+    "render_many",
     "write_depth",
 ]

@@ -37,7 +37,8 @@ class Cameras:
         coordinates: of `(x / z, y / z, 1)` for a perspective camera, of `(x, y, 1)` for an
         orthographic one, whose fx and fy are therefore pixels per unit.
     world_from_camera : (4, 4) or (n_views, 4, 4) float
-        Takes camera points to world points (OpenCV axes). Rotation and translation only.
+        Takes camera points to world points (OpenCV axes). Rotation and translation only. It and the
+        intrinsics may be arrays on a CUDA device; they are copied to main memory.
     size : int or (width, height)
         Image size in pixels; one number means a square.
     model : "perspective" or "orthographic"
@@ -398,7 +399,11 @@ def _checked_intrinsics(intrinsics: Any, n_views: int) -> np.ndarray:
 
 
 def _float_array(value: Any, name: str, shape: tuple[int, int]) -> np.ndarray:
-    """A fresh (n, *shape) float64 array of one matrix or many."""
+    """A fresh (n, *shape) float64 array of one matrix or many, wherever they are."""
+    if hasattr(value, "__cuda_array_interface__"):
+        from raydepth.cuda.device import device
+
+        value = device().fetch(value)
     try:
         array = np.array(value, dtype=np.float64)
     except (TypeError, ValueError):

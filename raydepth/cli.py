@@ -95,7 +95,7 @@ def _render(args: argparse.Namespace) -> int:
         raise WrongUse(_message(error)) from None
     chosen_device(args.device)
     _make_folder(args.out)
-    compile_kernels()
+    compile_kernels(args.device)
     n_failed = n_planned = 0
     expected = [0 if _is_scene(path) else len(cameras) for path in args.meshes]
     with _progress(sum(expected)) as bar:

@@ -47,12 +47,12 @@ def announce_compilation(say: Callable[[str], object]) -> Iterator[None]:
         say(f"compiled in {listener.seconds:.0f} s; the next start will not need to")
 
 
-def compile_kernels() -> None:
-    """Compile whatever a rendering needs, or load it from the disk cache.
+def compile_kernels(device: str = "auto") -> None:
+    """Compile whatever a rendering on a device needs, or load it from the disk cache.
 
     So that no later step's time holds a compilation.
     """
     # A strip of more faces than one thread makes a subtree of, so that all of the builder is used.
     i = np.arange(SUBTREE + 3)
     strip = np.column_stack((i, i % 2, np.zeros_like(i)))
-    render(Mesh(strip, np.column_stack((i[:-2], i[1:-1], i[2:]))), ring(1, size=1))
+    render(Mesh(strip, np.column_stack((i[:-2], i[1:-1], i[2:]))), ring(1, size=1), device=device)

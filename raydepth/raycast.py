@@ -9,7 +9,7 @@ import numpy as np
 from raydepth import parallel, rays
 from raydepth.bvh import Bvh
 from raydepth.mesh import Mesh
-from raydepth.render import hierarchy_of
+from raydepth.render import chosen_device, hierarchy_of
 
 RAYS_PER_TASK = 1 << 13
 
@@ -35,7 +35,12 @@ class RayHits(NamedTuple):
 
 
 def cast_rays(
-    mesh: Mesh | Bvh, origins: Any, directions: Any, *, threads: int | None = None
+    mesh: Mesh | Bvh,
+    origins: Any,
+    directions: Any,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
 ) -> RayHits:
     """The first face that each ray meets, in float64; both sides of a face are seen.
 
@@ -45,6 +50,8 @@ def cast_rays(
     origins, directions : (..., 3) float
         In the world; broadcast against each other. Directions need not have length 1; one of
         length 0 hits nothing.
+    device : "auto", "cpu" or "cuda"
+        See `render`. The results are the same, bit for bit.
     threads : int, optional
         Processors to use; all of them if not given.
 
@@ -52,7 +59,10 @@ def cast_rays(
     ------
     TypeError, ValueError
         An argument is not what was expected, or not finite.
+    DeviceError
+        The device cannot be used here, or fails.
     """
+    device = chosen_device(device)
     bvh = hierarchy_of(mesh)
     rays_in = [_points(origins, "origins"), _points(directions, "directions")]
     try:
@@ -63,6 +73,24 @@ def cast_rays(
     shape = origin.shape[:-1]
     origin = np.ascontiguousarray((origin.reshape(-1, 3) - bvh.centre) * bvh.scale)
     direction = np.ascontiguousarray(direction.reshape(-1, 3))
+    n_threads = parallel.checked_threads(threads)
+    if device == "cuda":
+        from raydepth.cuda import images
+
+        distance, triangle_id, barycentric = images.cast_rays(bvh, origin, direction)
+    else:
+        distance, triangle_id, barycentric = _cast_on_cpu(bvh, origin, direction, n_threads)
+    distance /= bvh.scale
+    _to_mesh_order(bvh, triangle_id, barycentric)
+    return RayHits(
+        distance.reshape(shape), triangle_id.reshape(shape), barycentric.reshape(*shape, 3)
+    )
+
+
+def _cast_on_cpu(
+    bvh: Bvh, origin: np.ndarray, direction: np.ndarray, n_threads: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`rays.cast` on threads: distance, triangle_id and barycentric of rays in the local frame."""
     n_rays = len(origin)
     distance = np.empty(n_rays)
     triangle_id = np.empty(n_rays, np.int32)
@@ -76,12 +104,8 @@ def cast_rays(
             begin, min(begin + RAYS_PER_TASK, n_rays), distance, triangle_id, barycentric,
         )  # fmt: skip
 
-    parallel.for_each(cast, -(-n_rays // RAYS_PER_TASK), parallel.checked_threads(threads))
-    distance /= bvh.scale
-    _to_mesh_order(bvh, triangle_id, barycentric)
-    return RayHits(
-        distance.reshape(shape), triangle_id.reshape(shape), barycentric.reshape(*shape, 3)
-    )
+    parallel.for_each(cast, -(-n_rays // RAYS_PER_TASK), n_threads)
+    return distance, triangle_id, barycentric
 
 
 def _to_mesh_order(bvh: Bvh, triangle_id: np.ndarray, barycentric: np.ndarray) -> None:

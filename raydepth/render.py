@@ -14,11 +14,13 @@ from raydepth import bvh as bvh_module
 from raydepth import kernels, parallel, recycling, tiles
 from raydepth.bvh import Bvh
 from raydepth.cameras import Cameras
+from raydepth.cuda.build import DeviceMesh
 from raydepth.errors import DeviceError
 from raydepth.export import KINDS
 from raydepth.mesh import Mesh
 
 DEVICES = ("auto", "cpu", "cuda")
+DESTINATIONS = ("host", "device")
 
 # A hierarchy lives as long as the mesh it was built for.
 _built: weakref.WeakKeyDictionary[Mesh, Bvh] = weakref.WeakKeyDictionary()
@@ -31,41 +33,42 @@ class Rendering:
     Attributes
     ----------
     triangle_id : (n_views, height, width) int32
-        The face each pixel sees, an index into the mesh's faces; -1 = miss.
+        The face each pixel sees, an index into the mesh's faces; -1 = miss. It and the depths are
+        NumPy arrays, or `raydepth.cuda.arrays.DeviceArray` where they were asked to stay there.
     kinds : tuple of str
         The kinds of depth that were asked for.
     miss : float
         The depth of a pixel that sees nothing.
     device : str
-        The device that rendered: "cpu".
+        The device that rendered: "cpu" or "cuda".
     cameras : Cameras
     """
 
-    triangle_id: np.ndarray
+    triangle_id: Any
     kinds: tuple[str, ...]
     miss: float
     device: str
     cameras: Cameras
-    _depths: dict[str, np.ndarray] = field(repr=False)
+    _depths: dict[str, Any] = field(repr=False)
 
     @property
-    def depth(self) -> np.ndarray:
+    def depth(self) -> Any:
         """(n_views, height, width) depth of the one kind that was asked for, in units."""
         if len(self.kinds) != 1:
             raise ValueError("both kinds of depth were rendered; use z_depth or ray_depth")
         return self._depths[self.kinds[0]]
 
     @property
-    def z_depth(self) -> np.ndarray:
+    def z_depth(self) -> Any:
         """(n_views, height, width) distance along the camera's z axis, in units."""
         return self._of_kind("z")
 
     @property
-    def ray_depth(self) -> np.ndarray:
+    def ray_depth(self) -> Any:
         """(n_views, height, width) distance from the camera's centre, in units."""
         return self._of_kind("ray")
 
-    def _of_kind(self, kind: str) -> np.ndarray:
+    def _of_kind(self, kind: str) -> Any:
         if kind not in self._depths:
             raise ValueError(f"{kind} depth was not rendered; ask for it: kind=('z', 'ray')")
         return self._depths[kind]
@@ -92,7 +95,7 @@ def hierarchy_of(mesh: Mesh | Bvh) -> Bvh:
 
 
 def render(
-    mesh: Mesh | Bvh,
+    mesh: Mesh | Bvh | DeviceMesh,
     cameras: Cameras,
     *,
     kind: str | Sequence[str] = "z",
@@ -100,6 +103,7 @@ def render(
     miss: float = np.inf,
     dtype: Any = np.float32,
     threads: int | None = None,
+    to: str = "host",
 ) -> Rendering:
     """Cast one ray through the centre of every pixel and return exact depth.
 
@@ -108,19 +112,23 @@ def render(
 
     Parameters
     ----------
-    mesh : Mesh or Bvh
+    mesh : Mesh, Bvh or DeviceMesh
     cameras : Cameras
     kind : "z", "ray" or both
         "z" is the distance along the camera's z axis, "ray" the Euclidean distance from the
         camera's centre. Orthographic rays start on the camera's plane: both kinds are equal.
         `("z", "ray")` gives both from one pass.
     device : "auto", "cpu" or "cuda"
-        "auto" takes the best there is; "cuda" never falls back.
+        "auto" takes the CPU, and CUDA once that path has been checked on a device; the result says
+        which. "cuda" never falls back.
     miss : float
         The depth of a pixel that sees nothing.
     dtype : numpy.float32 or numpy.float64
     threads : int, optional
         Processors to use; all of them if not given.
+    to : "host" or "device"
+        Where the results go. "device" leaves them in the memory of a CUDA device, as arrays that
+        Torch and CuPy take without a copy (`__cuda_array_interface__`, DLPack).
 
     Returns
     -------
@@ -131,18 +139,32 @@ def render(
     TypeError, ValueError
         An argument is not what was expected.
     DeviceError
-        The device cannot be used here.
+        The device cannot be used here, or fails.
+    MemoryError
+        The results do not fit into memory.
     """
     if not isinstance(cameras, Cameras):
         raise TypeError(f"cameras is a {type(cameras).__name__}; expected raydepth.Cameras")
     kinds = checked_kinds(kind)
+    if to not in DESTINATIONS:
+        raise ValueError(f"to is {to!r}; expected one of {', '.join(DESTINATIONS)}")
+    if isinstance(mesh, DeviceMesh) and device == "auto":
+        device = "cuda"
     device = chosen_device(device)
     dtype = np.dtype(dtype)
     if dtype not in (np.float32, np.float64):
         raise ValueError(f"dtype is {dtype}; expected float32 or float64")
     n_threads = parallel.checked_threads(threads)
 
+    if isinstance(mesh, DeviceMesh):
+        if device != "cuda":
+            raise ValueError("the mesh is on the CUDA device; expected device='cuda' or 'auto'")
+        return _render_on_cuda(mesh, cameras, kinds, dtype, float(miss), to)
     bvh = hierarchy_of(mesh)
+    if device == "cuda":
+        return _render_on_cuda(bvh, cameras, kinds, dtype, float(miss), to)
+    if to == "device":
+        raise ValueError("to is 'device', but the CPU renders; expected device='cuda' with it")
     shape = (len(cameras), cameras.height, cameras.width)
     try:
         triangle_id = recycling.empty(shape, np.int32)
@@ -170,7 +192,29 @@ def render(
     return Rendering(triangle_id, kinds, float(miss), device, cameras, depths)
 
 
-def local_ray_basis(bvh: Bvh, cameras: Cameras) -> np.ndarray:
+def _render_on_cuda(
+    bvh: Bvh | DeviceMesh,
+    cameras: Cameras,
+    kinds: tuple[str, ...],
+    dtype: np.dtype,
+    miss: float,
+    to: str,
+) -> Rendering:
+    from raydepth.cuda import images
+    from raydepth.cuda.batch import BatchOptions
+
+    basis = local_ray_basis(bvh, cameras)
+    projection = projections(basis, cameras.model)
+    size = cameras.width, cameras.height
+    options = BatchOptions(kinds, dtype, miss)
+    if to == "device":
+        triangle_id, depths = images.render_to_device(bvh, basis, projection, size, options)
+        return Rendering(triangle_id, kinds, miss, "cuda", cameras, depths)
+    views = images.render_to_host(bvh, basis, projection, size, options)
+    return Rendering(views.triangle_id, kinds, miss, "cuda", cameras, views.depths)
+
+
+def local_ray_basis(bvh: Bvh | DeviceMesh, cameras: Cameras) -> np.ndarray:
     """`Cameras.ray_basis` with the origins in the hierarchy's local frame.
 
     Directions stay as they are, so a distance along the ray in world units is the local one
@@ -240,6 +284,11 @@ def chosen_device(device: str) -> str:
     """The device that will render."""
     if device not in DEVICES:
         raise ValueError(f"device is {device!r}; expected one of {', '.join(DEVICES)}")
-    if device == "cuda":
-        raise DeviceError("device 'cuda': this version renders on the CPU only; use 'cpu'")
-    return "cpu"
+    # The CUDA path has not run on a device yet: who wants it asks for it.
+    if device != "cuda":
+        return "cpu"
+    from raydepth.cuda.device import why_unusable
+
+    if reason := why_unusable():
+        raise DeviceError(f"device 'cuda': {reason}")
+    return device

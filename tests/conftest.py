@@ -40,3 +40,21 @@ def scenes(blender: Blender, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scenes")
     run_script(blender, IN_BLENDER / "make_scenes.py", folder)
     return folder
+
+
+@pytest.fixture
+def fake_cuda(monkeypatch):
+    """Let device="cuda" be the CPU, running what threads of the kernels do; gives the device."""
+    from fake_device import FakeDevice
+
+    from raydepth.cuda import device, images
+
+    fake = FakeDevice()
+    images._pool.cache_clear()
+    images._resident.clear()
+    monkeypatch.setattr(device, "why_unusable", lambda: None)
+    monkeypatch.setattr(device, "device", lambda: fake)
+    monkeypatch.setattr(images, "device", lambda: fake)
+    yield fake
+    images._pool.cache_clear()
+    images._resident.clear()

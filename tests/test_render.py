@@ -281,7 +281,6 @@ def test_a_hierarchy_renders_like_its_mesh():
         ({"kind": ()}, ValueError, "kind is"),
         ({"kind": ("z", "z")}, ValueError, "kind is"),
         ({"device": "gpu"}, ValueError, r"device is 'gpu'; expected one of auto, cpu, cuda"),
-        ({"device": "cuda"}, rd.DeviceError, "renders on the CPU only"),
         ({"dtype": np.float16}, ValueError, r"dtype is float16; expected float32 or float64"),
         ({"threads": 0}, ValueError, "threads is 0"),
         ({"mesh": "bunny.ply"}, TypeError, r"mesh is a str; expected a raydepth\.Mesh"),

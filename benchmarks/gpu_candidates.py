@@ -1,0 +1,271 @@
+"""Other ways to find visible faces on a CUDA device, for benchmarks/gpu.py to try.
+
+raydepth ships one kernel (raydepth/cuda/trace.py). Each candidate here is a second instance of that
+module with a part exchanged, so that all else is the same, or a walk of its own. A candidate gives
+`prepare(flat, cameras)`, the node arrays of each view, and `find(jobs, job, block, thread)`.
+
+| name      | what is different                                                              |
+| --------- | ------------------------------------------------------------------------------ |
+| shipped   | nothing                                                                        |
+| slabs     | boxes as minimum and maximum, two products a plane, ordered by min and max     |
+| floats    | centre and half extent, but float minimum and maximum of two, not integers     |
+| stackless | nodes of one box in depth-first order, near child first for the view, and where |
+|           | to go on if it is missed; no stack, no order by distance                       |
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numba.extending import register_jitable
+
+from raydepth.cuda import exact, threads, trace
+from raydepth.cuda.batch import Flat
+from raydepth.cuda.intrinsics import (
+    as_float,
+    as_int,
+    fma,
+    load_float4,
+    opaque,
+    reciprocal,
+    store_int32,
+)
+from raydepth.cuda.jobs import FACES, NODES, TRIANGLE_ID, TRIANGLES, VERTICES
+from raydepth.cuda.layout import COUNT_BITS
+
+f4 = np.float32
+
+
+class Candidate(NamedTuple):
+    """`prepare(flat, basis)` gives the nodes of each view, a list of one if all share them."""
+
+    prepare: Callable[[Flat, np.ndarray], list[np.ndarray]]
+    find: Callable[..., None]
+
+
+def another_trace(name: str, **exchanged: Any) -> ModuleType:
+    """A second instance of trace.py in which these functions stand in for its own."""
+    spec = importlib.util.spec_from_file_location(f"gpu_candidate_{name}", trace.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for key, value in exchanged.items():
+        assert hasattr(module, key), key
+        setattr(module, key, value)
+    return module
+
+
+def finder(nearest_face: Callable) -> Callable[..., None]:
+    """What a thread does, with this walk."""
+
+    @register_jitable
+    def find(jobs, job, block, thread):
+        column, row, pixel = threads.pixel_of(jobs, job, block, thread)
+        if pixel >= 0:
+            face = nearest_face(jobs, job, column, row)
+            store_int32(exact.address_in(jobs, job, TRIANGLE_ID), pixel, face)
+
+    return find
+
+
+def shared_nodes(flat: Flat, basis: np.ndarray) -> list[np.ndarray]:
+    return [flat.nodes]
+
+
+# -- slabs --------------------------------------------------------------------------------------
+
+
+@register_jitable
+def _enter_slabs(lx, ly, lz, hx, hy, hz, ix, iy, iz, nx, ny, nz, best):
+    ax, bx = fma(lx, ix, nx), fma(hx, ix, nx)
+    ay, by = fma(ly, iy, ny), fma(hy, iy, ny)
+    az, bz = fma(lz, iz, nz), fma(hz, iz, nz)
+    enters = max(max(min(ax, bx), min(ay, by)), max(min(az, bz), f4(0.0)))
+    leaves = min(min(max(ax, bx), max(ay, by)), min(max(az, bz), as_float(best)))
+    return as_int(enters), as_int(leaves)
+
+
+def _as_slabs(flat: Flat, basis: np.ndarray) -> list[np.ndarray]:
+    nodes = flat.nodes.copy()
+    centre, half = flat.nodes[::2, :3], flat.nodes[1::2, :3]
+    nodes[::2, :3], nodes[1::2, :3] = centre - half, centre + half
+    return [nodes]
+
+
+# -- floats -------------------------------------------------------------------------------------
+
+
+@register_jitable
+def _enter_floats(cx, cy, cz, hx, hy, hz, ix, iy, iz, nx, ny, nz, best):
+    ax, ay, az = abs(ix), abs(iy), abs(iz)
+    tx, ty, tz = fma(cx, ix, nx), fma(cy, iy, ny), fma(cz, iz, nz)
+    enters = max(max(fma(-hx, ax, tx), fma(-hy, ay, ty)), max(fma(-hz, az, tz), f4(0.0)))
+    leaves = min(min(fma(hx, ax, tx), fma(hy, ay, ty)), min(fma(hz, az, tz), as_float(best)))
+    return as_int(enters), as_int(leaves)
+
+
+# -- stackless ----------------------------------------------------------------------------------
+
+
+def _in_order(flat: Flat, basis: np.ndarray) -> list[np.ndarray]:
+    """For each view: rows 2i (centre, where to go on if missed) and 2i + 1 (half, leaf or 0)."""
+    views = []
+    for origin, across, _, direction, _, _ in basis:
+        # From a perspective camera to the middle of the mesh; orthographic rays are parallel.
+        towards = direction if across.any() else -origin
+        views.append(_linear(flat.nodes, flat.nodes.view(np.int32), towards))
+    return views
+
+
+@njit
+def _linear(nodes, links, towards):
+    n_children = len(nodes) // 2
+    out = np.zeros((2 * n_children, 4), np.float32)
+    out_links = out.view(np.int32)
+    # Children waiting, last first; -1 - i closes the subtree of entry i.
+    stack = np.empty(4 * 256, np.int64)
+    top = 0
+    n = 0
+    for side in range(2):
+        stack[top] = _ordered(nodes, 0, 1 - side, towards)
+        top += 1
+    while top > 0:
+        top -= 1
+        child = stack[top]
+        if child < 0:
+            out_links[2 * (-1 - child), 3] = n
+            continue
+        out[2 * n, :3] = nodes[2 * child, :3]
+        out[2 * n + 1, :3] = nodes[2 * child + 1, :3]
+        link = links[2 * child, 3]
+        stack[top] = -1 - n
+        top += 1
+        if link < 0:
+            out_links[2 * n + 1, 3] = ~link
+        else:
+            for side in range(2):
+                stack[top] = _ordered(nodes, link, 1 - side, towards)
+                top += 1
+        n += 1
+    return out[: 2 * n].copy()
+
+
+@njit
+def _ordered(nodes, node, place, towards):
+    """The child of a node that comes at this place when seen along `towards`."""
+    gap = 0.0
+    for axis in range(3):
+        gap += (nodes[4 * node + 2, axis] - nodes[4 * node, axis]) * towards[axis]
+    first = 0 if gap >= 0.0 else 1
+    return 2 * node + (first if place == 0 else 1 - first)
+
+
+@register_jitable
+def _nearest_face_stackless(jobs, job, column, row):
+    """trace.nearest_face over the linear order; as there, float64 is asked outside of the loop."""
+    nodes = exact.address_in(jobs, job, NODES)
+    triangles = exact.address_in(jobs, job, TRIANGLES)
+    _, _, _, skip = load_float4(nodes, np.int64(0))
+    # What comes behind the second of the root's children is the end.
+    _, _, _, n = load_float4(nodes, 2 * np.int64(as_int(skip)))
+    n_nodes = as_int(n)
+    best = trace.NO_FACE
+    best_near = best_far = f4(np.inf)
+    node = slot = end = np.int32(0)
+    while True:
+        ox, oy, oz, dx, dy, dz = exact.pixel_ray(jobs, job, opaque(column), row)
+        k, along, gx, gy, gz, start, meets = trace.approach(ox, oy, oz, dx, dy, dz)
+        if not meets:
+            return trace.NO_FACE
+        x, y, z = ox + start * gx, oy + start * gy, oz + start * gz
+        ix = reciprocal(trace._slope(gx))
+        iy = reciprocal(trace._slope(gy))
+        iz = reciprocal(trace._slope(gz))
+        nx, ny, nz = f4(-x) * ix, f4(-y) * iy, f4(-z) * iz
+        sign = 1.0 if along > 0.0 else -1.0
+        px, py, pz, pc, qx, qy, qz, qc, rx, ry, rz, rc = trace.shear_rows(
+            k, sign, x, y, z, gx, gy, gz
+        )
+        widest = trace._larger(abs(pc), abs(qc))
+        error = fma(widest, trace.SHEAR_ERROR_PER_CONSTANT, trace.SHEAR_ERROR)
+        behind = f4(-1.0) if start > 0.0 else f4(0.0)
+        doubt = trace.NO_FACE
+        while True:
+            while slot < end:
+                at = 3 * np.int64(slot)
+                x0, y0, z0, number = load_float4(triangles, at)
+                x1, y1, z1, _ = load_float4(triangles, at + 1)
+                x2, y2, z2, _ = load_float4(triangles, at + 2)
+                slot = np.int32(slot + 1)
+                sheared = trace.sheared
+                verdict, u, v, w, bound = trace.judge(
+                    sheared(x0, y0, z0, px, py, pz, pc), sheared(x0, y0, z0, qx, qy, qz, qc),
+                    sheared(x1, y1, z1, px, py, pz, pc), sheared(x1, y1, z1, qx, qy, qz, qc),
+                    sheared(x2, y2, z2, px, py, pz, pc), sheared(x2, y2, z2, qx, qy, qz, qc),
+                    error,
+                )  # fmt: skip
+                if verdict == trace.MISSED:
+                    continue
+                doubt = as_int(number)
+                if verdict == trace.MET:
+                    near, far, known = trace.distance_range(
+                        u, v, w, bound,
+                        sheared(x0, y0, z0, rx, ry, rz, rc),
+                        sheared(x1, y1, z1, rx, ry, rz, rc),
+                        sheared(x2, y2, z2, rx, ry, rz, rc),
+                    )  # fmt: skip
+                    if known and far < best_near and near > behind:
+                        best, best_near, best_far = doubt, near, far
+                        doubt = trace.NO_FACE
+                    elif known and (near > best_far or far < behind):
+                        doubt = trace.NO_FACE
+                if doubt >= 0:
+                    break
+            if doubt >= 0:
+                break
+            while node < n_nodes:
+                cx, cy, cz, later = load_float4(nodes, 2 * np.int64(node))
+                hx, hy, hz, leaf = load_float4(nodes, 2 * np.int64(node) + 1)
+                enters, leaves = trace.enter(
+                    cx, cy, cz, hx, hy, hz, ix, iy, iz, nx, ny, nz, as_int(best_far)
+                )
+                meets_box = enters <= leaves
+                code = as_int(leaf)
+                node = np.int32(node + 1) if meets_box else as_int(later)
+                if meets_box and code != 0:
+                    slot = np.int32(code >> COUNT_BITS)
+                    end = np.int32(slot + (code & trace.COUNT_MASK))
+                    break
+            if slot >= end:
+                break
+        if doubt < 0:
+            return best
+        ox, oy, oz, dx, dy, dz = exact.pixel_ray(jobs, job, opaque(column), row)
+        vertices = exact.address_in(jobs, job, VERTICES)
+        faces = exact.address_in(jobs, job, FACES)
+        t = exact.hit_distance(vertices, faces, np.int64(doubt), ox, oy, oz, dx, dy, dz)
+        if t < np.inf:
+            t_best = np.inf
+            if best >= 0:
+                t_best = exact.hit_distance(vertices, faces, np.int64(best), ox, oy, oz, dx, dy, dz)
+            if t < t_best or (t == t_best and doubt < best):
+                best = doubt
+                _, along, _, _, _, start, _ = trace.approach(ox, oy, oz, dx, dy, dz)
+                distance = f4(t * abs(along) - start)
+                best_near, best_far = distance - trace.ROUNDED, distance + trace.ROUNDED
+
+
+CANDIDATES = {
+    "shipped": Candidate(shared_nodes, threads.find_visible),
+    "slabs": Candidate(_as_slabs, finder(another_trace("slabs", enter=_enter_slabs).nearest_face)),
+    "floats": Candidate(
+        shared_nodes, finder(another_trace("floats", enter=_enter_floats).nearest_face)
+    ),
+    "stackless": Candidate(_in_order, finder(_nearest_face_stackless)),
+}

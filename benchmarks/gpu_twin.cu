@@ -1,0 +1,370 @@
+// The algorithm of raydepth/cuda/trace.py, exact.py and threads.py in CUDA C++, written to be
+// compared with: same layout, same job table, same tests in the same order, compiled by nvcc.
+//
+// benchmarks/gpu.py builds it (nvcc -shared), passes it the address of a job table, and compares
+// speed and bits. Not part of raydepth.
+
+#include <cuda_runtime.h>
+#include <math_constants.h>
+#include <stdint.h>
+
+namespace {
+
+constexpr int WORDS = 48;
+constexpr int NODES = 0, TRIANGLES = 1, VERTICES = 2, FACES = 3, TRIANGLE_ID = 4, Z = 5, RAY = 6;
+constexpr int SIZE = 7, TO_WORLD = 9, MISS = 10, BASIS = 12, PROJECTION = 30;
+constexpr int COUNT_BITS = 4, COUNT_MASK = 15, STACK = 97;
+constexpr int DONE = INT32_MIN, NO_FACE = -1;
+constexpr double BALL = 1.75, BALL_SQUARED = 3.01;
+constexpr float LEAST_SLOPE = 0x1p-40f;
+constexpr float SHEAR_ERROR = 7 * 0x1p-24f, SHEAR_ERROR_PER_CONSTANT = 4.5f * 0x1p-24f;
+constexpr float EDGE_ERROR_E = 1.25f, EDGE_ERROR_M = 0.75f * 0x1p-24f, EDGE_ERROR_E2 = 4.0f;
+constexpr float SOUND = 12.0f, WEIGHT_ERROR = 5.0f, DISTANCE_ERROR = 0x1p-19f, ROUNDED = 0x1p-20f;
+constexpr double BELOW = 1.0 - 1e-10, ABOVE = 1.0 + 1e-10;
+
+struct Ray {
+    double ox, oy, oz, dx, dy, dz;
+};
+
+__device__ __forceinline__ double add(double a, double b) { return __dadd_rn(a, b); }
+__device__ __forceinline__ double sub(double a, double b) { return __dsub_rn(a, b); }
+__device__ __forceinline__ double mul(double a, double b) { return __dmul_rn(a, b); }
+
+__device__ __forceinline__ double pick(int k, double x, double y, double z) {
+    return k == 0 ? x : (k == 1 ? y : z);
+}
+
+__device__ __forceinline__ double affine(const double *at, double x, double y) {
+    return add(add(__ldg(at), mul(x, __ldg(at + 3))), mul(y, __ldg(at + 6)));
+}
+
+__device__ __forceinline__ Ray pixel_ray(const double *job, int column, int row) {
+    const double *basis = job + BASIS;
+    double x = column + 0.5, y = row + 0.5;
+    return {affine(basis, x, y),     affine(basis + 1, x, y),  affine(basis + 2, x, y),
+            affine(basis + 9, x, y), affine(basis + 10, x, y), affine(basis + 11, x, y)};
+}
+
+__device__ __forceinline__ int largest_axis(double x, double y, double z) {
+    int axis = 0;
+    double largest = fabs(x);
+    if (fabs(y) > largest) axis = 1, largest = fabs(y);
+    if (fabs(z) > largest) axis = 2;
+    return axis;
+}
+
+struct Edges {
+    double u, v, w, weighted, along;
+};
+
+__device__ __forceinline__ void sheared(const double *v, const Ray &r, int kx, int ky, int kz,
+                                        double sx, double sy, double &x, double &y, double &z) {
+    z = sub(__ldg(v + kz), pick(kz, r.ox, r.oy, r.oz));
+    x = sub(sub(__ldg(v + kx), pick(kx, r.ox, r.oy, r.oz)), mul(sx, z));
+    y = sub(sub(__ldg(v + ky), pick(ky, r.ox, r.oy, r.oz)), mul(sy, z));
+}
+
+__device__ __forceinline__ Edges edge_functions(const double *vertices, const int *faces, int face,
+                                                const Ray &r) {
+    int kz = largest_axis(r.dx, r.dy, r.dz);
+    int kx = kz < 2 ? kz + 1 : 0, ky = kx < 2 ? kx + 1 : 0;
+    double along = pick(kz, r.dx, r.dy, r.dz);
+    double sx = pick(kx, r.dx, r.dy, r.dz) / along, sy = pick(ky, r.dx, r.dy, r.dz) / along;
+    const int *corner = faces + 3 * (int64_t)face;
+    double ax, ay, az, bx, by, bz, cx, cy, cz;
+    sheared(vertices + 3 * (int64_t)__ldg(corner), r, kx, ky, kz, sx, sy, ax, ay, az);
+    sheared(vertices + 3 * (int64_t)__ldg(corner + 1), r, kx, ky, kz, sx, sy, bx, by, bz);
+    sheared(vertices + 3 * (int64_t)__ldg(corner + 2), r, kx, ky, kz, sx, sy, cx, cy, cz);
+    Edges e;
+    e.u = sub(mul(cx, by), mul(cy, bx));
+    e.v = sub(mul(ax, cy), mul(ay, cx));
+    e.w = sub(mul(bx, ay), mul(by, ax));
+    e.weighted = add(add(mul(e.u, az), mul(e.v, bz)), mul(e.w, cz));
+    e.along = along;
+    return e;
+}
+
+__device__ __forceinline__ double hit_distance(const double *vertices, const int *faces, int face,
+                                               const Ray &r) {
+    Edges e = edge_functions(vertices, faces, face, r);
+    if ((e.u < 0 || e.v < 0 || e.w < 0) && (e.u > 0 || e.v > 0 || e.w > 0)) return CUDART_INF;
+    double area = add(add(e.u, e.v), e.w);
+    if (area == 0) return CUDART_INF;
+    double t = e.weighted / mul(area, e.along);
+    return t > 0 ? t : CUDART_INF;
+}
+
+struct Approach {
+    int axis;
+    double along, gx, gy, gz, start;
+    bool meets;
+};
+
+__device__ __forceinline__ Approach approach(const Ray &r) {
+    Approach a;
+    a.axis = largest_axis(r.dx, r.dy, r.dz);
+    a.along = pick(a.axis, r.dx, r.dy, r.dz);
+    double per = 1.0 / fabs(a.along);
+    a.gx = r.dx * per, a.gy = r.dy * per, a.gz = r.dz * per;
+    double middle = -(r.ox * a.gx + r.oy * a.gy + r.oz * a.gz) /
+                    (a.gx * a.gx + a.gy * a.gy + a.gz * a.gz);
+    a.start = 0;
+    if (middle > BALL)
+        a.start = middle - BALL;
+    else if (middle < 0)
+        middle = 0;
+    double x = r.ox + middle * a.gx, y = r.oy + middle * a.gy, z = r.oz + middle * a.gz;
+    a.meets = x * x + y * y + z * z <= BALL_SQUARED;
+    return a;
+}
+
+__device__ __forceinline__ float slope(double g) {
+    float s = (float)g;
+    return fabsf(s) < LEAST_SLOPE ? LEAST_SLOPE : s;
+}
+
+__device__ __forceinline__ float reciprocal(float x) {
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+__device__ __forceinline__ void enter(float4 c, float4 h, float ix, float iy, float iz, float nx,
+                                      float ny, float nz, int best, int &enters, int &leaves) {
+    float ax = fabsf(ix), ay = fabsf(iy), az = fabsf(iz);
+    float tx = fmaf(c.x, ix, nx), ty = fmaf(c.y, iy, ny), tz = fmaf(c.z, iz, nz);
+    enters = max(__float_as_int(fmaf(-h.x, ax, tx)), __float_as_int(fmaf(-h.y, ay, ty)));
+    enters = max(max(enters, __float_as_int(fmaf(-h.z, az, tz))), 0);
+    leaves = min(__float_as_int(fmaf(h.x, ax, tx)), __float_as_int(fmaf(h.y, ay, ty)));
+    leaves = min(min(leaves, __float_as_int(fmaf(h.z, az, tz))), best);
+}
+
+__device__ __forceinline__ void pop(const int2 *stack, int &top, float best_far, int &link) {
+    int2 entry;
+    do entry = stack[top--];
+    while (entry.y > __float_as_int(best_far));
+    link = entry.x;
+}
+
+__device__ __forceinline__ float dot3(float4 v, float x, float y, float z, float w) {
+    return fmaf(v.x, x, fmaf(v.y, y, fmaf(v.z, z, w)));
+}
+
+__device__ int nearest_face(const int64_t *job, int column, int row) {
+    const float4 *nodes = (const float4 *)__ldg(job + NODES);
+    const float4 *triangles = (const float4 *)__ldg(job + TRIANGLES);
+    int best = NO_FACE;
+    float best_near = CUDART_INF_F, best_far = CUDART_INF_F;
+    int2 stack[STACK];
+    stack[0] = {DONE, 0};
+    stack[1] = {0, 0};
+    int top = 1, slot = 0, end = 0;
+    while (true) {
+        int fresh = column;
+        asm volatile("" : "+r"(fresh));
+        Ray ray = pixel_ray((const double *)job, fresh, row);
+        Approach a = approach(ray);
+        if (!a.meets) return NO_FACE;
+        double x = ray.ox + a.start * a.gx, y = ray.oy + a.start * a.gy,
+               z = ray.oz + a.start * a.gz;
+        float ix = reciprocal(slope(a.gx)), iy = reciprocal(slope(a.gy)),
+              iz = reciprocal(slope(a.gz));
+        float nx = (float)-x * ix, ny = (float)-y * iy, nz = (float)-z * iz;
+        double sign = a.along > 0 ? 1.0 : -1.0;
+        float px, py, pz, pc, qx, qy, qz, qc, rx, ry, rz, rc;
+        if (a.axis == 0) {
+            double sp = a.gy * sign, sq = a.gz * sign;
+            px = (float)-sp, py = 1, pz = 0, pc = (float)(sp * x - y);
+            qx = (float)-sq, qy = 0, qz = 1, qc = (float)(sq * x - z);
+            rx = (float)sign, ry = 0, rz = 0, rc = (float)(-sign * x);
+        } else if (a.axis == 1) {
+            double sp = a.gz * sign, sq = a.gx * sign;
+            px = 0, py = (float)-sp, pz = 1, pc = (float)(sp * y - z);
+            qx = 1, qy = (float)-sq, qz = 0, qc = (float)(sq * y - x);
+            rx = 0, ry = (float)sign, rz = 0, rc = (float)(-sign * y);
+        } else {
+            double sp = a.gx * sign, sq = a.gy * sign;
+            px = 1, py = 0, pz = (float)-sp, pc = (float)(sp * z - x);
+            qx = 0, qy = 1, qz = (float)-sq, qc = (float)(sq * z - y);
+            rx = 0, ry = 0, rz = (float)sign, rc = (float)(-sign * z);
+        }
+        float error = fmaf(fmaxf(fabsf(pc), fabsf(qc)), SHEAR_ERROR_PER_CONSTANT, SHEAR_ERROR);
+        float behind = a.start > 0 ? -1.0f : 0.0f;
+        int doubt = NO_FACE;
+        while (true) {
+            while (slot < end) {
+                float4 v0 = __ldg(triangles + 3 * (int64_t)slot);
+                float4 v1 = __ldg(triangles + 3 * (int64_t)slot + 1);
+                float4 v2 = __ldg(triangles + 3 * (int64_t)slot + 2);
+                ++slot;
+                float ax = dot3(v0, px, py, pz, pc), ay = dot3(v0, qx, qy, qz, qc);
+                float bx = dot3(v1, px, py, pz, pc), by = dot3(v1, qx, qy, qz, qc);
+                float cx = dot3(v2, px, py, pz, pc), cy = dot3(v2, qx, qy, qz, qc);
+                float size = fabsf(ax) + fabsf(ay) + fabsf(bx) + fabsf(by) + fabsf(cx) + fabsf(cy);
+                float bound = fmaf(size, fmaf(size, EDGE_ERROR_M, EDGE_ERROR_E * error),
+                                   EDGE_ERROR_E2 * error * error);
+                float u = fmaf(cx, by, -(cy * bx)), v = fmaf(ax, cy, -(ay * cx)),
+                      w = fmaf(bx, ay, -(by * ax));
+                float least = fminf(fminf(u, v), w), most = fmaxf(fmaxf(u, v), w);
+                bool met = least > bound || most < -bound;
+                if (!met && least < -bound && most > bound) continue;
+                doubt = __float_as_int(v0.w);
+                if (met) {
+                    float s0 = dot3(v0, rx, ry, rz, rc), s1 = dot3(v1, rx, ry, rz, rc),
+                          s2 = dot3(v2, rx, ry, rz, rc);
+                    float area = u + v + w, inverse = reciprocal(area);
+                    float along_b = s1 - s0, along_c = s2 - s0;
+                    float distance = s0 + (v * along_b + w * along_c) * inverse;
+                    float off = fmaf(WEIGHT_ERROR * bound * fabsf(inverse),
+                                     fabsf(along_b) + fabsf(along_c), DISTANCE_ERROR);
+                    float near = distance - off, far = distance + off;
+                    bool known = fabsf(area) > SOUND * bound;
+                    if (known && far < best_near && near > behind) {
+                        best = doubt, best_near = near, best_far = far;
+                        doubt = NO_FACE;
+                    } else if (known && (near > best_far || far < behind)) {
+                        doubt = NO_FACE;
+                    }
+                }
+                if (doubt >= 0) break;
+            }
+            if (doubt >= 0) break;
+            int link;
+            pop(stack, top, best_far, link);
+            while (link >= 0) {
+                const float4 *node = nodes + 4 * (int64_t)link;
+                float4 c0 = __ldg(node), h0 = __ldg(node + 1), c1 = __ldg(node + 2),
+                       h1 = __ldg(node + 3);
+                int enters_0, leaves_0, enters_1, leaves_1, limit = __float_as_int(best_far);
+                enter(c0, h0, ix, iy, iz, nx, ny, nz, limit, enters_0, leaves_0);
+                enter(c1, h1, ix, iy, iz, nx, ny, nz, limit, enters_1, leaves_1);
+                bool meets_0 = enters_0 <= leaves_0, meets_1 = enters_1 <= leaves_1;
+                bool swap = meets_1 && (!meets_0 || enters_1 < enters_0);
+                int first = __float_as_int(c0.w), second = __float_as_int(c1.w);
+                link = swap ? second : first;
+                if (meets_0 && meets_1)
+                    stack[++top] = {swap ? first : second, swap ? enters_0 : enters_1};
+                else if (!(meets_0 || meets_1))
+                    pop(stack, top, best_far, link);
+            }
+            if (link == DONE) break;
+            slot = ~link >> COUNT_BITS;
+            end = slot + (~link & COUNT_MASK);
+        }
+        if (doubt < 0) return best;
+
+        fresh = column;
+        asm volatile("" : "+r"(fresh));
+        ray = pixel_ray((const double *)job, fresh, row);
+        const double *vertices = (const double *)__ldg(job + VERTICES);
+        const int *faces = (const int *)__ldg(job + FACES);
+        double t = hit_distance(vertices, faces, doubt, ray);
+        if (t < CUDART_INF) {
+            double t_best = best >= 0 ? hit_distance(vertices, faces, best, ray) : CUDART_INF;
+            if (t < t_best || (t == t_best && doubt < best)) {
+                best = doubt;
+                a = approach(ray);
+                float distance = (float)(t * fabs(a.along) - a.start);
+                best_near = distance - ROUNDED, best_far = distance + ROUNDED;
+            }
+        }
+    }
+}
+
+__device__ __forceinline__ double dot(double x, double y, double z, double a, double b, double c) {
+    return add(add(mul(x, a), mul(y, b)), mul(z, c));
+}
+
+__device__ __forceinline__ double dot_at(const double *at, double x, double y, double z) {
+    return dot(x, y, z, __ldg(at), __ldg(at + 1), __ldg(at + 2));
+}
+
+__device__ __forceinline__ double along(const double *at, double x, double y) {
+    return add(mul(x, __ldg(at + 3)), add(__ldg(at), mul(y, __ldg(at + 6))));
+}
+
+__device__ double distance_of(const int64_t *words, int face, int column, int row) {
+    const double *job = (const double *)words, *basis = job + BASIS, *projection = job + PROJECTION;
+    const double *vertices = (const double *)__ldg(words + VERTICES);
+    const int *faces = (const int *)__ldg(words + FACES);
+    const int *corner = faces + 3 * (int64_t)face;
+    const double *a = vertices + 3 * (int64_t)__ldg(corner);
+    const double *b = vertices + 3 * (int64_t)__ldg(corner + 1);
+    const double *c = vertices + 3 * (int64_t)__ldg(corner + 2);
+    double ax = __ldg(a), ay = __ldg(a + 1), az = __ldg(a + 2);
+    double ux = sub(__ldg(b), ax), uy = sub(__ldg(b + 1), ay), uz = sub(__ldg(b + 2), az);
+    double vx = sub(__ldg(c), ax), vy = sub(__ldg(c + 1), ay), vz = sub(__ldg(c + 2), az);
+    double nx = sub(mul(uy, vz), mul(uz, vy)), ny = sub(mul(uz, vx), mul(ux, vz)),
+           nz = sub(mul(ux, vy), mul(uy, vx));
+    double x = column + 0.5, y = row + 0.5;
+    double above = dot(sub(ax, along(basis, x, y)), sub(ay, along(basis + 1, x, y)),
+                       sub(az, along(basis + 2, x, y)), nx, ny, nz);
+    double below = dot(along(basis + 9, x, y), along(basis + 10, x, y), along(basis + 11, x, y), nx,
+                       ny, nz);
+    double t = above / below;
+    double p = dot_at(projection + 8, ax, ay, az);
+    double q = add(p, dot_at(projection + 8, ux, uy, uz));
+    double r = add(p, dot_at(projection + 8, vx, vy, vz));
+    double offset = sub(__ldg(projection + 13), 4.0);
+    double near = add(fmin(fmin(p, q), r), offset), far = add(fmax(fmax(p, q), r), offset);
+    if (!(t > 0 && mul(near, BELOW) <= t && t <= mul(far, ABOVE))) {
+        Edges e = edge_functions(vertices, faces, face, pixel_ray(job, column, row));
+        t = e.weighted / mul(add(add(e.u, e.v), e.w), e.along);
+    }
+    return mul(t, __ldg(job + TO_WORLD));
+}
+
+__device__ __forceinline__ bool pixel_of(const int64_t *job, int &column, int &row, int64_t &pixel) {
+    int64_t size = __ldg(job + SIZE);
+    int width = (int)(size & 0xffffffff), height = (int)(size >> 32), per_row = (width + 15) / 16;
+    int block_row = blockIdx.x / per_row, warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+    column = 16 * (blockIdx.x - block_row * per_row) + 8 * (warp & 1) + (lane & 7);
+    row = 8 * block_row + 4 * (warp >> 1) + (lane >> 3);
+    pixel = (int64_t)row * width + column;
+    return column < width && row < height;
+}
+
+__global__ void __launch_bounds__(128, 8) find_visible(const int64_t *jobs) {
+    const int64_t *job = jobs + WORDS * (int64_t)blockIdx.y;
+    int column, row;
+    int64_t pixel;
+    if (!pixel_of(job, column, row, pixel)) return;
+    ((int *)__ldg(job + TRIANGLE_ID))[pixel] = nearest_face(job, column, row);
+}
+
+__global__ void __launch_bounds__(128, 6) resolve(const int64_t *jobs) {
+    const int64_t *job = jobs + WORDS * (int64_t)blockIdx.y;
+    int column, row;
+    int64_t pixel;
+    if (!pixel_of(job, column, row, pixel)) return;
+    int face = ((const int *)__ldg(job + TRIANGLE_ID))[pixel];
+    double t = face >= 0 ? distance_of(job, face, column, row)
+                         : __ldg((const double *)job + MISS);
+    float *z = (float *)__ldg(job + Z);
+    if (z) z[pixel] = (float)t;
+}
+
+}  // namespace
+
+// Launch both kernels `repeats` times on the stream; the milliseconds of each repeat, by events,
+// go to visible_ms and resolve_ms. Returns a CUDA error code.
+extern "C" int twin_run(const void *jobs, int n_blocks, int n_jobs, int repeats, float *visible_ms,
+                        float *resolve_ms) {
+    cudaEvent_t a, b, c;
+    cudaEventCreate(&a), cudaEventCreate(&b), cudaEventCreate(&c);
+    dim3 grid(n_blocks, n_jobs);
+    for (int i = 0; i < repeats; ++i) {
+        cudaEventRecord(a);
+        find_visible<<<grid, 128>>>((const int64_t *)jobs);
+        cudaEventRecord(b);
+        resolve<<<grid, 128>>>((const int64_t *)jobs);
+        cudaEventRecord(c);
+        cudaEventSynchronize(c);
+        cudaEventElapsedTime(visible_ms + i, a, b);
+        cudaEventElapsedTime(resolve_ms + i, b, c);
+    }
+    cudaEventDestroy(a), cudaEventDestroy(b), cudaEventDestroy(c);
+    return (int)cudaGetLastError();
+}
+
+extern "C" const char *twin_error(int code) { return cudaGetErrorString((cudaError_t)code); }

@@ -1,0 +1,209 @@
+"""The one CUDA device that is used: finding it, its memory, its kernels.
+
+What stands on a device (batch.py and above) knows only the methods of `Device`; the tests put one
+in its place that runs the same kernels on the CPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import threading
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from raydepth.cuda.threads import THREADS
+from raydepth.errors import DeviceError
+
+INSTALL = 'pip install "raydepth[cuda]"'
+# At most so many a thread, so that many threads share a processor. What a kernel would like more of
+# goes to memory, but not in the loops over nodes and faces: see tests/test_cuda_ptx.py.
+REGISTERS = {
+    "find_visible": 64,
+    "find_visible_exactly": 96,
+    "resolve": 80,
+    "cast_rays": 96,
+    "build_step": 80,
+}
+
+
+class Buffer(NamedTuple):
+    """Memory on the device, freed with the last reference to `owner`."""
+
+    address: int
+    n_bytes: int
+    owner: Any
+
+
+@functools.cache
+def why_unusable() -> str | None:
+    """None if a CUDA device can be used here, else what is missing and what to do, in one line."""
+    if importlib.util.find_spec("numba_cuda") is None:
+        return f"Numba's CUDA target is not installed: {INSTALL}"
+    try:
+        cuda = _numba_cuda()
+        reason = None if cuda.is_available() else _why_unavailable(cuda)
+    except Exception as error:  # a broken installation fails in as many ways as there are parts
+        reason = f"Numba's CUDA target cannot be loaded ({_one_line(error)}): {INSTALL}"
+    return reason
+
+
+def _why_unavailable(cuda: Any) -> str:
+    from numba.cuda.cudadrv import nvvm
+
+    error = cuda.cuda_error()
+    if error is not None:
+        return f"no CUDA driver, or none that works ({_one_line(error)}); install NVIDIA's driver"
+    if not nvvm.is_available():
+        return f"the CUDA toolkit's compiler library libNVVM was not found: {INSTALL}"
+    return "no CUDA device was found; nvidia-smi lists those that the driver sees"
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+@functools.cache
+def _numba_cuda() -> Any:
+    """Numba's CUDA target, made to work with this NumPy."""
+    if not hasattr(np, "row_stack"):
+        # numba-cuda 0.30 names it while it compiles its first kernel; NumPy 2.5 has dropped it.
+        np.row_stack = np.vstack  # noqa: NPY201
+    from numba import cuda
+    from numba.cuda import config
+
+    # A small image is no mistake.
+    config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # type: ignore[attr-defined]
+    return cuda
+
+
+@functools.cache
+def device() -> Device:
+    """The device, set up at the first call.
+
+    Raises
+    ------
+    DeviceError
+        There is none that can be used; one line says what is missing and what to do.
+    """
+    reason = why_unusable()
+    if reason is not None:
+        raise DeviceError(f"device 'cuda': {reason}")
+    return Device()
+
+
+class Device:
+    """A CUDA device: memory, copies and launches, all errors checked.
+
+    Calls that take a stream return at once; work of one stream is done in order.
+    """
+
+    def __init__(self) -> None:
+        self._cuda = _numba_cuda()
+        self._kernels: dict[str, Any] = {}
+        self._lock = threading.Lock()
+        with self._checked("cannot be set up"):
+            current = self._cuda.get_current_device()
+            name = current.name
+            self.name = name.decode() if isinstance(name, bytes) else str(name)
+            self.compute_capability: tuple[int, int] = tuple(current.compute_capability)
+
+    def __repr__(self) -> str:
+        return f"Device({self.name!r})"
+
+    @contextlib.contextmanager
+    def _checked(self, what: str) -> Iterator[None]:
+        """Turn what Numba and the driver raise into MemoryError and DeviceError."""
+        try:
+            yield
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] not in ("numba", "numba_cuda", "cuda"):
+                raise
+            reason = _one_line(error)
+            if "OUT_OF_MEMORY" in reason:
+                raise MemoryError(
+                    f"the CUDA device is out of memory ({what}); render fewer views at a time"
+                ) from None
+            raise DeviceError(
+                f"the CUDA device {what}: {reason}; if it was lost, start a new process"
+            ) from None
+
+    def free_bytes(self) -> int:
+        with self._checked("does not tell its free memory"):
+            return int(self._cuda.current_context().get_memory_info().free)
+
+    def empty(self, n_bytes: int) -> Buffer:
+        """Memory on the device, not initialised; its address is a multiple of 256."""
+        with self._checked(f"cannot allocate {n_bytes:,} bytes"):
+            array = self._cuda.device_array(max(n_bytes, 1), np.uint8)
+        return Buffer(array.__cuda_array_interface__["data"][0], n_bytes, array)
+
+    def pinned(self, n_bytes: int) -> np.ndarray:
+        """(n_bytes,) uint8 in main memory that copies need not go through another buffer for."""
+        with self._checked(f"cannot pin {n_bytes:,} bytes"):
+            return self._cuda.pinned_array(max(n_bytes, 1), np.uint8)[:n_bytes]
+
+    def stream(self) -> Any:
+        with self._checked("cannot make a stream"):
+            return self._cuda.stream()
+
+    def upload(self, buffer: Buffer, offset: int, host: np.ndarray, stream: Any) -> None:
+        """Copy contiguous `host` to the buffer."""
+        part = _bytes_of(host)
+        if part.nbytes == 0:
+            return
+        with self._checked("failed at an upload"):
+            buffer.owner[offset : offset + part.nbytes].copy_to_device(part, stream=stream)
+
+    def download(self, host: np.ndarray, buffer: Buffer, offset: int, stream: Any) -> None:
+        """Fill contiguous `host` from the buffer."""
+        part = _bytes_of(host)
+        if part.nbytes == 0:
+            return
+        with self._checked("failed at a download"):
+            buffer.owner[offset : offset + part.nbytes].copy_to_host(part, stream=stream)
+
+    def fetch(self, array: Any) -> np.ndarray:
+        """A copy of any library's array on the device (`__cuda_array_interface__`)."""
+        with self._checked("failed at a download"):
+            return self._cuda.as_cuda_array(array).copy_to_host()
+
+    def launch(
+        self, kernel: str, n_blocks: int, n_jobs: int, arguments: tuple[Any, ...], stream: Any
+    ) -> None:
+        """Run a kernel of kernels.py."""
+        if n_blocks == 0 or n_jobs == 0:
+            return
+        compiled = self._kernel(kernel)
+        with self._checked(f"cannot run {kernel}"):
+            compiled[(n_blocks, n_jobs), THREADS, stream](*arguments)
+
+    def record(self, stream: Any) -> Any:
+        """An event that comes when all that the stream was given so far is done."""
+        with self._checked("cannot record an event"):
+            event = self._cuda.event(timing=False)
+            event.record(stream)
+        return event
+
+    def wait(self, event: Any) -> None:
+        with self._checked("failed"):
+            event.synchronize()
+
+    def _kernel(self, name: str) -> Any:
+        from raydepth.cuda import kernels
+
+        with self._lock:
+            if name not in self._kernels:
+                function = getattr(kernels, name)
+                with self._checked(f"cannot compile {name}"):
+                    self._kernels[name] = self._cuda.jit(
+                        kernels.SIGNATURES[function], max_registers=REGISTERS[name], cache=True
+                    )(function)
+        return self._kernels[name]
+
+
+def _bytes_of(host: np.ndarray) -> np.ndarray:
+    return host.reshape(-1).view(np.uint8)

@@ -1,0 +1,78 @@
+"""A hierarchy as the kernels read it: the binary tree of bvh.py in 16-byte rows.
+
+| array     | row        | columns 0-2        | column 3 (int32 bits)                            |
+| --------- | ---------- | ------------------ | ------------------------------------------------ |
+| nodes     | 4i, 4i+2   | child 0, 1: centre | inner: node; leaf: ~(first slot << 4 \\| count) |
+|           | 4i+1, 4i+3 | ... half extent    | the same                                         |
+| triangles | 3s         | slot s: vertex 0   | the face's index                                 |
+|           | 3s+1, 3s+2 | vertices 1 and 2   | 0                                                |
+
+Both are (n, 4) float32, in the local frame. Vertices stand in the order of `Bvh.faces`. The second
+child of a tree of one leaf is that leaf once more: a ray that asks twice gets the same answer.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from raydepth.bvh import MAX_LEAF, Bvh
+from raydepth.simd import pointer
+
+f4 = np.float32
+
+COUNT_BITS = 4
+assert MAX_LEAF < 1 << COUNT_BITS
+MAX_SLOTS = 1 << (31 - COUNT_BITS)
+
+# Nodes that a ray may have to come back to: one a level. The device's own builder (lbvh.py) makes
+# up to 63 levels of codes and 32 of indices.
+STACK = 97
+
+# What the float32 box test (trace.enter) may be off by, with u = 2^-24, coordinates up to 1 and
+# origins up to 3.5: origin 3.5u, origin times reciprocal 3.5u, two sums 4.5u each, and the
+# reciprocal's own 3u of a distance up to 4.5. Together 29.5u; the rest is for centre and extent.
+PAD = f4(2.0**-18.5)
+
+
+def flatten(bvh: Bvh) -> tuple[np.ndarray, np.ndarray]:
+    """The arrays `nodes` and `triangles` of a hierarchy."""
+    n_slots = len(bvh.slot_face)
+    if n_slots >= MAX_SLOTS:
+        raise ValueError(f"{n_slots} faces; a CUDA device takes at most {MAX_SLOTS - 1}")
+    nodes = np.empty((4 * len(bvh.nodes), 4), np.float32)
+    triangles = np.zeros((3 * n_slots, 4), np.float32)
+    _flatten_nodes(bvh.nodes, bvh.nodes.view(np.int32), nodes, nodes.view(np.int32))
+    _flatten_faces(bvh.slot_face, bvh.vertices, bvh.faces, triangles, triangles.view(np.int32))
+    return nodes, triangles
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _flatten_nodes(nodes, links, out, out_links):
+    box, link, to, to_link = pointer(nodes), pointer(links), pointer(out), pointer(out_links)
+    for child in range(2 * nodes.shape[0]):
+        whose = child
+        if link[8 * child + 7] == 0 and link[8 * child + 3] <= 0:
+            whose = child - 1
+        first, count = link[8 * whose + 3], link[8 * whose + 7]
+        for axis in range(3):
+            low, high = box[8 * whose + axis], box[8 * whose + 4 + axis]
+            centre = f4(0.5) * (low + high)
+            to[8 * child + axis] = centre
+            to[8 * child + 4 + axis] = max(high - centre, centre - low) + PAD
+        to_link[8 * child + 3] = ~(first << COUNT_BITS | count) if count > 0 else first
+        to_link[8 * child + 7] = to_link[8 * child + 3]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _flatten_faces(slot_face, vertices, faces, out, out_links):
+    vertex, corner_of, to, to_link = (
+        pointer(vertices), pointer(faces), pointer(out), pointer(out_links)
+    )  # fmt: skip
+    for slot in range(slot_face.shape[0]):
+        face = np.int64(slot_face[slot])
+        for corner in range(3):
+            at = 3 * np.int64(corner_of[3 * face + corner])
+            for axis in range(3):
+                to[12 * slot + 4 * corner + axis] = f4(vertex[at + axis])
+        to_link[12 * slot + 3] = face

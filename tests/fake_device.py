@@ -1,0 +1,150 @@
+"""A CUDA device's place taken by the CPU: the same work of each thread, in main memory.
+
+It has `raydepth.cuda.device.Device`'s methods. Work is done when a stream is waited for, not
+before: what forgets to wait gets garbage. Memory that is not owned any more is filled with garbage.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+from numba import njit
+
+from raydepth.cuda import lbvh, threads
+from raydepth.cuda.device import Buffer
+
+GARBAGE = 0xA5
+
+
+def _run(kernel: Callable) -> Callable:
+    """Every thread of a launch."""
+
+    @njit(nogil=True, error_model="numpy")
+    def run(jobs, n_blocks, n_jobs):
+        for job in range(n_jobs):
+            for block in range(n_blocks):
+                for thread in range(threads.THREADS):
+                    kernel(jobs, job, np.int32(block), np.int32(thread))
+
+    return run
+
+
+@njit(nogil=True, error_model="numpy")
+def _resolve(jobs, n_blocks, n_jobs, dtype):
+    for job in range(n_jobs):
+        for block in range(n_blocks):
+            for thread in range(threads.THREADS):
+                threads.resolve(jobs, job, np.int32(block), np.int32(thread), dtype)
+
+
+@njit(nogil=True, error_model="numpy")
+def _cast_rays(jobs, n_blocks, n_jobs):
+    for block in range(n_blocks):
+        for thread in range(threads.THREADS):
+            threads.cast_ray(jobs, np.int32(block), np.int32(thread))
+
+
+@njit(nogil=True, error_model="numpy")
+def _build_step(build, n_blocks, n_jobs, step, n, a, b, c):
+    for i in range(n_blocks * threads.THREADS):
+        if i < n:
+            lbvh.run_step(build, step, i, a, b, c)
+
+
+class Stream:
+    def __init__(self) -> None:
+        self.todo: list[Callable[[], None]] = []
+
+
+class FakeDevice:
+    """Counts what it is asked for; `memory` bytes are all that it has."""
+
+    name = "fake"
+    dlpack_type = 1  # in main memory
+
+    kernels: ClassVar = {
+        "find_visible": _run(threads.find_visible),
+        "find_visible_exactly": _run(threads.find_visible_exactly),
+        "resolve": _resolve,
+        "cast_rays": _cast_rays,
+        "build_step": _build_step,
+    }
+
+    def __init__(self, memory: int = 1 << 30, pinned: int = 1 << 30) -> None:
+        self.memory, self.pinned_memory = memory, pinned
+        self.used = self.most_used = self.used_pinned = 0
+        self.launches: list[tuple[str, int, int]] = []
+        self.in_flight = self.most_in_flight = 0
+
+    def free_bytes(self) -> int:
+        return self.memory - self.used
+
+    def empty(self, n_bytes: int) -> Buffer:
+        if self.used + n_bytes > self.memory:
+            raise MemoryError("the CUDA device is out of memory")
+        self.used += n_bytes
+        self.most_used = max(self.most_used, self.used)
+        whole = np.full(n_bytes + 256, GARBAGE, np.uint8)
+        skip = -whole.ctypes.data % 256
+        array = whole[skip : skip + n_bytes]
+
+        class Owner:
+            memory = array
+
+        owner = Owner()
+
+        def free() -> None:
+            self.used -= n_bytes
+            array[:] = GARBAGE
+
+        weakref.finalize(owner, free)
+        return Buffer(array.ctypes.data, n_bytes, owner)
+
+    def pinned(self, n_bytes: int) -> np.ndarray:
+        if self.used_pinned + n_bytes > self.pinned_memory:
+            raise MemoryError("cannot pin")
+        self.used_pinned += n_bytes
+        return np.full(n_bytes, GARBAGE, np.uint8)
+
+    def stream(self) -> Stream:
+        return Stream()
+
+    def upload(self, buffer: Buffer, offset: int, host: np.ndarray, stream: Stream) -> None:
+        part = host.reshape(-1).view(np.uint8)
+        assert offset + part.nbytes <= buffer.n_bytes
+        target = buffer.owner.memory[offset : offset + part.nbytes]
+        stream.todo.append(lambda: target.__setitem__(slice(None), part))
+
+    def download(self, host: np.ndarray, buffer: Buffer, offset: int, stream: Stream) -> None:
+        part = host.reshape(-1).view(np.uint8)
+        assert np.shares_memory(part, host), "a copy would be filled"
+        assert offset + part.nbytes <= buffer.n_bytes
+        source = buffer.owner.memory[offset : offset + part.nbytes]
+        stream.todo.append(lambda: part.__setitem__(slice(None), source))
+
+    def fetch(self, array: Any) -> np.ndarray:
+        interface = {**array.__cuda_array_interface__, "version": 3}
+        interface.pop("stream", None)
+        return np.array(type("Array", (), {"__array_interface__": interface})())
+
+    def launch(
+        self, kernel: str, n_blocks: int, n_jobs: int, arguments: tuple[Any, ...], stream: Stream
+    ) -> None:
+        self.launches.append((kernel, n_blocks, n_jobs))
+        table, *rest = arguments
+        run = self.kernels[kernel]
+        stream.todo.append(lambda: run(table, n_blocks, n_jobs, *rest))
+
+    def record(self, stream: Stream) -> Stream:
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        return stream
+
+    def wait(self, event: Stream) -> None:
+        self.in_flight -= 1
+        todo, event.todo = event.todo, []
+        for step in todo:
+            step()

@@ -1,0 +1,323 @@
+"""Chunks, the ring, pinned results, many meshes: on a device that is the CPU."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+
+import numpy as np
+import pytest
+import shapes
+from fake_device import FakeDevice
+
+import raydepth as rd
+from raydepth.cuda import batch, images
+from raydepth.cuda.batch import BatchOptions, Views, flat_arrays, run
+from raydepth.cuda.chunks import Request, chunks
+from raydepth.cuda.pinned import LEAST, PinnedPool
+from raydepth.export import encode_uint16
+from raydepth.render import build_bvh, local_ray_basis, projections
+
+DEPTH = BatchOptions(("z",), np.dtype(np.float32), np.inf)
+
+
+def spans(cut):
+    return [[(p.request.payload, p.first, p.last) for p in chunk] for chunk in cut]
+
+
+def request(name, mesh_bytes=10, n_views=2, view_bytes=5, size=(4, 4)):
+    return Request(mesh_bytes, n_views, view_bytes, size, name)
+
+
+def test_small_requests_share_a_chunk():
+    cut = spans(chunks([request(i) for i in range(3)], 100, 100))
+    assert cut == [[(0, 0, 2), (1, 0, 2), (2, 0, 2)]]
+
+
+def test_a_full_mesh_budget_begins_a_chunk():
+    cut = spans(chunks([request(i) for i in range(3)], 20, 100))
+    assert cut == [[(0, 0, 2), (1, 0, 2)], [(2, 0, 2)]]
+
+
+def test_views_are_cut_where_the_outputs_are_full():
+    cut = spans(chunks([request("a", n_views=3), request("b", n_views=4)], 100, 20))
+    assert cut == [[("a", 0, 3), ("b", 0, 1)], [("b", 1, 4)]]
+
+
+def test_one_thing_too_large_goes_alone():
+    cut = spans(chunks([request("a"), request("b", 999, 2, 999), request("c")], 20, 20))
+    assert cut == [[("a", 0, 2)], [("b", 0, 1)], [("b", 1, 2)], [("c", 0, 2)]]
+
+
+def test_a_chunk_has_one_image_size_and_so_many_jobs():
+    cut = spans(chunks([request("a"), request("b", size=(4, 5))], 100, 100))
+    assert cut == [[("a", 0, 2)], [("b", 0, 2)]]
+    cut = spans(chunks([request("a", n_views=5)], 100, 100, max_jobs=2))
+    assert cut == [[("a", 0, 2)], [("a", 2, 4)], [("a", 4, 5)]]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_chunks_hold_everything_once_and_keep_to_budgets(seed):
+    rng = np.random.default_rng(seed)
+    requests = [
+        request(i, *map(int, rng.integers(1, 30, 3)), size=(1, int(rng.integers(1, 3))))
+        for i in range(30)
+    ]
+    cut = list(chunks(requests, 40, 60, max_jobs=7))
+    seen = [(p.request.payload, v) for chunk in cut for p in chunk for v in range(p.first, p.last)]
+    assert seen == [(r.payload, v) for r in requests for v in range(r.n_views)]
+    for chunk in cut:
+        n_jobs = sum(p.last - p.first for p in chunk)
+        assert n_jobs <= 7
+        assert len({p.request.size for p in chunk}) == 1
+        outputs = sum((p.last - p.first) * p.request.view_bytes for p in chunk)
+        assert outputs <= 60 or n_jobs == 1
+        assert sum(p.request.mesh_bytes for p in chunk) <= 40 or len(chunk) == 1
+
+
+def test_chunks_ask_for_a_request_only_when_they_need_it():
+    asked = []
+
+    def requests():
+        for i in itertools.count():
+            asked.append(i)
+            yield request(i)
+
+    next(chunks(requests(), 20, 100))
+    assert asked == [0, 1, 2]
+
+
+def test_pinned_memory_is_used_again_and_bounded():
+    device = FakeDevice()
+    pool = PinnedPool(device, kept=4 * LEAST)
+    first = pool.empty((100,), np.float32)
+    view = first[10:]
+    del first
+    assert pool.free_bytes == 0, "a view still refers to it"
+    view[:] = 1.0
+    del view
+    assert pool.free_bytes == LEAST
+    again = pool.empty((100,), np.int32)
+    assert (device.used_pinned, pool.free_bytes) == (LEAST, 0)
+    many = [pool.empty((LEAST,), np.uint8) for _ in range(9)]
+    del again, many
+    assert pool.free_bytes == 4 * LEAST
+
+
+def test_sizes_of_pinned_memory_waste_at_most_a_third():
+    pool = PinnedPool(FakeDevice())
+    for n_bytes in (LEAST + 1, 3 * LEAST, 100_001, 786_432, 5_000_000):
+        array = pool.empty((n_bytes,), np.uint8)
+        before = pool.free_bytes
+        del array
+        assert n_bytes <= pool.free_bytes - before <= max(1.5 * n_bytes, LEAST)
+
+
+def test_results_take_ordinary_memory_when_no_more_can_be_pinned():
+    pool = PinnedPool(FakeDevice(pinned=0))
+    assert pool.empty((3, 4), np.float32).shape == (3, 4)
+
+
+def meshes_and_views(n=12):
+    for i in range(n):
+        vertices, faces = shapes.soup(i, n=5 + 40 * (i % 3))
+        size = (40, 30) if i % 5 else (33, 21)
+        model = {"ortho_width": 1.5} if i % 4 == 3 else {}
+        cameras = rd.cameras.fibonacci(1 + i % 4, size=size, **model)
+        yield (
+            rd.Mesh(vertices + i, faces),
+            rd.Cameras(
+                cameras.intrinsics, moved(cameras.world_from_camera, i), size, model=cameras.model
+            ),
+        )
+
+
+def moved(poses, by):
+    poses = poses.copy()
+    poses[:, :3, 3] += by
+    return poses
+
+
+def assert_same(ours, theirs):
+    np.testing.assert_array_equal(ours.triangle_id, theirs.triangle_id)
+    for kind in theirs.kinds:
+        np.testing.assert_array_equal(ours._depths[kind], theirs._depths[kind])
+
+
+def test_many_meshes_are_rendered_as_each_by_itself(fake_cuda):
+    pairs = list(meshes_and_views())
+    together = list(rd.render_many(pairs, kind=("z", "ray"), device="cuda"))
+    assert len(together) == len(pairs)
+    for (mesh, cameras), ours in zip(pairs, together, strict=True):
+        assert (ours.device, ours.cameras) == ("cuda", cameras)
+        assert_same(ours, rd.render(mesh, cameras, kind=("z", "ray"), device="cpu"))
+    walks = [n_jobs for kernel, _, n_jobs in fake_cuda.launches if kernel == "find_visible"]
+    assert len(walks) < len(pairs)
+    assert max(walks) > max(len(cameras) for _, cameras in pairs)
+
+
+def test_many_meshes_on_the_cpu():
+    pairs = list(meshes_and_views(4))
+    for (mesh, cameras), ours in zip(pairs, rd.render_many(pairs, device="cpu"), strict=True):
+        assert ours.device == "cpu"
+        assert_same(ours, rd.render(mesh, cameras, device="cpu"))
+
+
+@pytest.mark.parametrize(
+    ("mesh_budget", "output_budget", "max_jobs"),
+    [(1, 1, 1), (20_000, 10_000, 65535), (1 << 20, 10_000, 3), (1 << 26, 1 << 26, 65535)],
+)
+def test_results_do_not_depend_on_how_a_batch_is_cut(mesh_budget, output_budget, max_jobs):
+    device = FakeDevice()
+    pairs = list(meshes_and_views())
+    found = list(
+        run(
+            device, DEPTH, [views_of(*pair) for pair in pairs], PinnedPool(device),
+            mesh_budget=mesh_budget, output_budget=output_budget, max_jobs=max_jobs,
+        )
+    )  # fmt: skip
+    for (mesh, cameras), views in zip(pairs, found, strict=True):
+        expected = rd.render(mesh, cameras, device="cpu")
+        np.testing.assert_array_equal(views.triangle_id, expected.triangle_id)
+        np.testing.assert_array_equal(views.depths["z"], expected.depth)
+    if max_jobs == 1:
+        assert device.most_in_flight == batch.N_SLOTS
+
+
+def views_of(mesh, cameras):
+    bvh = build_bvh(mesh)
+    basis = local_ray_basis(bvh, cameras)
+    size = cameras.width, cameras.height
+    return Views(flat_arrays(bvh), bvh.scale, basis, projections(basis, cameras.model), size)
+
+
+def test_a_batch_larger_than_the_devices_memory_is_cut_up():
+    device = FakeDevice(memory=400_000)
+    cameras = rd.cameras.fibonacci(40, size=64)
+    mesh = rd.Mesh(*shapes.icosphere(levels=1))
+    n_bytes = 40 * 64 * 64 * 8
+    assert n_bytes > 3 * device.memory
+    (views,) = run(device, DEPTH, [views_of(mesh, cameras)], PinnedPool(device))
+    expected = rd.render(mesh, cameras, device="cpu")
+    np.testing.assert_array_equal(views.depths["z"], expected.depth)
+    assert device.most_used <= device.memory
+
+
+def test_a_view_larger_than_the_devices_memory_is_refused():
+    device = FakeDevice(memory=100_000)
+    mesh, cameras = rd.Mesh(*shapes.cube()), rd.cameras.fibonacci(1, size=256)
+    with pytest.raises(MemoryError, match="out of memory"):
+        list(run(device, DEPTH, [views_of(mesh, cameras)], PinnedPool(device)))
+
+
+def test_memory_is_free_again_after_a_batch_also_after_a_broken_one():
+    device = FakeDevice()
+    pairs = [views_of(*pair) for pair in meshes_and_views(9)]
+    list(run(device, DEPTH, pairs, PinnedPool(device), max_jobs=2))
+    pairs = [views_of(*pair) for pair in meshes_and_views(9)]
+    broken = run(device, DEPTH, pairs, PinnedPool(device), max_jobs=2)
+    next(broken)
+    broken.close()
+    gc.collect()
+    assert (device.used, device.in_flight) == (0, 0)
+
+
+def test_meshes_are_read_as_needed(fake_cuda):
+    read = []
+
+    def endless():
+        for i in itertools.count():
+            read.append(i)
+            yield rd.Mesh(*shapes.cube()), rd.cameras.fibonacci(1, size=(2048, 1024))
+
+    results = rd.render_many(endless(), device="cuda", threads=1)
+    next(results)
+    assert len(read) < 40
+    results.close()
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_16_bits_are_those_of_write_depth(fake_cuda, device):
+    pairs = list(meshes_and_views(6))
+    found = list(rd.render_many(pairs, device=device, values_per_unit=20000))
+    for (mesh, cameras), ours in zip(pairs, found, strict=True):
+        expected = rd.render(mesh, cameras, device="cpu").depth
+        assert ours.depth.dtype == np.uint16
+        for view, truth in zip(ours.depth, expected, strict=True):
+            np.testing.assert_array_equal(view, encode_uint16(truth, 20000))
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_depth_that_does_not_fit_16_bits_is_refused(fake_cuda, device):
+    mesh = rd.Mesh(*shapes.cube())
+    near = rd.cameras.fibonacci(1, size=16)
+    far = rd.cameras.fibonacci(1, size=16, radius=30, fov_deg=4)
+    results = rd.render_many([(mesh, near), (mesh, far)], device=device, values_per_unit=5000)
+    assert next(results).depth.any()
+    with pytest.raises(ValueError, match="values_per_unit"):
+        next(results)
+
+
+def test_wrong_pairs_are_named():
+    with pytest.raises(TypeError, match="pair 0 is a str and a int"):
+        list(rd.render_many([("bunny.ply", 3)], device="cpu"))
+
+
+def test_a_mesh_is_uploaded_once_and_forgotten_with_its_hierarchy(fake_cuda):
+    mesh = rd.Mesh(*shapes.cube())
+    cameras = rd.cameras.fibonacci(1, size=8)
+    bvh = build_bvh(mesh)
+    first = images.resident(bvh)
+    rd.render(mesh, cameras, device="cuda")
+    assert images.resident(bvh) is first
+    del first, bvh, mesh
+    gc.collect()
+    assert fake_cuda.used == 0
+
+
+def test_results_can_stay_on_the_device(fake_cuda):
+    mesh = rd.Mesh(*shapes.icosphere(levels=2))
+    cameras = rd.cameras.fibonacci(3, size=(40, 30))
+    ours = rd.render(mesh, cameras, kind=("z", "ray"), device="cuda", to="device")
+    theirs = rd.render(mesh, cameras, kind=("z", "ray"), device="cpu")
+    np.testing.assert_array_equal(ours.triangle_id.to_host(), theirs.triangle_id)
+    np.testing.assert_array_equal(ours.ray_depth.to_host(), theirs.ray_depth)
+    # The fake's memory is NumPy's to take, by the same capsule that Torch and CuPy get.
+    shared = np.from_dlpack(ours.z_depth)
+    assert shared.ctypes.data == ours.z_depth.address
+    del ours
+    gc.collect()
+    np.testing.assert_array_equal(shared, theirs.z_depth)
+    del shared
+    gc.collect()
+    assert fake_cuda.used == images.resident(build_bvh(mesh)).buffer.n_bytes
+
+
+def test_an_array_on_the_device_says_where_it_is(fake_cuda):
+    mesh = rd.Mesh(*shapes.cube())
+    result = rd.render(mesh, rd.cameras.fibonacci(2, size=8), device="cuda", to="device")
+    interface = result.depth.__cuda_array_interface__
+    assert interface["shape"] == (2, 8, 8)
+    assert interface["typestr"] == "<f4"
+    assert interface["data"] == (result.depth.address, False)
+    assert result.triangle_id.__dlpack_device__() == (1, 0)
+    capsule = result.depth.__dlpack__()
+    assert "dltensor" in repr(capsule)
+    del capsule, result
+    gc.collect()
+    from raydepth.cuda import arrays
+
+    assert not arrays._shared
+
+
+def test_cameras_may_be_on_the_device(fake_cuda):
+    given = rd.cameras.fibonacci(2, size=8)
+
+    class OnDevice:
+        def __init__(self, array):
+            self.array = np.ascontiguousarray(array)
+            self.__cuda_array_interface__ = {**self.array.__array_interface__, "stream": None}
+
+    ours = rd.Cameras(OnDevice(given.intrinsics), OnDevice(given.world_from_camera), 8)
+    np.testing.assert_array_equal(ours.intrinsics, given.intrinsics)
+    np.testing.assert_array_equal(ours.world_from_camera, given.world_from_camera)
