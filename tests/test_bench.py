@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -231,23 +230,26 @@ def test_a_turn_begins_with_untimed_calls(monkeypatch):
 
 def test_a_turn_begins_when_no_thread_runs(monkeypatch):
     """Threads that spin on when they are done take no processor from the next."""
-    done = threading.Event()
+    busy = iter([2e-3, 1e-4, 2e-3, 1e-3, 0.0, 0.0, 1e-4])  # processor time of each look
+    used = 0.0
 
-    def spin():
-        end = time.perf_counter() + 0.1
-        while time.perf_counter() < end:
-            pass
-        done.set()
+    def sleep(seconds):
+        nonlocal used
+        used += next(busy)
 
     monkeypatch.setattr(bench, "MIN_SECONDS", 0)
     monkeypatch.setattr(bench, "WARM_SECONDS", 0)
+    monkeypatch.setattr(bench.time, "sleep", sleep)
+    monkeypatch.setattr(bench.time, "process_time", lambda: used)
     began = []
-    steps = {
-        "spins": lambda: lambda: threading.Thread(target=spin).start(),
-        "next": lambda: lambda: began.append(done.is_set()),
-    }
-    bench.alternate(steps, 1)
-    assert began == [True, True]
+
+    def call():
+        began.append(next(busy, "still"))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bench.alternate({"a": lambda: call}, 1)
+    assert began == ["still"]
 
 
 # --- The report
