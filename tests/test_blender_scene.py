@@ -38,7 +38,7 @@ def test_a_stored_scene_renders_as_cycles_did(golden):
     answer, passes = golden
     scene = Scene(answer, Path("story.blend"), "0" * 64)
     assert len(scene) == 1
-    assert scene.n_views == 6
+    assert repr(scene) == "Scene('story.blend', 6 views in 1 shot)"
     (shot,) = scene
     assert [f"{c.name}:{f}" for c, f in zip(shot.blender_cameras, shot.frames, strict=True)] == (
         VIEWS

@@ -18,7 +18,7 @@ from raydepth.blender.process import TIMEOUT, Answer, find_blender, run
 from raydepth.cameras import Cameras
 from raydepth.errors import MeshError
 from raydepth.mesh import Mesh
-from raydepth.readers.scene import Instance, flatten, plain
+from raydepth.readers.scene import Instance, counted, flatten, plain
 
 SUFFIX = ".blend"
 
@@ -115,7 +115,8 @@ class Scene:
             )
 
     def __repr__(self) -> str:
-        return f"Scene({str(self._path)!r}, {self.n_views} views in {len(self)} shots)"
+        views, shots = counted(self.n_views, "view"), counted(len(self), "shot")
+        return f"Scene({str(self._path)!r}, {views} in {shots})"
 
     @property
     def n_views(self) -> int:
