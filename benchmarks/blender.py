@@ -7,7 +7,8 @@ only pass, a scene that stays in memory ("warm loop"). Ways, from the fair one o
 
 | way          | what is timed for each view                                                     |
 | ------------ | ------------------------------------------------------------------------------- |
-| raydepth     | `rd.render` to a float32 array of z depth, the hierarchy built before           |
+| raydepth     | `rd.render` of all views in one call, z depth, the hierarchy built before       |
+| view by view | the same with a call for each view                                              |
 | warm loop    | `bpy.ops.render.render()` again and again in one process, no file written       |
 | warm + EXR   | the same, and the depth written as an uncompressed EXR, the only way to it      |
 | cold process | Blender started, scene made, one view rendered and read back, for every view    |
@@ -35,7 +36,7 @@ from raydepth.crosscheck.reference import blender_job
 from raydepth.demo import torus_knot
 
 
-def raydepth_seconds(mesh: rd.Mesh, cameras: rd.Cameras, threads: int) -> list[float]:
+def seconds_by_view(mesh: rd.Mesh, cameras: rd.Cameras, threads: int) -> list[float]:
     """Seconds of each view, one call each."""
     seconds = []
     for view in range(len(cameras)):
@@ -63,14 +64,17 @@ def main() -> None:
     # One range from the nearest to the farthest, as a user would set it.
     job["clips"] = [[(ranges[0][0], ranges[-1][1])] for ranges in job["clips"]]
     seconds: dict[str, list[float]] = {
-        "raydepth": [], "warm loop": [], "warm + EXR": [], "cold process": [],
+        "raydepth": [], "view by view": [], "warm loop": [], "warm + EXR": [], "cold process": [],
     }  # fmt: skip
     load = os.getloadavg()[0]
 
     rd.build_bvh(mesh)
-    raydepth_seconds(mesh, cameras, args.threads)
+    seconds_by_view(mesh, cameras, args.threads)
     for _ in range(args.repeats):
-        seconds["raydepth"] += raydepth_seconds(mesh, cameras, args.threads)
+        start = time.perf_counter()
+        rd.render(mesh, cameras, threads=args.threads)
+        seconds["raydepth"].append((time.perf_counter() - start) / len(cameras))
+        seconds["view by view"] += seconds_by_view(mesh, cameras, args.threads)
         timed = run(blender, {**job, "command": "time", "repeats": 1}, arrays)
         for way, name in (("no_file", "warm loop"), ("exr", "warm + EXR")):
             seconds[name] += np.ravel(timed.data["seconds"][way]).tolist()

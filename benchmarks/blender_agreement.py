@@ -38,6 +38,14 @@ def camera_sets(n: int, size: int) -> dict[str, rd.Cameras]:
     }
 
 
+def add_rows(path: Path, rows: list[dict]) -> None:
+    """Put the rows of one mesh and Blender into the file, in place of older ones of the same."""
+    old = json.loads(path.read_text()) if path.exists() else []
+    new = {(row["blender"], row["mesh"]) for row in rows}
+    kept = [row for row in old if (row["blender"], row["mesh"]) not in new]
+    path.write_text(json.dumps(kept + rows, indent=1) + "\n")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("meshes", nargs="+", type=Path, metavar="MESH")
@@ -48,9 +56,10 @@ def main() -> int:
     args = parser.parse_args()
 
     blender = find_blender(args.blender)
-    rows = []
+    all_agree = True
     for path in args.meshes:
         mesh = rd.load_mesh(path, normalize="sphere")
+        rows = []
         for name, cameras in camera_sets(args.views, args.size).items():
             for mode in MODES:
                 section = compare_with_blender(mesh, cameras, blender, mode=mode)
@@ -72,11 +81,10 @@ def main() -> int:
                         **total,
                     }
                 )
-    if args.json:
-        old = json.loads(args.json.read_text()) if args.json.exists() else []
-        kept = [row for row in old if row["blender"] != rows[0]["blender"]]
-        args.json.write_text(json.dumps(kept + rows, indent=1) + "\n")
-    return 0 if all(row["agrees"] for row in rows) else 1
+        all_agree &= all(row["agrees"] for row in rows)
+        if args.json:
+            add_rows(args.json, rows)
+    return 0 if all_agree else 1
 
 
 if __name__ == "__main__":
