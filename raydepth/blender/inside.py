@@ -521,22 +521,26 @@ def time_renders(job):
     """How long Cycles takes for a view, again and again in one process.
 
     Job: as for `render_views` with one range, and "repeats". Result: "seconds", for each of the
-    ways "exr" (a file is written) and "no_file" a list of repeats lists of n_views.
+    ways "no_file" (Blender's default: the scene is taken over anew for every view), "kept" (with
+    its Persistent Data) and "kept_exr" (and a file is written) a list of repeats lists of n_views.
     """
     scene = empty_scene()
     camera = add_camera(scene)
     set_exact_depth(scene, job["threads"])
     add_mesh(scene, job.array("vertices")[0], job.array("faces"))
     scene.render.filepath = os.path.join(job.folder, "pass.exr")
-    seconds = {"exr": [], "no_file": []}
+    seconds = {"no_file": [], "kept": [], "kept_exr": []}
     for turn in range(job["repeats"] + 1):
         for way, times in seconds.items():
+            scene.render.use_persistent_data = way != "no_file"
+            if way == "kept":
+                bpy.ops.render.render()  # from here on the scene is kept
             turn_times = []
             for wanted, clips in zip(job["cameras"], job["clips"], strict=True):
                 set_camera(scene, camera, wanted)
                 set_camera(scene, camera, {"clip_start": clips[0][0], "clip_end": clips[0][1]})
                 start = time.perf_counter()
-                bpy.ops.render.render(write_still=way == "exr")
+                bpy.ops.render.render(write_still=way == "kept_exr")
                 turn_times.append(time.perf_counter() - start)
             if turn:  # the first is for warming up
                 times.append(turn_times)

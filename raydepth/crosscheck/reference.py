@@ -43,8 +43,8 @@ MIN_CLIP = 1e-6
 # Far over near plane: what is left between them at least, and where a mesh lies around the camera.
 MIN_CLIP_RATIO, MAX_CLIP_RATIO = 1e3, 1e6
 
-# Height over longest side. Thinner triangles cost Cycles about a digit: it interpolates the point
-# between the corners with float32 weights.
+# Height over longest side. On thinner triangles Cycles was seen to lose about a digit, perhaps by
+# interpolating the point between the corners with float32 weights.
 THIN = 0.1
 
 # Numbers that Blender rounds to float32 come back this close, relative; limits it sets do not.
@@ -122,7 +122,7 @@ class Section:
             if thick < THIN:
                 reasons.append(
                     f"all on triangles at least {1 / thick:.0f} times as long as high, where "
-                    "Cycles' float32 interpolation loses digits"
+                    "Cycles was seen to lose digits"
                 )
         return "differ: " + "; ".join(reasons)
 
