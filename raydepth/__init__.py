@@ -1,9 +1,9 @@
 """Exact metric depth maps of meshes, by ray casting. See README.md for the conventions."""
 
-from raydepth import cameras
+from raydepth import blender, cameras
 from raydepth.bvh import Bvh
 from raydepth.cameras import Cameras
-from raydepth.errors import DeviceError, MeshError
+from raydepth.errors import BlenderError, DeviceError, MeshError
 from raydepth.export import DepthImage, read_depth, write_depth
 from raydepth.loading import load_mesh
 from raydepth.mesh import Mesh
@@ -12,6 +12,7 @@ from raydepth.render import Rendering, build_bvh, render
 from raydepth.version import __version__
 
 __all__ = [
+    "BlenderError",
     "Bvh",
     "Cameras",
     "DepthImage",
@@ -21,6 +22,7 @@ __all__ = [
     "RayHits",
     "Rendering",
     "__version__",
+    "blender",
     "build_bvh",
     "cameras",
     "cast_rays",

@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tqdm import tqdm
 
 from raydepth import bench as bench_module
-from raydepth import bench_tables
+from raydepth import bench_tables, blender
 from raydepth import cameras as cameras_module
 from raydepth.cameras import Cameras
 from raydepth.compiling import announce_compilation, compile_kernels
@@ -26,7 +27,7 @@ from raydepth.dataset import (
     write_views,
 )
 from raydepth.demo import torus_knot
-from raydepth.errors import DeviceError
+from raydepth.errors import BlenderError, DeviceError
 from raydepth.export import KINDS, checked_scale
 from raydepth.files import write_whole
 from raydepth.info import describe
@@ -42,7 +43,7 @@ WRONG_USE = 2
 INTERRUPTED = 130
 
 # What goes wrong with input, devices, memory and disks; anything else is a fault of raydepth.
-FAILURES = (ValueError, DeviceError, MemoryError, OSError)
+FAILURES = (ValueError, BlenderError, DeviceError, MemoryError, OSError)
 
 
 class WrongUse(ValueError):
@@ -83,6 +84,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 def _render(args: argparse.Namespace) -> int:
     try:
+        _refuse_options_of_others(args)
         cameras = _cameras(args)
         names = output_names(args.meshes)
         checked_scale(args.values_per_unit)
@@ -91,30 +93,55 @@ def _render(args: argparse.Namespace) -> int:
     chosen_device(args.device)
     _make_folder(args.out)
     compile_kernels()
-    n_failed = 0
-    with _progress(len(cameras) * len(args.meshes)) as bar:
-        for n_done, (path, name) in enumerate(zip(args.meshes, names, strict=True), start=1):
+    n_failed = n_planned = 0
+    expected = [0 if _is_scene(path) else len(cameras) for path in args.meshes]
+    with _progress(sum(expected)) as bar:
+        for path, name, n_expected in zip(args.meshes, names, expected, strict=True):
+            before = bar.total
             try:
-                mesh = load_mesh(path, normalize=args.normalize)
-                written = write_views(
-                    mesh,
-                    cameras,
-                    args.out / name,
-                    kind=args.kind,
-                    file_format=args.format,
-                    values_per_unit=args.values_per_unit,
-                    device=args.device,
-                    progress=bar.update,
-                )
+                for shot in _shots(args, path, cameras, bar):
+                    written = write_views(
+                        shot.mesh,
+                        shot.cameras,
+                        args.out / name / shot.label,
+                        kind=args.kind,
+                        file_format=args.format,
+                        values_per_unit=args.values_per_unit,
+                        device=args.device,
+                        labels=shot.view_labels(),
+                        progress=bar.update,
+                    )
+                    _report(shot.mesh, written)
             except FAILURES as error:
                 n_failed += 1
                 _say(f"error: {_message(error, path)}")
-            else:
-                _report(mesh, written)
-            bar.update(n_done * len(cameras) - bar.n)  # views of a mesh that failed are over, too
+            n_planned += n_expected + bar.total - before
+            bar.update(n_planned - bar.n)  # views of a mesh that failed are over, too
     if n_failed and len(names) > 1:
         _say(f"{n_failed} of {len(names)} meshes failed")
     return FAILED if n_failed else 0
+
+
+def _is_scene(path: Path) -> bool:
+    return path.suffix.lower() == blender.SUFFIX
+
+
+def _shots(
+    args: argparse.Namespace, path: Path, cameras: Cameras, bar: tqdm
+) -> Iterator[blender.Shot]:
+    """The meshes of a file with the cameras that see them: a .blend's own, or the ones given."""
+    if not _is_scene(path):
+        yield blender.Shot(load_mesh(path, normalize=args.normalize), cameras)
+        return
+    scene = blender.load_scene(
+        path,
+        camera=args.camera,
+        frames=args.frames,
+        blender=args.blender,
+        timeout=args.timeout or blender.TIMEOUT,
+    )
+    bar.total += scene.n_views  # nobody knew before
+    yield from scene
 
 
 def _demo(args: argparse.Namespace) -> int:
@@ -154,16 +181,35 @@ def _bench(args: argparse.Namespace) -> int:
     return 0
 
 
+def _refuse_options_of_others(args: argparse.Namespace) -> None:
+    """Refuse what has no meaning for the files given: a .blend has cameras, a mesh has none."""
+    scenes = [path for path in args.meshes if _is_scene(path)]
+    if scenes:
+        for option in ("views", "radius", "fov", "size"):
+            if getattr(args, option) is not None:
+                raise ValueError(f"--{option} is given, but {scenes[0]} has its own cameras")
+        if args.normalize != "none":
+            raise ValueError(
+                f"--normalize {args.normalize} is given, but the cameras of {scenes[0]} stand "
+                "where its meshes are"
+            )
+    else:
+        for option in ("camera", "frames", "blender", "timeout"):
+            if getattr(args, option) is not None:
+                raise ValueError(f"--{option} is given, but no {blender.SUFFIX} file")
+
+
 def _cameras(args: argparse.Namespace) -> Cameras:
     """The cameras that --views asks for, by placement or by file."""
     given = {"--radius": args.radius, "--fov": args.fov, "--size": args.size}
-    if args.views.lower().endswith(".json"):
+    views = "fibonacci:24" if args.views is None else args.views
+    if views.lower().endswith(".json"):
         for option, value in given.items():
             if value is not None:
-                raise ValueError(f"{option} is given, but {args.views} has its own")
-        return read_cameras(Path(args.views))
+                raise ValueError(f"{option} is given, but {views} has its own")
+        return read_cameras(Path(views))
     return cameras_module.from_spec(
-        args.views,
+        views,
         radius=1.5 if args.radius is None else args.radius,
         fov_deg=40.0 if args.fov is None else args.fov,
         size=512 if args.size is None else args.size,
@@ -187,8 +233,22 @@ def _report(mesh: Mesh, written: Written) -> None:
     )
     for note in mesh.notes:
         _tell(f"  {note}")
-    if written.n_hits == 0:
+    clipped = [view for view in written.views if _clips(view)]
+    if clipped:
+        _tell(
+            f"  Blender's clipping, which hides a part of {_counted(len(clipped), 'view')} "
+            f"there (the first is {clipped[0]['file']}), is not applied"
+        )
+    if written.n_hits == 0 and not any("blender" in view for view in written.views):
         _tell("  no view shows it; --normalize sphere puts a mesh at the origin, 1 unit in size")
+
+
+def _clips(view: dict[str, Any]) -> bool:
+    """Whether Blender would not show all that a view from a .blend shows."""
+    limits = view.get("blender")
+    if limits is None or not view["hits"]:
+        return False
+    return view["nearest"] < limits["clip_start"] or view["farthest"] > limits["clip_end"]
 
 
 def _counted(n: int, noun: str) -> str:
@@ -240,6 +300,34 @@ def _whole_number(text: str) -> int:
     return int(text)
 
 
+def _frames(text: str) -> list[int] | str:
+    """`12`, `1:24` with both ends, or `keys`."""
+    if text == blender.KEYFRAMES:
+        return text
+    first, colon, last = text.partition(":")
+    try:
+        numbers = list(range(int(first), int(last if colon else first) + 1))
+    except ValueError:
+        numbers = []
+    try:
+        blender.checked_frames(numbers)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} are no frames; expected 12, 1:24 or {blender.KEYFRAMES}"
+        ) from None
+    return numbers
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0.0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} are no seconds above 0")
+    return seconds
+
+
 def _sizes(text: str) -> list[int]:
     """`256,512`"""
     return [_whole_number(size) for size in text.split(",")]
@@ -263,9 +351,12 @@ def _parser() -> argparse.ArgumentParser:
         "render",
         help="depth maps of mesh files",
         description="Render depth maps of mesh files: OUT/<mesh>/000.png ..., views.json and "
-        "preview.png for each mesh.",
+        "preview.png for each mesh. A .blend is rendered as its own cameras see it, with the help "
+        "of Blender; where its geometry moves, each state has a folder named by its first frame.",
     )
-    render.add_argument("meshes", nargs="+", type=Path, metavar="MESH", help="mesh files")
+    render.add_argument(
+        "meshes", nargs="+", type=Path, metavar="MESH", help="mesh files, or scene.blend"
+    )
     render.add_argument("-o", "--out", type=Path, required=True, help="folder for the results")
     render.add_argument(
         "--normalize",
@@ -275,7 +366,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     render.add_argument(
         "--views",
-        default="fibonacci:24",
         metavar="SPEC",
         help=f"placement ({', '.join(PLACEMENTS)}) such as fibonacci:24, "
         "ring:12,elevation=30,up=y, random:9,seed=4, or a views.json (default: fibonacci:24)",
@@ -308,6 +398,28 @@ def _parser() -> argparse.ArgumentParser:
     )
     render.add_argument(
         "--device", choices=DEVICES, default="auto", help="where to render (default: auto)"
+    )
+    scenes = render.add_argument_group("for .blend files")
+    scenes.add_argument("--camera", metavar="NAME", help="one of its cameras (default: all)")
+    scenes.add_argument(
+        "--frames",
+        type=_frames,
+        metavar="A:B",
+        help=f"frames A to B, one frame, or {blender.KEYFRAMES}: those at which a camera has "
+        "keyframes (default: the one it was saved at)",
+    )
+    scenes.add_argument(
+        "--blender",
+        type=Path,
+        metavar="PATH",
+        help="a blender executable or a Python that has bpy (default: RAYDEPTH_BLENDER, or the "
+        "first on the PATH)",
+    )
+    scenes.add_argument(
+        "--timeout",
+        type=_seconds,
+        metavar="SECONDS",
+        help=f"stop Blender after them (default: {blender.TIMEOUT:g})",
     )
     render.set_defaults(command=_render)
 

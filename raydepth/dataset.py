@@ -56,14 +56,18 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Written:
-    """What `write_views` did."""
+    """What `write_views` did; `views` are the entries of views.json."""
 
     folder: Path
-    n_views: int
+    views: list[dict[str, Any]]
     n_rays: int
     n_hits: int
     render_seconds: float
     device: str
+
+    @property
+    def n_views(self) -> int:
+        return len(self.views)
 
 
 def write_views(
@@ -75,6 +79,7 @@ def write_views(
     file_format: str = "png16",
     values_per_unit: float = 10000,
     device: str = "auto",
+    labels: Sequence[dict[str, Any]] | None = None,
     progress: Callable[[int], Any] = lambda n_views: None,
 ) -> Written:
     """Render all views of a mesh into a folder.
@@ -89,6 +94,8 @@ def write_views(
     file_format : one of FILE_FORMATS
     values_per_unit : float
         The scale of png16; the others hold units.
+    labels : sequence of dict, optional
+        JSON data to keep in views.json with each view.
     progress : callable
         Called with the number of views finished since its last call.
 
@@ -108,6 +115,7 @@ def write_views(
     digits = max(3, len(str(len(cameras) - 1)))
     views: list[dict[str, Any]] = [
         {"file": f"{i:0{digits}}{suffix}", "camera": cameras[i].to_json()}
+        | (dict(labels[i]) if labels else {})
         for i in range(len(cameras))
     ]
     description = {
@@ -159,7 +167,7 @@ def write_views(
         (aside / VIEWS_FILE).write_text(json.dumps(description, indent=1), encoding="utf-8")
     return Written(
         folder,
-        n_views=len(cameras),
+        views,
         n_rays=len(cameras) * cameras.width * cameras.height,
         n_hits=sum(view["hits"] for view in views),
         render_seconds=render_seconds,
@@ -229,8 +237,9 @@ def _refuse_other_contents(folder: Path, description: dict[str, Any]) -> None:
         found = json.loads((folder / VIEWS_FILE).read_bytes())
         if found["format"] != FORMAT_NAME:
             raise ValueError
-        found["views"] = [{key: view[key] for key in ("file", "camera")} for view in found["views"]]
-        other = [what for key, what in SETTINGS.items() if found[key] != description[key]]
+        wanted = {**description, "views": _files_and_cameras(description["views"])}
+        found["views"] = _files_and_cameras(found["views"])
+        other = [what for key, what in SETTINGS.items() if found[key] != wanted[key]]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise FileExistsError(
             f"{folder} exists and holds no {VIEWS_FILE} of raydepth; choose another place"
@@ -240,6 +249,11 @@ def _refuse_other_contents(folder: Path, description: dict[str, Any]) -> None:
             f"{folder} already holds depth maps made with {other[0]}; "
             "remove it or choose another place"
         )
+
+
+def _files_and_cameras(views: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What was known of the views before they were rendered."""
+    return [{key: view[key] for key in ("file", "camera")} for view in views]
 
 
 def _statistics(depth: np.ndarray) -> dict[str, Any]:

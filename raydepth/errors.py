@@ -7,3 +7,7 @@ class MeshError(ValueError):
 
 class DeviceError(RuntimeError):
     """The asked-for device cannot be used here. One line: what is missing, what to do."""
+
+
+class BlenderError(RuntimeError):
+    """Blender is missing, or did not do its job. One line: what happened, what to do."""

@@ -105,6 +105,8 @@ def _open(path: Path) -> tuple[Format, bytes]:
     if not path.exists():
         raise MeshError("no such file")
     suffix = path.suffix.lower()
+    if suffix == ".blend":
+        raise MeshError("is a scene of Blender's; expected a mesh file, or blender.load_scene")
     if suffix not in FORMATS:
         known = ", ".join(FORMATS)
         raise MeshError(f"unknown mesh format {suffix!r}; known are {known}")

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from raydepth.blender.process import VARIABLE, Blender, find_blender
+from raydepth.errors import BlenderError
+
 
 @pytest.fixture(scope="session")
 def shared_meshes() -> Path:
@@ -15,4 +18,25 @@ def shared_meshes() -> Path:
     folder = Path(os.environ.get("RAYDEPTH_TEST_MESHES", default))
     if not folder.is_dir():
         pytest.skip("no folder of real meshes (RAYDEPTH_TEST_MESHES)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def blender() -> Blender:
+    """The Blender of this machine, where there is one; one that is named must work."""
+    try:
+        return find_blender()
+    except BlenderError:
+        if VARIABLE in os.environ:
+            raise
+        pytest.skip(f"no Blender ({VARIABLE}, PATH)")
+
+
+@pytest.fixture(scope="session")
+def scenes(blender: Blender, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the .blend files of in_blender/make_scenes.py, made by that Blender."""
+    from blender_runs import IN_BLENDER, run_script
+
+    folder = tmp_path_factory.mktemp("scenes")
+    run_script(blender, IN_BLENDER / "make_scenes.py", folder)
     return folder

@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "raydepth"
 LEAVES = {
     "aligned": set(),
     "bench_tables": set(),
+    "blender": {"cameras", "errors", "files", "mesh", "readers", "version"},
     "builder": {"aligned", "parallel", "prepare", "sah", "simd", "subtree"},
     "bvh": {"builder", "limits", "parallel", "prepare", "refit", "sah", "subtree", "wide"},
     "cameras": {"limits", "placements"},

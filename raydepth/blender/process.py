@@ -1,0 +1,235 @@
+"""Find Blender, and let it do a job in a process of its own.
+
+Blender is GPL and its Python package pins an old NumPy, so raydepth never imports it. A job is a
+folder with job.json and arrays; `inside.py` runs in Blender and leaves its results beside them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raydepth.errors import BlenderError
+
+VARIABLE = "RAYDEPTH_BLENDER"
+INSIDE = Path(__file__).with_name("inside.py")
+
+# Seconds that a job may take if nothing else is said.
+TIMEOUT = 600.0
+
+INSTALL = (
+    "install Blender 3.4 or newer (apt install blender python3-numpy, or blender.org), or with "
+    "Python 3.11: python3.11 -m venv blender-venv && blender-venv/bin/pip install bpy==4.5.15, "
+    "and name it: --blender blender-venv/bin/python"
+)
+
+
+@dataclass(frozen=True)
+class Blender:
+    """A program that can run `inside.py`.
+
+    Attributes
+    ----------
+    program : str
+        Path of a `blender` executable, or of a Python that has `bpy`.
+    is_python : bool
+        Which of the two.
+    """
+
+    program: str
+    is_python: bool
+
+    def command(self, folder: Path) -> list[str]:
+        """The command line that does the job in a folder."""
+        if self.is_python:
+            return [self.program, str(INSIDE), "--", str(folder)]
+        # Neither the user's settings nor scripts in .blend files have a say.
+        return [
+            self.program, "--background", "--factory-startup", "--disable-autoexec", "-noaudio",
+            "--python", str(INSIDE), "--", str(folder),
+        ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a job gave.
+
+    Attributes
+    ----------
+    version : str
+        Blender's, such as "4.5.15 LTS".
+    data : dict
+        What the command returned as JSON.
+    arrays : dict from name to array
+    """
+
+    version: str
+    data: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+
+def find_blender(path: str | os.PathLike[str] | None = None) -> Blender:
+    """The Blender to use: `path`, else RAYDEPTH_BLENDER, else the first on the PATH.
+
+    Without either, this Python is taken if it has `bpy`, then `blender` on the PATH, then a
+    `python3` on the PATH that has `bpy`.
+
+    Parameters
+    ----------
+    path : path or program name, optional
+        A `blender` executable or a Python, told apart by the name.
+
+    Raises
+    ------
+    BlenderError
+        What is named is no program, or there is no Blender; one line that says how to get one.
+    """
+    for named, where in ((path, "Blender"), (os.environ.get(VARIABLE), VARIABLE)):
+        if named:
+            program = shutil.which(os.fspath(named))
+            if program is None:
+                raise BlenderError(
+                    f"{where} {os.fspath(named)}: no such program; expected a blender executable "
+                    "or a Python that has bpy"
+                )
+            return Blender(program, _is_python(program))
+    if _has_bpy(sys.executable):
+        return Blender(sys.executable, True)
+    if program := shutil.which("blender"):
+        return Blender(program, False)
+    for name in ("python3", "python"):
+        if (program := shutil.which(name)) and _has_bpy(program):
+            return Blender(program, True)
+    raise BlenderError(f"found no Blender (--blender, {VARIABLE}, PATH): {INSTALL}")
+
+
+def run(
+    blender: Blender,
+    job: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray] | None = None,
+    *,
+    timeout: float = TIMEOUT,
+) -> Answer:
+    """Let Blender do one job and wait for it.
+
+    Parameters
+    ----------
+    blender : Blender
+    job : mapping
+        JSON data; "command" names the function of `inside.py`.
+    arrays : mapping from name to array
+    timeout : float, seconds
+        Blender is killed after it.
+
+    Raises
+    ------
+    BlenderError
+        Blender crashed, took too long, or could not do the job; one line.
+    """
+    with tempfile.TemporaryDirectory(prefix="raydepth-blender-") as name:
+        folder = Path(name)
+        (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        for key, array in (arrays or {}).items():
+            np.save(folder / f"{key}.npy", array)
+        _run(blender, folder, timeout)
+        data = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        version = data.pop("blender")
+        if "error" in data:
+            raise BlenderError(f"Blender {version}: {data['error']}")
+        found = {key: np.load(folder / f"result_{key}.npy") for key in data.pop("arrays")}
+    return Answer(version, data, found)
+
+
+def _run(blender: Blender, folder: Path, timeout: float) -> None:
+    """Run the process until it ended or was killed; raise unless it left a result."""
+    log = folder / "log.txt"
+    with log.open("wb") as output:
+        try:
+            process = subprocess.Popen(
+                blender.command(folder),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=_environment(),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise BlenderError(f"{blender.program} does not start: {error.strerror}") from None
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise BlenderError(
+                f"{blender.program} was stopped after {timeout:g} s without a result; "
+                "--timeout gives it longer"
+            ) from None
+        finally:
+            if process.returncode is None:
+                _kill(process)
+    if not (folder / "result.json").is_file():
+        raise BlenderError(_why_no_result(blender, code, log.read_text(errors="replace")))
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End the process and those that it started."""
+    if hasattr(os, "killpg"):
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.wait()
+
+
+def _why_no_result(blender: Blender, code: int, log: str) -> str:
+    """One line: how the process ended, and what it said last that tells why."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    if any(line.endswith("No module named 'bpy'") for line in lines):
+        return f"{blender.program} is a Python without bpy: {INSTALL}"
+    if any(line.endswith("No module named 'numpy'") for line in lines):
+        return f"{blender.program} has no NumPy; on Debian: apt install python3-numpy"
+    for line in lines:
+        if "cannot open shared object file" in line:
+            library = line.split(": cannot open")[0].split()[-1]
+            return (
+                f"{blender.program} lacks a system library ({library}); on Debian: apt install "
+                "libxrender1 libxfixes3 libxi6 libxkbcommon0 libsm6 libgl1"
+            )
+    if code < 0:
+        try:
+            how = f"crashed ({signal.Signals(-code).name})"
+        except ValueError:
+            how = f"crashed (signal {-code})"
+    else:
+        how = f"ended with exit code {code}"
+    said = f"; it said last: {lines[-1][:200]}" if lines else ""
+    return f"{blender.program} {how} and left no result{said}"
+
+
+def _environment() -> dict[str, str]:
+    """This process's, less what would send another Python to this one's packages."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+
+
+def _is_python(program: str) -> bool:
+    return Path(program).name.lower().startswith("python")
+
+
+def _has_bpy(program: str) -> bool:
+    """Whether a Python can find `bpy`; nothing of it is loaded."""
+    code = "import importlib.util, sys; sys.exit(importlib.util.find_spec('bpy') is None)"
+    try:
+        done = subprocess.run(
+            [program, "-c", code], env=_environment(), capture_output=True, timeout=30
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0

@@ -1,0 +1,153 @@
+"""What is really there at a few pixels, and whether an outline passes close to their centres.
+
+A judge for pixels on which two renderers disagree. It asks every triangle, without a hierarchy or
+a kernel of the renderer's: float64 edge functions in the image, after Pineda, "A Parallel
+Algorithm for Polygon Rasterization", 1988, in their homogeneous form, which also takes triangles
+that cross the camera's plane (Olano and Greer, "Triangle Scan Conversion using 2D Homogeneous
+Coordinates", 1997).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+# Pixels. An outline this close to a pixel's centre may be resolved either way.
+BAND = 1e-3
+# A circle of so many points meets every straight line that passes its centre closer than
+# cos(180 degrees / 16) = 98 % of its radius; what is farther than BAND is never excused.
+RING = 16
+
+# Pixels. Image boxes of triangles are this much too large, so that none is missed.
+MARGIN = 0.01
+# Pixels. Rounding of float64 edge functions opens no gap this wide where triangles share an edge.
+EDGE_SLACK = 1e-9
+# Pixels. Closer to an outline than this, float64 itself may decide either way.
+UNDECIDED = 1e-6
+
+
+class Judgement(NamedTuple):
+    """What `judge` finds, for each pixel asked for.
+
+    Attributes
+    ----------
+    z : (n_pixels,) float64
+        z depth of the nearest triangle at the pixel's centre; +inf = miss.
+    in_band : (n_pixels,) bool
+        Whether the visible face changes, or ends, within BAND of the centre.
+    right : (n_pixels,) bool
+        Whether the claimed z is that of the nearest triangle to a float32 step, or of one visible
+        within UNDECIDED of the centre. A ray that slips through between two faces is not.
+    """
+
+    z: np.ndarray
+    in_band: np.ndarray
+    right: np.ndarray
+
+
+def judge(
+    pixels: np.ndarray,
+    claimed_z: np.ndarray,
+    corners: np.ndarray,
+    intrinsics: np.ndarray,
+    model: str,
+) -> Judgement:
+    """Depth at pixel centres from all triangles in float64, and whether an outline is near.
+
+    Parameters
+    ----------
+    pixels : (n_pixels, 2) int
+        Row and column.
+    claimed_z : (n_pixels,) float
+        What a renderer says; not finite = miss.
+    corners : (n_faces, 3, 3) float64
+        The triangles' corners in the camera's frame (x right, y down, z forward), units.
+    intrinsics : (3, 3) float64
+    model : "perspective" or "orthographic"
+    """
+    perspective = model == "perspective"
+    # Homogeneous image coordinates of the corners: (x w, y w, w), w = z or 1.
+    w = corners[..., 2] if perspective else np.ones(corners.shape[:2])
+    image = np.stack([corners[..., 0], corners[..., 1], w], axis=-1) @ intrinsics.T
+    low, high = _boxes(image)
+
+    angle = 2.0 * np.pi * np.arange(RING) / RING
+    ring = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    samples = np.concatenate([np.zeros((1, 2)), UNDECIDED * ring, BAND * ring])
+    close_by = slice(0, 1 + RING)
+    result = Judgement(*(np.empty(len(pixels), dtype) for dtype in (float, bool, bool)))
+    for i, (row, column) in enumerate(pixels):
+        centre = np.array([column + 0.5, row + 0.5])
+        close = np.flatnonzero(((low <= centre) & (centre <= high)).all(axis=1))
+        # Relative to the centre, so that a thousandth of a pixel keeps its digits.
+        local = image[close]
+        local[..., :2] -= centre * local[..., 2:]
+        z, slope, face = _nearest(local, corners[close, :, 2], samples, perspective)
+        result.z[i] = z[0]
+        result.in_band[i] = (face != face[0]).any()
+        if np.isfinite(claimed_z[i]):
+            step = np.spacing(np.float32(claimed_z[i])) + UNDECIDED * slope[close_by]
+            result.right[i] = (np.abs(z[close_by] - claimed_z[i]) <= step).any()
+        else:
+            result.right[i] = np.isinf(z[close_by]).any()
+    return result
+
+
+def _boxes(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n_faces, 2) lowest and highest image coordinates; everything, where w changes its sign."""
+    w = image[..., 2:]
+    in_front = (w > 0.0).all(axis=(1, 2))
+    behind = (w <= 0.0).all(axis=(1, 2))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        xy = image[..., :2] / w
+    low = np.where(in_front[:, None], xy.min(axis=1) - MARGIN, -np.inf)
+    high = np.where(in_front[:, None], xy.max(axis=1) + MARGIN, np.inf)
+    low[behind] = np.inf
+    return low, high
+
+
+def _nearest(
+    image: np.ndarray, depth: np.ndarray, points: np.ndarray, perspective: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What is nearest at image points.
+
+    Parameters
+    ----------
+    image : (n, 3, 3) float64
+        Homogeneous image coordinates of corners, relative to the origin of `points`.
+    depth : (n, 3) float64
+        z of the corners.
+    points : (n_points, 2) float64, pixels
+
+    Returns
+    -------
+    z : (n_points,) float64, +inf = miss
+    slope : (n_points,) float64, by how much z changes per pixel
+    face : (n_points,) int, an index into `image`, -1 = miss
+    """
+    if len(image) == 0:
+        n_points = len(points)
+        return np.full(n_points, np.inf), np.zeros(n_points), np.full(n_points, -1)
+    # Row i holds the edge function of the edge opposite corner i: a line in the image.
+    edges = np.cross(image[:, [1, 2, 0]], image[:, [2, 0, 1]])
+    area = np.einsum("nj,nj->n", image[:, 0], edges[:, 0])[:, None]
+    edges = edges * np.sign(area)[..., None]
+    length = np.linalg.norm(edges[..., :2], axis=-1)
+    homogeneous = np.concatenate([points, np.ones((len(points), 1))], axis=1)
+    values = np.einsum("nej,pj->npe", edges, homogeneous)
+    covered = (values >= -EDGE_SLACK * length[:, None]).all(axis=2) & (area != 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if perspective:
+            # The edge functions' sum, over the area, is 1 / z, which is affine in the image.
+            z = np.abs(area) / values.sum(axis=2)
+            gradient = edges.sum(axis=1)[:, :2]
+            slope = z * z * np.linalg.norm(gradient, axis=1)[:, None] / np.abs(area)
+        else:
+            z = np.einsum("npe,ne->np", values, depth) / np.abs(area)
+            gradient = np.einsum("nej,ne->nj", edges[..., :2], depth)
+            slope = np.linalg.norm(gradient, axis=1)[:, None] / np.abs(area) + np.zeros_like(z)
+    z = np.where(covered & (z > 0.0), z, np.inf)
+    first, at = z.argmin(axis=0), np.arange(len(points))
+    nearest = z[first, at]
+    return nearest, slope[first, at], np.where(np.isfinite(nearest), first, -1)
