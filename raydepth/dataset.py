@@ -1,10 +1,10 @@
-"""One mesh, many views, one folder of files.
+"""One mesh, many views, in one form of storage (see `stores`).
 
-    OUT/bunny/000.png ...   depth maps, in one of `FILE_FORMATS`
+    OUT/bunny/000.png ...   depth maps
     OUT/bunny/views.json    source, mesh, cameras, kind, scale; per view its range and hit count
     OUT/bunny/preview.png   a contact sheet with one colour scale
 
-The folder appears whole or not at all (see `folders`).
+or OUT/bunny.npz with the same inside. A mesh appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,24 +26,19 @@ from raydepth.export import (
     MAX_VALUE,
     as_number,
     checked_scale,
-    encode_depth,
     fitting_values_per_unit,
 )
-from raydepth.folders import whole_folder
 from raydepth.mesh import Mesh
 from raydepth.preview import ContactSheet
 from raydepth.render import build_bvh, chosen_device, render
+from raydepth.stores import MeshViews, Store, located, store_of
+from raydepth.stores.description import FORMAT_NAME, FORMAT_VERSION
 from raydepth.version import __version__
-
-FILE_FORMATS = {"png16": ".png", "npy": ".npy", "npz": ".npz", "tiff": ".tiff"}
-FORMAT_NAME = "raydepth-views"
-FORMAT_VERSION = 1
-VIEWS_FILE = "views.json"
 
 # Pixels rendered at once: bounds memory however many views there are, and paces the progress.
 CHUNK_PIXELS = 1 << 22
 
-# Two folders hold the same depth maps if these entries of their views.json agree.
+# Two meshes have the same depth maps if these entries of their descriptions agree.
 SETTINGS = {
     "source": "another mesh file",
     "mesh": "another mesh or normalization",
@@ -56,9 +51,9 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Written:
-    """What `write_views` did."""
+    """What `write_views` did; `place` is the folder or file of the mesh."""
 
-    folder: Path
+    place: Path
     n_views: int
     n_rays: int
     n_hits: int
@@ -77,18 +72,19 @@ def write_views(
     device: str = "auto",
     progress: Callable[[int], Any] = lambda n_views: None,
 ) -> Written:
-    """Render all views of a mesh into a folder.
+    """Render all views of a mesh into a folder, or a file.
 
-    A folder that already holds the same views is written again, with the same bytes.
+    What already holds the same views is written again, with the same bytes.
 
     Parameters
     ----------
     folder : Path
-        Made with its parents.
+        OUT/bunny. Made with its parents; the forms that have a file for each mesh add their suffix.
     kind : "z" or "ray"
-    file_format : one of FILE_FORMATS
+    file_format : str
+        The name of a form of storage with one mesh in a unit, see `stores.STORES`.
     values_per_unit : float
-        The scale of png16; the others hold units.
+        The scale of 16-bit forms; the others hold units.
     progress : callable
         Called with the number of views finished since its last call.
 
@@ -97,20 +93,82 @@ def write_views(
     ValueError
         An argument is not as above, or a depth does not fit the format; nothing was written.
     FileExistsError
-        The folder holds something else; nothing was changed.
+        The place holds something else; nothing was changed.
     OSError
-        The folder cannot be written.
+        The place cannot be written.
     """
-    if file_format not in FILE_FORMATS:
-        raise ValueError(f"format is {file_format!r}; expected one of {', '.join(FILE_FORMATS)}")
-    scale = as_number(checked_scale(values_per_unit)) if file_format == "png16" else None
-    suffix = FILE_FORMATS[file_format]
-    digits = max(3, len(str(len(cameras) - 1)))
-    views: list[dict[str, Any]] = [
-        {"file": f"{i:0{digits}}{suffix}", "camera": cameras[i].to_json()}
-        for i in range(len(cameras))
-    ]
-    description = {
+    store = store_of(file_format)
+    if store.meshes_per_unit != 1:
+        raise ValueError(f"format {file_format} is for data sets of many meshes, not for one")
+    checked_scale(values_per_unit)
+    description = describe_views(
+        mesh,
+        cameras,
+        store,
+        kind=kind,
+        values_per_unit=values_per_unit,
+        device=chosen_device(device),
+    )
+    out, name = folder.parent, folder.name
+    finished = MeshViews(name, description, ())
+    seconds = 0.0
+
+    def views() -> Iterator[Any]:
+        """Each view encoded; then the rest of `finished` is known."""
+        nonlocal seconds
+        refuse_other_contents(out, name, description)
+        sheet = ContactSheet(len(cameras), kind=kind)
+        build_bvh(mesh)  # so that the time below is that of the rays
+        per_chunk = max(1, CHUNK_PIXELS // (cameras.width * cameras.height))
+        scale, n_unfit = description["values_per_unit"], 0
+        for first in range(0, len(cameras), per_chunk):
+            chunk = cameras[first : first + per_chunk]
+            start = time.perf_counter()
+            rendering = render(mesh, chunk, kind=kind, device=device)
+            seconds += time.perf_counter() - start
+            for i, depth in enumerate(rendering.depth, start=first):
+                description["views"][i].update(_statistics(depth))
+                sheet.add(i, depth)
+                if scale is not None:
+                    n_unfit += _count_unfit(depth, scale)
+                # After a misfit the rest is rendered for its range only, to say what would fit.
+                if n_unfit == 0:
+                    yield store.encode(
+                        depth,
+                        kind=kind,
+                        camera=cameras[i],
+                        mesh=description["mesh"],
+                        values_per_unit=values_per_unit,
+                    )
+                progress(1)
+        if n_unfit:
+            raise ValueError(_why_unfit(n_unfit, description["views"], scale))
+        finished.preview = _png(sheet.image())
+
+    finished.views = views()
+    store.write(out, [finished])
+    return Written(
+        store.place(out, name),
+        n_views=len(cameras),
+        n_rays=len(cameras) * cameras.width * cameras.height,
+        n_hits=sum(view["hits"] for view in description["views"]),
+        render_seconds=seconds,
+        device=description["device"],
+    )
+
+
+def describe_views(
+    mesh: Mesh,
+    cameras: Cameras,
+    store: Store,
+    *,
+    kind: str,
+    values_per_unit: float,
+    device: str,
+) -> dict[str, Any]:
+    """The description of a mesh's views before they are rendered: without ranges and hits."""
+    scale = as_number(checked_scale(values_per_unit)) if store.stores_uint16 else None
+    return {
         "format": FORMAT_NAME,
         "format_version": FORMAT_VERSION,
         "raydepth_version": __version__,
@@ -118,53 +176,35 @@ def write_views(
         "mesh": mesh.to_json(),
         "notes": list(mesh.notes),
         "kind": kind,
-        "file_format": file_format,
+        "file_format": store.file_format,
         "values_per_unit": scale,
         "miss": "inf" if scale is None else 0,
-        "device": chosen_device(device),
-        "views": views,
+        "device": device,
+        "views": [
+            {"file": store.file_of(i, len(cameras)), "camera": cameras[i].to_json()}
+            for i in range(len(cameras))
+        ],
     }
-    with whole_folder(folder, last=VIEWS_FILE) as aside:
-        _refuse_other_contents(folder, description)
-        sheet = ContactSheet(len(cameras), kind=kind)
-        build_bvh(mesh)  # so that the time below is that of the rays
-        per_chunk = max(1, CHUNK_PIXELS // (cameras.width * cameras.height))
-        render_seconds, n_unfit = 0.0, 0
-        for first in range(0, len(cameras), per_chunk):
-            chunk = cameras[first : first + per_chunk]
-            start = time.perf_counter()
-            rendering = render(mesh, chunk, kind=kind, device=device)
-            render_seconds += time.perf_counter() - start
-            for i, depth in enumerate(rendering.depth, start=first):
-                views[i].update(_statistics(depth))
-                sheet.add(i, depth)
-                if scale is not None:
-                    n_unfit += _count_unfit(depth, scale)
-                # After a misfit the rest is rendered for its range only, to say what would fit.
-                if n_unfit == 0:
-                    parts = encode_depth(
-                        suffix,
-                        depth,
-                        kind=kind,
-                        camera=cameras[i],
-                        mesh=description["mesh"],
-                        values_per_unit=values_per_unit,
-                    )
-                    for addition, content in parts.items():
-                        (aside / f"{views[i]['file']}{addition}").write_bytes(content)
-                progress(1)
-        if scale is not None and n_unfit:
-            raise ValueError(_why_unfit(n_unfit, views, scale))
-        (aside / "preview.png").write_bytes(_png(sheet.image()))
-        (aside / VIEWS_FILE).write_text(json.dumps(description, indent=1), encoding="utf-8")
-    return Written(
-        folder,
-        n_views=len(cameras),
-        n_rays=len(cameras) * cameras.width * cameras.height,
-        n_hits=sum(view["hits"] for view in views),
-        render_seconds=render_seconds,
-        device=chosen_device(device),
-    )
+
+
+def refuse_other_contents(out: Path, name: str, description: dict[str, Any]) -> None:
+    """Raise FileExistsError unless a mesh is not there yet, or with the same views."""
+    there = located(out, name)
+    if there is None:
+        return
+    place, found = there
+    try:
+        found["views"] = [{key: view[key] for key in ("file", "camera")} for view in found["views"]]
+        other = [what for key, what in SETTINGS.items() if found[key] != description[key]]
+    except (KeyError, TypeError):
+        raise FileExistsError(
+            f"{place} exists and describes no views of raydepth; choose another place"
+        ) from None
+    if other:
+        raise FileExistsError(
+            f"{place} already holds depth maps made with {other[0]}; "
+            "remove it or choose another place"
+        )
 
 
 def read_cameras(path: Path) -> Cameras:
@@ -219,27 +259,6 @@ def _repeated(names: Sequence[str]) -> list[int]:
     """Indices of the names that occur more than once."""
     counts = Counter(name.casefold() for name in names)
     return [i for i, name in enumerate(names) if counts[name.casefold()] > 1]
-
-
-def _refuse_other_contents(folder: Path, description: dict[str, Any]) -> None:
-    """Raise FileExistsError unless the folder is new or holds the same views."""
-    if not os.path.lexists(folder):
-        return
-    try:
-        found = json.loads((folder / VIEWS_FILE).read_bytes())
-        if found["format"] != FORMAT_NAME:
-            raise ValueError
-        found["views"] = [{key: view[key] for key in ("file", "camera")} for view in found["views"]]
-        other = [what for key, what in SETTINGS.items() if found[key] != description[key]]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        raise FileExistsError(
-            f"{folder} exists and holds no {VIEWS_FILE} of raydepth; choose another place"
-        ) from None
-    if other:
-        raise FileExistsError(
-            f"{folder} already holds depth maps made with {other[0]}; "
-            "remove it or choose another place"
-        )
 
 
 def _statistics(depth: np.ndarray) -> dict[str, Any]:
