@@ -8,25 +8,30 @@ from raydepth.export import DepthImage, read_depth, write_depth
 from raydepth.loading import load_mesh
 from raydepth.mesh import Mesh
 from raydepth.raycast import RayHits, cast_rays
+from raydepth.reading import DepthDataset, open_dataset
 from raydepth.render import Rendering, build_bvh, render
+from raydepth.stores import StoredMesh
 from raydepth.version import __version__
 
 __all__ = [
     "BlenderError",
     "Bvh",
     "Cameras",
+    "DepthDataset",
     "DepthImage",
     "DeviceError",
     "Mesh",
     "MeshError",
     "RayHits",
     "Rendering",
+    "StoredMesh",
     "__version__",
     "blender",
     "build_bvh",
     "cameras",
     "cast_rays",
     "load_mesh",
+    "open_dataset",
     "read_depth",
     "render",
     "write_depth",

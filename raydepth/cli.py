@@ -19,13 +19,7 @@ from raydepth import bench_tables, blender
 from raydepth import cameras as cameras_module
 from raydepth.cameras import Cameras
 from raydepth.compiling import announce_compilation, compile_kernels
-from raydepth.dataset import (
-    FILE_FORMATS,
-    Written,
-    output_names,
-    read_cameras,
-    write_views,
-)
+from raydepth.dataset import Written, output_names, read_cameras, write_views
 from raydepth.demo import torus_knot
 from raydepth.errors import BlenderError, DeviceError
 from raydepth.export import KINDS, checked_scale
@@ -36,6 +30,7 @@ from raydepth.mesh import NORMALIZATIONS, Mesh
 from raydepth.peers import PEERS
 from raydepth.placements import PLACEMENTS
 from raydepth.render import DEVICES, chosen_device
+from raydepth.stores import STORES
 from raydepth.version import __version__
 
 FAILED = 1
@@ -229,7 +224,7 @@ def _report(mesh: Mesh, written: Written) -> None:
     _tell(
         f"{mesh.name}: {_counted(len(mesh.faces), 'face')}, {_counted(written.n_views, 'view')}, "
         f"{written.n_hits / written.n_rays:.0%} of {written.n_rays:,} rays hit, "
-        f"{rate:.1f} M rays/s on {written.device} -> {written.folder}"
+        f"{rate:.1f} M rays/s on {written.device} -> {written.place}"
     )
     for note in mesh.notes:
         _tell(f"  {note}")
@@ -385,7 +380,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     render.add_argument(
         "--format",
-        choices=list(FILE_FORMATS),
+        choices=[name for name, store in STORES.items() if store.meshes_per_unit == 1],
         default="png16",
         help="of the files (default: png16)",
     )

@@ -95,7 +95,7 @@ def _check_png(data: bytes) -> None:
 
 
 def _encode_npy(pixels: np.ndarray, text: str) -> Parts:
-    return {".json": f"{text}\n".encode(), "": _npy(pixels)}
+    return {".json": f"{text}\n".encode(), "": npy(pixels)}
 
 
 def _decode_npy(parts: Parts) -> tuple[np.ndarray, Any]:
@@ -113,7 +113,7 @@ def _encode_npz(pixels: np.ndarray, text: str) -> Parts:
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, array in (("depth", pixels), ("raydepth", np.array(text))):
             entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            archive.writestr(entry, _npy(array), zipfile.ZIP_DEFLATED, compresslevel=1)
+            archive.writestr(entry, npy(array), zipfile.ZIP_DEFLATED, compresslevel=1)
     return {"": buffer.getvalue()}
 
 
@@ -128,7 +128,8 @@ def _decode_npz(parts: Parts) -> tuple[np.ndarray, Any]:
     raise ValueError("not written by raydepth: expected arrays named depth and raydepth")
 
 
-def _npy(array: np.ndarray) -> bytes:
+def npy(array: np.ndarray) -> bytes:
+    """An array as a .npy file."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()

@@ -182,6 +182,45 @@ def encode_depth(
         As for `write_depth`.
     """
     format_ = format_of(suffix)
+    pixels, metadata = pixels_and_metadata(
+        format_.stores,
+        depth,
+        kind=kind,
+        camera=camera,
+        mesh=mesh,
+        values_per_unit=values_per_unit,
+        miss=miss,
+    )
+    # ASCII only, so that every container takes it; infinities and NaN are not JSON.
+    return format_.encode(pixels, json.dumps(metadata, allow_nan=False))
+
+
+def pixels_and_metadata(
+    stores: str,
+    depth: np.ndarray,
+    *,
+    kind: str,
+    camera: Cameras | None = None,
+    mesh: Any = None,
+    values_per_unit: float = 10000,
+    miss: float = np.inf,
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """A depth map as a container stores it, checked, and the JSON object that goes with it.
+
+    Parameters
+    ----------
+    stores : "uint16", "float32" or "float" (float64 stays)
+
+    Returns
+    -------
+    pixels : (height, width) uint16 with 0, or C-ordered little-endian floats with +inf, for a miss
+    metadata : dict
+
+    Raises
+    ------
+    ValueError
+        As for `write_depth`.
+    """
     depth = _checked_depth(depth)
     if kind not in KINDS:
         raise ValueError(f"kind is {kind!r}; expected 'z' or 'ray'")
@@ -196,15 +235,14 @@ def encode_depth(
         "camera": _camera_json(camera, depth.shape),
         "mesh": _mesh_json(mesh),
     }
-    if format_.stores == "uint16":
+    if stores == "uint16":
         pixels = encode_uint16(depth, scale, miss)
         metadata["values_per_unit"] = as_number(scale)
         metadata["miss"] = 0
     else:
-        keeps_float64 = format_.stores == "float" and depth.dtype.itemsize == 8
+        keeps_float64 = stores == "float" and depth.dtype.itemsize == 8
         pixels = _float_pixels(depth, miss, "<f8" if keeps_float64 else "<f4")
-    # ASCII only, so that every container takes it; infinities and NaN are not JSON.
-    return format_.encode(pixels, json.dumps(metadata, allow_nan=False))
+    return pixels, metadata
 
 
 def decode_depth(suffix: str, parts: Parts) -> DepthImage:
@@ -223,15 +261,9 @@ def decode_depth(suffix: str, parts: Parts) -> DepthImage:
     scale = None
     if format_.stores == "uint16":
         scale = checked_scale(metadata["values_per_unit"])
-        depth = np.divide(pixels, scale, dtype=np.float64).astype(np.float32)
-        depth[pixels == 0] = np.inf
+        depth = decode_uint16(pixels, scale)
     else:
-        if pixels.dtype not in (np.float32, np.float64):
-            raise ValueError(f"holds {pixels.dtype} pixels; expected float32 or float64")
-        depth = pixels
-        n_invalid = depth.size - int(np.count_nonzero(depth > 0))
-        if n_invalid:
-            raise ValueError(f"{n_invalid} of {depth.size} pixels are not > 0; the file is damaged")
+        depth = checked_floats(pixels)
     camera = None
     if metadata["camera"] is not None:
         with as_value_error("its camera is damaged"):
@@ -279,6 +311,32 @@ def encode_uint16(
     if not fits.all():
         raise ValueError(_why_not_uint16(depth, missed, fits, scale, miss))
     return values.astype(np.uint16)
+
+
+def decode_uint16(values: np.ndarray, values_per_unit: float) -> np.ndarray:
+    """Depth of 16-bit values: `value / values_per_unit` in float64, rounded once; +inf for 0.
+
+    Parameters
+    ----------
+    values : (height, width) uint16
+
+    Returns
+    -------
+    (height, width) float32
+    """
+    depth = np.divide(values, values_per_unit, dtype=np.float64).astype(np.float32)
+    depth[values == 0] = np.inf
+    return depth
+
+
+def checked_floats(pixels: np.ndarray) -> np.ndarray:
+    """Float pixels as they came from a file, or a ValueError if they are no depth map."""
+    if pixels.dtype not in (np.float32, np.float64):
+        raise ValueError(f"holds {pixels.dtype} pixels; expected float32 or float64")
+    n_invalid = pixels.size - int(np.count_nonzero(pixels > 0))
+    if n_invalid:
+        raise ValueError(f"{n_invalid} of {pixels.size} pixels are not > 0; the file is damaged")
+    return pixels
 
 
 def fitting_values_per_unit(nearest: float, farthest: float) -> float | None:

@@ -37,13 +37,16 @@ LEAVES = {
     "preview": set(),
     "rays": {"bvh", "kernels", "simd"},
     "readers": {"errors"},
+    "reading": {"stores"},
     "refit": {"aligned", "parallel", "prepare", "simd"},
     "sah": {"simd"},
     "simd": set(),
+    "stores": {"cameras", "containers", "export", "files", "folders", "zipping"},
     "subtree": {"sah", "simd"},
     "tiles": {"kernels", "simd", "wide"},
     "version": set(),
     "wide": {"aligned", "parallel", "simd", "subtree"},
+    "zipping": set(),
 }
 # render joins the leaves; these stand on it and do not know each other.
 ON_RENDER = {"raycast", "compiling", "dataset", "demo", "info"}

@@ -20,6 +20,7 @@ from mesh_files import contents, write_obj, write_off
 import raydepth as rd
 from raydepth import cli, dataset
 from raydepth.compiling import compile_kernels
+from raydepth.stores import STORES, folders
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ("--views", "fibonacci:2", "--size", "8")
@@ -124,14 +125,17 @@ def test_render_writes_what_the_library_renders(run, cube):
 def test_format_and_kind(run, cube, file_format, kind):
     options = ("--format", file_format, "--kind", kind, "--device", "cpu")
     assert run("render", cube, "-o", "out", *options, *SMALL)[0] == 0
-    suffix = dataset.FILE_FORMATS[file_format]
     cameras = rd.cameras.fibonacci(2, size=8)
     expected = rd.render(rd.load_mesh(cube), cameras, kind=kind).depth
+    (mesh,) = rd.open_dataset("out")
+    assert (len(mesh), mesh.kind) == (2, kind)
     for i in range(2):
-        image = rd.read_depth(f"out/cube/00{i}{suffix}")
-        assert image.kind == kind
         tolerance = 0.5e-4 + 1e-7 if file_format == "png16" else 0
-        np.testing.assert_allclose(image.depth, expected[i], rtol=0, atol=tolerance)
+        np.testing.assert_allclose(mesh.depth(i), expected[i], rtol=0, atol=tolerance)
+    if STORES[file_format].suffix:
+        image = rd.read_depth(f"out/cube/001{STORES[file_format].suffix}")
+        assert image.kind == kind
+        np.testing.assert_array_equal(image.depth, mesh.depth(1))
 
 
 def test_normalize_radius_fov_size_and_scale(run):
@@ -460,7 +464,7 @@ def test_cuda_is_refused_before_any_work(run, monkeypatch):
 
 def test_interrupt_leaves_whole_folders_only(run, cube, monkeypatch):
     first = write_obj(Path("first.obj"), *shapes.square())
-    written, encode = 0, dataset.encode_depth
+    written, encode = 0, folders.encode_depth
 
     def interrupted(*args, **kwargs):
         nonlocal written
@@ -469,7 +473,7 @@ def test_interrupt_leaves_whole_folders_only(run, cube, monkeypatch):
             raise KeyboardInterrupt
         return encode(*args, **kwargs)
 
-    monkeypatch.setattr(dataset, "encode_depth", interrupted)
+    monkeypatch.setattr(folders, "encode_depth", interrupted)
     code, out, err = run("render", first, cube, "-o", "out", *SMALL)
     assert (code, len(out)) == (130, 1)
     assert err == ["raydepth: interrupted; what is on disk is whole"]

@@ -43,7 +43,7 @@ def test_what_it_returns(cube, cameras, tmp_path):
     written = write_views(cube, cameras, tmp_path / "a" / "b", progress=steps.append)
     views = json.loads((tmp_path / "a/b/views.json").read_text())["views"]
     assert sum(steps) == 5
-    assert written.folder == tmp_path / "a" / "b"
+    assert written.place == tmp_path / "a" / "b"
     assert written.n_hits == sum(view["hits"] for view in views) > 0
     assert written.device == "cpu"
     assert written.render_seconds > 0
