@@ -1,6 +1,7 @@
 """Exact metric depth maps of meshes, by ray casting. See README.md for the conventions."""
 
 from raydepth import blender, cameras
+from raydepth.batch import render_dataset
 from raydepth.bvh import Bvh
 from raydepth.cameras import Cameras
 from raydepth.errors import BlenderError, DeviceError, MeshError
@@ -34,5 +35,6 @@ __all__ = [
     "open_dataset",
     "read_depth",
     "render",
+    "render_dataset",
     "write_depth",
 ]

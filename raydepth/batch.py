@@ -20,12 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raydepth import manifest
 from raydepth.cameras import Cameras
 from raydepth.failures import Failure, FailureLog, forget_failures, open_failure_log
 from raydepth.inputs import find_meshes, output_names
 from raydepth.loading import FORMATS
-from raydepth.manifest import Entry, new_entries, read_manifest, write_manifest
+from raydepth.manifest import MANIFEST_FILE, Entry, new_entries, read_manifest, write_manifest
 from raydepth.pipeline import Limits, Outcome, Task, Unit, render_units
 from raydepth.render import chosen_device
 from raydepth.settings import SETTINGS_FILE, Settings, difference, read_settings
@@ -50,8 +49,8 @@ class Plan:
         What is to be rendered now.
     n_meshes : int
         How many meshes this run, or this shard of it, is about.
-    n_there : int
-        How many of them were there already.
+    there : list of str
+        The names of those that are there already.
     known_failures : list of Failure
         Those that failed before and are not tried again.
     settings : Settings
@@ -60,7 +59,7 @@ class Plan:
     entries: list[Entry]
     units: list[Unit]
     n_meshes: int
-    n_there: int
+    there: list[str]
     known_failures: list[Failure]
     settings: Settings
 
@@ -213,9 +212,7 @@ def render_dataset(
         failures = {failure.path: failure for failure in plan.known_failures}
         n_rendered = 0
         try:
-            for outcome in _outcomes(
-                plan, out, limits, is_new, on_views, engine, ray_address
-            ):
+            for outcome in _outcomes(plan, out, limits, is_new, on_views, engine, ray_address):
                 if outcome.failure:
                     log.add([outcome.failure])
                     failures[outcome.task.path] = outcome.failure
@@ -232,7 +229,7 @@ def render_dataset(
     return Report(
         n_meshes=plan.n_meshes,
         n_rendered=n_rendered,
-        n_there=plan.n_there,
+        n_there=len(plan.there),
         failures=sorted(failures.values(), key=lambda failure: order[failure.path]),
         n_views=len(cameras),
         seconds=time.perf_counter() - start,
@@ -253,7 +250,7 @@ def remove_dataset(out: Path, names: Sequence[str]) -> None:
     forget_failures(out)
     # The settings last: until then it is a data set that lacks meshes.
     (out / SETTINGS_FILE).unlink(missing_ok=True)
-    (out / manifest.MANIFEST_FILE).unlink(missing_ok=True)
+    (out / MANIFEST_FILE).unlink(missing_ok=True)
 
 
 def _checked_shard(shard: Shard | str | None) -> Shard:
@@ -321,7 +318,8 @@ def _plan(
     weights = [sum((entry.n_bytes or 0) + BYTES_PER_MESH for entry in unit) for unit in units]
     todo = []
     known_failures = []
-    n_meshes = n_there = 0
+    n_meshes = 0
+    all_there = []
     for index in members(weights, shard):
         unit = units[index]
         n_meshes += len(unit)
@@ -331,16 +329,14 @@ def _plan(
         failed = {} if retry_failed else log.known
         to_render = [entry for entry in unit if entry.path in there or entry.path not in failed]
         known_failures += [
-            failed[entry.path]
-            for entry in unit
-            if entry.path in failed and entry.path not in there
+            failed[entry.path] for entry in unit if entry.path in failed and entry.path not in there
         ]
         if all(entry.path in there for entry in to_render):
-            n_there += len(to_render)
+            all_there += [entry.name for entry in to_render]
         else:
             tasks = tuple(Task(entry.name, entry.path) for entry in to_render)
             todo.append(Unit(index, tasks))
-    return Plan(entries, todo, n_meshes, n_there, known_failures, settings)
+    return Plan(entries, todo, n_meshes, all_there, known_failures, settings)
 
 
 def _is_there(store: Store, out: Path, entry: Entry) -> bool:

@@ -115,8 +115,7 @@ def write_views(
     try:
         renderer.store.write(out, [finished])
     except StageError as error:
-        assert error.__cause__ is not None
-        raise error.__cause__ from None
+        raise error.cause from None
     views = finished.description["views"]
     return Written(
         renderer.store.place(out, name),
@@ -135,8 +134,8 @@ def refuse_other_contents(out: Path, name: str, description: dict[str, Any]) -> 
         return
     place, found = there
     try:
-        found["views"] = [{key: view[key] for key in ("file", "camera")} for view in found["views"]]
-        other = [what for key, what in SETTINGS.items() if found[key] != description[key]]
+        there, wanted = _before_rendering(found), _before_rendering(description)
+        other = [what for key, what in SETTINGS.items() if there[key] != wanted[key]]
     except (KeyError, TypeError):
         raise FileExistsError(
             f"{place} exists and describes no views of raydepth; choose another place"
@@ -146,6 +145,12 @@ def refuse_other_contents(out: Path, name: str, description: dict[str, Any]) -> 
             f"{place} already holds depth maps made with {other[0]}; "
             "remove it or choose another place"
         )
+
+
+def _before_rendering(description: dict[str, Any]) -> dict[str, Any]:
+    """What was known of the views before they were rendered."""
+    views = [{key: view[key] for key in ("file", "camera")} for view in description["views"]]
+    return {**description, "views": views}
 
 
 def read_cameras(path: Path) -> Cameras:

@@ -1,9 +1,9 @@
 """Which meshes failed, and why: OUT/failures.jsonl, one line a mesh, in the order of the inputs.
 
 While a run, or a shard of one, goes on, it appends to a file of its own in OUT/.raydepth, so that
-one that is killed forgets nothing. At its end it puts that into failures.jsonl and takes it away; so
-when all have ended, failures.jsonl is the same however often the work was killed and however it was
-split. No line holds a time or a machine.
+one that is killed forgets nothing. At its end it puts that into failures.jsonl and takes it away.
+So when all have ended, failures.jsonl is the same however often the work was killed and however it
+was split. No line holds a time or a machine.
 """
 
 from __future__ import annotations
@@ -138,9 +138,10 @@ def open_failure_log(out: Path, shard: Shard) -> Iterator[FailureLog]:
         The folder cannot be written.
     """
     part = out / RUNNING / f"failures-{shard.index}-of-{shard.count}.jsonl"
+    out.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         with _locked(out):
-            part.parent.mkdir(parents=True, exist_ok=True)
+            part.parent.mkdir(exist_ok=True)
             for other in _parts(out):
                 if not other.name.endswith(f"-of-{shard.count}.jsonl") and not _is_idle(other):
                     raise FileExistsError(
@@ -153,7 +154,10 @@ def open_failure_log(out: Path, shard: Shard) -> Iterator[FailureLog]:
                 which = f"shard {shard} of " if shard.count > 1 else ""
                 raise FileExistsError(f"{which}{out} is being rendered by another process")
         _drop_torn_line(part)
-        yield FailureLog(out, part, file)
+        try:
+            yield FailureLog(out, part, file)
+        finally:
+            _remove_if_empty(part)
 
 
 def forget_failures(out: Path) -> None:
@@ -162,6 +166,14 @@ def forget_failures(out: Path) -> None:
     for part in _parts(out):
         if _is_idle(part):
             part.unlink()
+
+
+def _remove_if_empty(part: Path) -> None:
+    """Leave nothing behind of a run that was refused, or had nothing to record."""
+    with contextlib.suppress(OSError), _locked(part.parent.parent):
+        if part.stat().st_size == 0:
+            part.unlink()
+        part.parent.rmdir()
 
 
 def _parts(out: Path) -> list[Path]:

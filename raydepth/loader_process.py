@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import struct
-import sys
-from typing import BinaryIO, NamedTuple
+from typing import IO, NamedTuple
 
 from raydepth.loading import load_mesh
 
@@ -40,19 +39,19 @@ class Answer(NamedTuple):
     out_of_memory: bool
 
 
-def write_message(pipe: BinaryIO, content: bytes | memoryview) -> None:
+def write_message(pipe: IO[bytes], content: bytes | memoryview) -> None:
     """Write bytes with their length in front."""
     pipe.write(LENGTH.pack(len(content)))
     pipe.write(content)
 
 
-def read_message(pipe: BinaryIO) -> bytearray:
+def read_message(pipe: IO[bytes]) -> bytearray:
     """Read what `write_message` wrote; EOFError when the other end is gone."""
     (length,) = LENGTH.unpack(read_exactly(pipe, LENGTH.size))
     return read_exactly(pipe, length)
 
 
-def read_exactly(pipe: BinaryIO, length: int) -> bytearray:
+def read_exactly(pipe: IO[bytes], length: int) -> bytearray:
     """Read so many bytes; EOFError when the other end is gone before."""
     content = bytearray(length)
     view, filled = memoryview(content), 0
@@ -127,4 +126,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -37,9 +37,7 @@ class Loader:
         self._closed = False
         self._timed_out = False
 
-    def load(
-        self, path: str, *, folder: str, normalize: str, timeout: float, memory: int
-    ) -> Mesh:
+    def load(self, path: str, *, folder: str, normalize: str, timeout: float, memory: int) -> Mesh:
         """Load a mesh as `load_mesh` does, in the process.
 
         Parameters

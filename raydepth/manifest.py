@@ -38,9 +38,7 @@ class Entry(NamedTuple):
 
 def new_entries(paths: Sequence[Path], names: Sequence[str]) -> list[Entry]:
     """Entries of meshes that are not in the data set yet."""
-    return [
-        Entry(name, str(path), _size(path)) for path, name in zip(paths, names, strict=True)
-    ]
+    return [Entry(name, str(path), _size(path)) for path, name in zip(paths, names, strict=True)]
 
 
 def write_manifest(out: Path, entries: Sequence[Entry]) -> None:

@@ -19,4 +19,3 @@ def available_memory() -> int:
         with contextlib.suppress(OSError, ValueError):  # no limit is the word "max"
             limits.append(int((CGROUP / name).read_text()))
     return min(limits, default=8 << 30)
-

@@ -97,8 +97,8 @@ def judge(
 def _boxes(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(n_faces, 2) lowest and highest image coordinates; everything, where w changes its sign."""
     w = image[..., 2:]
-    in_front = (w > 0.0).all(axis=(1, 2))
-    behind = (w <= 0.0).all(axis=(1, 2))
+    in_front = np.asarray((w > 0.0).all(axis=(1, 2)))
+    behind = np.asarray((w <= 0.0).all(axis=(1, 2)))
     with np.errstate(divide="ignore", invalid="ignore"):
         xy = image[..., :2] / w
     low = np.where(in_front[:, None], xy.min(axis=1) - MARGIN, -np.inf)

@@ -35,7 +35,7 @@ from raydepth.views import Clock, StageError, ViewRenderer
 # Seconds that a mesh may take to load, and again to render, if nothing else is said.
 TIMEOUT = 300.0
 
-# What a mesh takes while it is rendered, measured: its arrays, the hierarchy and what building needs.
+# What a mesh takes while it is rendered: its arrays, the hierarchy and what building needs.
 BYTES_PER_VERTEX = 100
 BYTES_PER_FACE = 250
 
@@ -48,9 +48,9 @@ class Task(NamedTuple):
 
 
 class Unit(NamedTuple):
-    """Meshes that are written together; `index` counts the units of the data set."""
+    """Meshes that are written together; `number` counts the units of the data set."""
 
-    index: int
+    number: int
     tasks: tuple[Task, ...]
 
 
@@ -62,6 +62,8 @@ class Outcome:
     ----------
     failure : Failure or None
         None if it was rendered and written.
+    unit_index : int
+        Of the unit it was written with.
     n_faces, n_hits : int
         Of what was rendered.
     views : list of dict
@@ -74,6 +76,7 @@ class Outcome:
 
     task: Task
     failure: Failure | None = None
+    unit_index: int = 0
     n_faces: int = 0
     n_hits: int = 0
     views: list[dict] = field(default_factory=list)
@@ -293,9 +296,11 @@ class _Pipeline:
         n_bytes = BYTES_PER_VERTEX * len(mesh.vertices) + BYTES_PER_FACE * len(mesh.faces)
         with self._changed:
             self._changed.wait_for(
-                lambda: self._stopping
-                or self._bytes_in_work == 0
-                or self._bytes_in_work + n_bytes <= self._memory
+                lambda: (
+                    self._stopping
+                    or self._bytes_in_work == 0
+                    or self._bytes_in_work + n_bytes <= self._memory
+                )
             )
             self._n_loading -= 1
             self._bytes_in_work += n_bytes
@@ -337,7 +342,7 @@ class _Pipeline:
             self._on_views(n_views)
             if time.perf_counter() - start > self._timeout:
                 error = MeshError(f"rendering takes more than {self._timeout:g} s")
-                raise StageError("render") from error
+                raise StageError("render", error)
 
         views = self._renderer.views(
             mesh, task.name, clock=clock, threads=self._free_processors, progress=progress
@@ -348,20 +353,18 @@ class _Pipeline:
             if self._store.meshes_per_unit > 1:
                 views.views = list(views.views)
             else:
-                self._write([views], loaded.part.unit.unit.index, clock)
+                self._write([views], loaded.part.unit.unit.number, clock)
         except StageError as error:
-            assert error.__cause__ is not None
-            if isinstance(error.__cause__, DeviceError):
-                raise error.__cause__ from None
-            outcome = _failed(task, error.stage, error.__cause__, dict(clock.seconds))
-            views = None
+            if isinstance(error.cause, DeviceError):
+                raise error.cause from None
+            outcome = _failed(task, error.stage, error.cause, dict(clock.seconds))
         except (ValueError, FileExistsError) as error:
             outcome = _failed(task, "write", error, dict(clock.seconds))
-            views = None
         else:
             entries = views.description["views"]
             outcome = Outcome(
                 task,
+                unit_index=loaded.part.unit.unit.number,
                 n_faces=len(mesh.faces),
                 n_hits=sum(entry["hits"] for entry in entries),
                 views=entries,
@@ -371,7 +374,7 @@ class _Pipeline:
         with self._changed:
             self._n_busy -= 1
             self._bytes_in_work -= loaded.n_bytes
-        self._finish(loaded.part, outcome, views)
+        self._finish(loaded.part, outcome, None if outcome.failure else views)
 
     def _free_processors(self) -> int:
         """How many one of the threads that render may use."""
@@ -384,6 +387,10 @@ class _Pipeline:
         start = time.perf_counter()
         try:
             self._store.write(self._out, meshes, index=index)
+        except OSError as error:
+            if error.filename is None:
+                error.filename = str(self._store.place(self._out, meshes[0].name, index=index))
+            raise
         finally:
             # Writing asks for the views, and they are rendered then.
             elsewhere = sum(clock.seconds.values()) - before
@@ -404,7 +411,7 @@ class _Pipeline:
         meshes = [views for views in unit.views if views is not None]
         if self._store.meshes_per_unit > 1 and meshes:
             try:
-                self._store.write(self._out, meshes, index=unit.unit.index)
+                self._write(meshes, unit.unit.number, Clock())
             except (ValueError, FileExistsError) as error:
                 outcomes = [
                     outcome if outcome.failure else _failed(outcome.task, "write", error, {})

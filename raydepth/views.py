@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -28,18 +28,19 @@ CHUNK_PIXELS = 1 << 22
 
 
 class StageError(Exception):
-    """A mesh failed in a stage; the cause says why."""
+    """A mesh failed in a stage; `cause` says why."""
 
-    def __init__(self, stage: str) -> None:
+    def __init__(self, stage: str, cause: Exception) -> None:
         super().__init__(stage)
         self.stage = stage
+        self.cause = cause
 
 
 class Clock:
     """Seconds spent in each stage."""
 
     def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
 
     @contextlib.contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
@@ -48,7 +49,7 @@ class Clock:
         try:
             yield
         except Exception as error:
-            raise StageError(stage) from error
+            raise StageError(stage, error) from error
         finally:
             self.seconds[stage] += time.perf_counter() - start
 
@@ -77,7 +78,9 @@ class ViewRenderer:
         """Views of each mesh."""
         return len(self._cameras)
 
-    def describe(self, mesh: Mesh, labels: Sequence[dict[str, Any]] | None) -> dict[str, Any]:
+    def describe(
+        self, mesh: Mesh, labels: Sequence[dict[str, Any]] | None = None
+    ) -> dict[str, Any]:
         """The description of a mesh's views before they are rendered: without ranges and hits."""
         settings = self.settings.to_json()
         scale = settings["values_per_unit"]
@@ -195,7 +198,7 @@ class ViewRenderer:
                 hits=found.n_hits,
                 nearest=found.nearest,
                 farthest=found.farthest,
-                sha256=hashlib.sha256(little_endian(stored)).hexdigest(),
+                sha256=hashlib.sha256(little_endian(stored).data).hexdigest(),
             )
             if as_bytes and not found.n_unfit:
                 encoded[place] = self.store.encode(

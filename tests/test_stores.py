@@ -14,8 +14,9 @@ import shapes
 from mesh_files import contents
 
 import raydepth as rd
-from raydepth.dataset import describe_views
+from raydepth.settings import Settings
 from raydepth.stores import STORES, MeshViews, Store, located, store_of
+from raydepth.views import ViewRenderer
 
 SIZE = (24, 20)
 NAMES = ["b", "a.v2", "c d", "Würfel/0001"]
@@ -32,9 +33,8 @@ def views_of(i: int) -> tuple[rd.Mesh, rd.Cameras, np.ndarray]:
 def encoded(store: Store, name: str, i: int, *, kind: str = "z") -> MeshViews:
     """What a pipeline hands to `Store.write`; pickled on its way, as between processes."""
     mesh, cameras, depths = views_of(i)
-    description = describe_views(
-        mesh, cameras, store, kind=kind, values_per_unit=10000, device="cpu"
-    )
+    settings = Settings(cameras, kind=kind, file_format=store.file_format)
+    description = ViewRenderer(settings).describe(mesh)
     views = [
         store.encode(depth, kind=kind, camera=camera, mesh=mesh.to_json())
         for depth, camera in zip(depths, cameras, strict=True)

@@ -72,11 +72,14 @@ class FolderStore(Store):
         if not os.path.lexists(folder):
             return None
         try:
-            return parsed_description((folder / VIEWS_FILE).read_bytes())
+            description = parsed_description((folder / VIEWS_FILE).read_bytes())
         except (OSError, ValueError):
             raise FileExistsError(
                 f"{folder} exists and holds no {VIEWS_FILE} of raydepth; choose another place"
             ) from None
+        # Someone may have taken files away.
+        files = {view["file"] for view in description["views"]}
+        return description if files <= set(os.listdir(folder)) else None
 
     def remove(self, out: Path, name: str) -> None:
         removed(out / name)
