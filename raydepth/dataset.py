@@ -9,7 +9,6 @@ or OUT/bunny.npz with the same inside. A mesh appears whole or not at all.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import time
@@ -23,13 +22,14 @@ import numpy as np
 
 from raydepth.cameras import Cameras
 from raydepth.export import (
-    MAX_VALUE,
     as_number,
     checked_scale,
     fitting_values_per_unit,
 )
 from raydepth.mesh import Mesh
+from raydepth.png import encode_png
 from raydepth.preview import ContactSheet
+from raydepth.quantize import MAX_VALUE
 from raydepth.render import build_bvh, chosen_device, render
 from raydepth.stores import MeshViews, Store, located, store_of
 from raydepth.stores.description import FORMAT_NAME, FORMAT_VERSION
@@ -130,7 +130,7 @@ def write_views(
                 description["views"][i].update(_statistics(depth))
                 sheet.add(i, depth)
                 if scale is not None:
-                    n_unfit += _count_unfit(depth, scale)
+                    n_unfit += _count_unfit(depth, description["views"][i], scale)
                 # After a misfit the rest is rendered for its range only, to say what would fit.
                 if n_unfit == 0:
                     yield store.encode(
@@ -143,7 +143,7 @@ def write_views(
                 progress(1)
         if n_unfit:
             raise ValueError(_why_unfit(n_unfit, description["views"], scale))
-        finished.preview = _png(sheet.image())
+        finished.preview = encode_png(sheet.image())
 
     finished.views = views()
     store.write(out, [finished])
@@ -271,10 +271,17 @@ def _statistics(depth: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _count_unfit(depth: np.ndarray, scale: float) -> int:
-    """How many depths do not fit 16 bits at this scale."""
-    values = np.rint(np.multiply(depth[np.isfinite(depth)], scale, dtype=np.float64))
-    return int(np.count_nonzero((values < 1) | (values > MAX_VALUE)))
+def _count_unfit(depth: np.ndarray, view: dict[str, Any], scale: float) -> int:
+    """How many depths do not fit 16 bits at this scale; `view` has their range."""
+    ends = [view["nearest"], view["farthest"]]
+    if not view["hits"] or not _unfit(np.array(ends), scale).any():
+        return 0
+    return int(np.count_nonzero(_unfit(depth[np.isfinite(depth)], scale)))
+
+
+def _unfit(depths: np.ndarray, scale: float) -> np.ndarray:
+    values = np.rint(np.multiply(depths, scale, dtype=np.float64))
+    return (values < 1) | (values > MAX_VALUE)
 
 
 def _why_unfit(n_unfit: int, views: list[dict[str, Any]], scale: float) -> str:
@@ -292,11 +299,3 @@ def _why_unfit(n_unfit: int, views: list[dict[str, Any]], scale: float) -> str:
             else "no values_per_unit fits both ends, a float format does"
         )
     )
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    import imageio.v3 as iio
-
-    buffer = io.BytesIO()
-    iio.imwrite(buffer, pixels, extension=".png", plugin="pillow")
-    return buffer.getvalue()
