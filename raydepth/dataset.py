@@ -134,8 +134,8 @@ def refuse_other_contents(out: Path, name: str, description: dict[str, Any]) -> 
         return
     place, found = there
     try:
-        there, wanted = _before_rendering(found), _before_rendering(description)
-        other = [what for key, what in SETTINGS.items() if there[key] != wanted[key]]
+        old, new = _before_rendering(found), _before_rendering(description)
+        other = [what for key, what in SETTINGS.items() if old[key] != new[key]]
     except (KeyError, TypeError):
         raise FileExistsError(
             f"{place} exists and describes no views of raydepth; choose another place"

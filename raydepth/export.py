@@ -48,13 +48,13 @@ import numpy as np
 from raydepth.cameras import Cameras
 from raydepth.containers import Parts, as_value_error, format_of
 from raydepth.files import write_whole
+from raydepth.quantize import MAX_VALUE, quantize
 from raydepth.version import __version__
 
 KINDS = ("z", "ray")
 FORMAT_NAME = "raydepth-depth"
 FORMAT_VERSION = 1
 
-MAX_VALUE = 65535
 # Within these every value / values_per_unit is a normal float32.
 MIN_VALUES_PER_UNIT, MAX_VALUES_PER_UNIT = 1e-33, 1e37
 
@@ -301,16 +301,16 @@ def encode_uint16(
     """
     depth = _checked_depth(depth)
     scale = checked_scale(values_per_unit)
-    missed = _misses(depth, miss)
+    _check_miss(miss)
+    # Of the machine's byte order and in rows, so that few kernels are compiled.
+    dtype = np.float64 if depth.dtype.itemsize == 8 else np.float32
     with np.errstate(over="ignore"):
-        values = np.multiply(depth, scale, dtype=np.float64)
-    np.rint(values, out=values)
-    values[missed] = 0.0
-    fits = (values >= 1.0) & (values <= MAX_VALUE)
-    fits |= missed
-    if not fits.all():
-        raise ValueError(_why_not_uint16(depth, missed, fits, scale, miss))
-    return values.astype(np.uint16)
+        stored_miss: Any = dtype(depth.dtype.type(miss))
+    values = np.empty(depth.shape, dtype=np.uint16)
+    rows = np.ascontiguousarray(depth, dtype=dtype)
+    if quantize(rows.reshape(-1), scale, stored_miss, values.reshape(-1)):
+        raise ValueError(_why_not_uint16(depth, scale, miss))
+    return values
 
 
 def decode_uint16(values: np.ndarray, values_per_unit: float) -> np.ndarray:
@@ -393,10 +393,14 @@ def as_number(scale: float) -> int | float:
     return int(scale) if scale.is_integer() and scale < 2**53 else scale
 
 
-def _misses(depth: np.ndarray, miss: Any) -> np.ndarray:
-    """(height, width) bool, True where `depth` is the miss value."""
+def _check_miss(miss: Any) -> None:
     if not _is_number(miss):
         raise ValueError(f"miss is {miss!r}; expected the number that means a miss in depth")
+
+
+def _misses(depth: np.ndarray, miss: Any) -> np.ndarray:
+    """(height, width) bool, True where `depth` is the miss value."""
+    _check_miss(miss)
     if math.isnan(miss):
         return np.isnan(depth)
     # A miss value was rounded to the array's dtype when it was stored there.
@@ -441,10 +445,9 @@ def _why_invalid(depth: np.ndarray, missed: np.ndarray, miss: float) -> str | No
     )
 
 
-def _why_not_uint16(
-    depth: np.ndarray, missed: np.ndarray, fits: np.ndarray, scale: float, miss: float
-) -> str:
+def _why_not_uint16(depth: np.ndarray, scale: float, miss: float) -> str:
     """One line: how many pixels do not fit 16 bits, by how much, and what would fit."""
+    missed = _misses(depth, miss)
     invalid = _why_invalid(depth, missed, miss)
     if invalid:
         return invalid
@@ -455,7 +458,9 @@ def _why_not_uint16(
         ends.append(f"the largest is {farthest:.9g}")
     if round(nearest * scale) < 1:
         ends.append(f"the smallest is {nearest:.9g}")
-    n_bad = fits.size - int(np.count_nonzero(fits))
+    with np.errstate(over="ignore"):
+        values = np.rint(np.multiply(depths, scale, dtype=np.float64))
+    n_bad = int(np.count_nonzero((values < 1) | (values > MAX_VALUE)))
     fitting = fitting_values_per_unit(nearest, farthest)
     return (
         f"{n_bad} of {depth.size} pixels hold a depth that does not fit 16 bits at "

@@ -6,7 +6,6 @@ are for looking at; depth is read from the files that `export` writes.
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -352,12 +351,3 @@ def _ticks(near: float, far: float, n_most: int) -> list[tuple[float, str]]:
         return [(value, f"{value:.{decimals}f}") for value in values]
     digits = max(0, math.floor(math.log10(largest)) - math.floor(math.log10(step) + 1e-9))
     return [(value, f"{value:.{digits}e}") for value in values]
-
-
-def png(pixels: np.ndarray) -> bytes:
-    """A picture, (height, width, 3) uint8, as a PNG file."""
-    import imageio.v3 as iio
-
-    buffer = io.BytesIO()
-    iio.imwrite(buffer, pixels, extension=".png", plugin="pillow")
-    return buffer.getvalue()

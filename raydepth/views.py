@@ -13,12 +13,14 @@ import numpy as np
 
 from raydepth import bvh as bvh_module
 from raydepth import parallel
-from raydepth.export import MAX_VALUE, fitting_values_per_unit
+from raydepth.export import fitting_values_per_unit
 from raydepth.mesh import Mesh
-from raydepth.preview import ContactSheet, png
+from raydepth.png import encode_png
+from raydepth.preview import ContactSheet
+from raydepth.quantize import MAX_VALUE, quantize
 from raydepth.render import render
 from raydepth.settings import Settings
-from raydepth.statistics import statistics
+from raydepth.statistics import depth_range
 from raydepth.stores import MeshViews, store_of
 from raydepth.stores.description import FORMAT_NAME, FORMAT_VERSION
 from raydepth.version import __version__
@@ -172,7 +174,7 @@ class ViewRenderer:
                 scale = finished.description["values_per_unit"]
                 raise ValueError(_why_unfit(n_unfit, views, scale))
             if sheet is not None:
-                finished.preview = png(sheet.image())
+                finished.preview = encode_png(sheet.image())
 
     def _encoded(
         self,
@@ -190,17 +192,19 @@ class ViewRenderer:
 
         def encode(place: int) -> None:
             depth, view = depths[place], first + place
-            values = np.empty(depth.shape if scale is not None else (0, 0), np.uint16)
-            found = statistics(depth, scale, values)
-            unfit[place] = found.n_unfit
-            stored = depth if scale is None else values
+            n_hits, nearest, farthest = depth_range(depth.reshape(-1))
+            stored = depth
+            if scale is not None:
+                stored = np.empty(depth.shape, np.uint16)
+                miss = np.float32(np.inf)
+                unfit[place] = quantize(depth.reshape(-1), scale, miss, stored.reshape(-1))
             description["views"][view].update(
-                hits=found.n_hits,
-                nearest=found.nearest,
-                farthest=found.farthest,
-                sha256=hashlib.sha256(little_endian(stored).data).hexdigest(),
+                hits=n_hits,
+                nearest=float(nearest) if n_hits else None,
+                farthest=float(farthest) if n_hits else None,
+                sha256=pixel_hash(stored),
             )
-            if as_bytes and not found.n_unfit:
+            if as_bytes and not unfit[place]:
                 encoded[place] = self.store.encode(
                     depth,
                     kind=settings.kind,
@@ -213,9 +217,10 @@ class ViewRenderer:
         return encoded, sum(unfit)
 
 
-def little_endian(pixels: np.ndarray) -> np.ndarray:
-    """Pixels as the "sha256" of a view sees them: little-endian, row by row."""
-    return np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<"))
+def pixel_hash(pixels: np.ndarray) -> str:
+    """The "sha256" of a view: of its pixels as they are stored, little-endian, row by row."""
+    stored = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<"))
+    return hashlib.sha256(stored.data).hexdigest()
 
 
 def _why_unfit(n_unfit: int, views: list[dict[str, Any]], scale: float) -> str:

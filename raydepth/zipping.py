@@ -8,10 +8,11 @@ stamp is fixed.
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import BinaryIO
+
+from raydepth.deflate import crc32, raw_deflate
 
 STORED, DEFLATED = 0, 8
 DATE = 1 << 5 | 1  # 1 January 1980, the first day there is
@@ -29,16 +30,14 @@ class Member:
     method: int
 
     @classmethod
-    def deflated(cls, data: bytes, level: int = 1) -> Member:
+    def deflated(cls, data: bytes) -> Member:
         """Compress it."""
-        compressor = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
-        content = compressor.compress(data) + compressor.flush()
-        return cls(zlib.crc32(data), len(data), content, DEFLATED)
+        return cls(crc32(data), len(data), raw_deflate(data), DEFLATED)
 
     @classmethod
     def stored(cls, data: bytes) -> Member:
         """Leave it as it is."""
-        return cls(zlib.crc32(data), len(data), data, STORED)
+        return cls(crc32(data), len(data), data, STORED)
 
 
 def write_zip(file: BinaryIO, members: Iterable[tuple[str, Member]]) -> None:

@@ -22,10 +22,12 @@ LEAVES = {
     "bvh": {"builder", "limits", "parallel", "prepare", "refit", "sah", "subtree", "wide"},
     "cameras": {"limits", "placements"},
     "compare": set(),
-    "containers": set(),
+    "containers": {"deflate", "png"},
+    "deflate": set(),
     "errors": set(),
-    "export": {"cameras", "containers", "files", "version"},
+    "export": {"cameras", "containers", "files", "quantize", "version"},
     "files": set(),
+    "filters": set(),
     "folders": set(),
     "kernels": {"simd"},
     "limits": set(),
@@ -35,27 +37,30 @@ LEAVES = {
     "parallel": set(),
     "peers": {"cameras", "mesh"},
     "placements": set(),
+    "png": {"deflate", "filters"},
     "prepare": {"aligned", "parallel", "simd"},
     "preview": set(),
+    "quantize": set(),
     "rays": {"bvh", "kernels", "simd"},
     "readers": {"errors"},
     "reading": {"stores"},
     "refit": {"aligned", "parallel", "prepare", "simd"},
     "sah": {"simd"},
     "simd": set(),
+    "statistics": set(),
     "stores": {"cameras", "containers", "export", "files", "folders", "zipping"},
     "subtree": {"sah", "simd"},
     "tiles": {"kernels", "simd", "wide"},
     "version": set(),
     "wide": {"aligned", "parallel", "simd", "subtree"},
-    "zipping": set(),
+    "zipping": {"deflate"},
 }
 # render joins the leaves; these stand on it and do not know each other.
 ON_RENDER = {"raycast", "compiling", "demo", "info"}
 
 # What makes data sets, from one mesh to a run on many machines; each may know those before it.
 DATASET = [
-    "shards", "memory", "statistics", "inputs", "manifest", "failures", "settings", "views",
+    "shards", "memory", "inputs", "manifest", "failures", "settings", "views",
     "dataset", "loader_process", "loaders", "pipeline", "batch", "progress",
 ]  # fmt: skip
 

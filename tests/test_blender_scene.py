@@ -20,6 +20,9 @@ from raydepth.errors import BlenderError, MeshError
 VIEWS = [f"{camera}:{frame}" for frame in (1, 5, 9) for camera in ("Camera", "Second")]
 
 
+pytestmark = pytest.mark.usefixtures("compiled")
+
+
 @pytest.fixture(scope="session")
 def golden() -> tuple[Answer, np.ndarray]:
     """What a real Blender answered for story.blend, and its depth passes."""

@@ -20,7 +20,6 @@ from mesh_files import contents, write_obj, write_off
 
 import raydepth as rd
 from raydepth import cli, dataset
-from raydepth.compiling import compile_kernels
 from raydepth.stores import STORES, folders
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,10 +31,7 @@ def _in_tmp_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _compiled():
-    """Before any test looks at what is said, so that none meets the first run's announcement."""
-    compile_kernels()
+pytestmark = pytest.mark.usefixtures("compiled")
 
 
 @pytest.fixture
