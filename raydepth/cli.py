@@ -8,6 +8,7 @@ import json
 import math
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,7 +18,7 @@ from tqdm import tqdm
 from raydepth import bench as bench_module
 from raydepth import bench_tables, blender
 from raydepth import cameras as cameras_module
-from raydepth.batch import ENGINES, MOST_PREVIEWED, render_dataset
+from raydepth.batch import ENGINES, MOST_PREVIEWED, dataset_entries, render_dataset
 from raydepth.cameras import Cameras
 from raydepth.compiling import announce_compilation, compile_kernels
 from raydepth.dataset import Written, read_cameras, write_views
@@ -36,6 +37,7 @@ from raydepth.progress import JsonLines, Words, counted
 from raydepth.render import DEVICES, chosen_device
 from raydepth.shards import Shard
 from raydepth.stores import STORES
+from raydepth.verify import N_SAMPLES, verify_dataset
 from raydepth.version import __version__
 
 FAILED = 1
@@ -185,6 +187,32 @@ def _listed(name: str) -> list[Path]:
 
 def _is_scene(path: Path) -> bool:
     return path.suffix.lower() == blender.SUFFIX
+
+
+def _verify(args: argparse.Namespace) -> int:
+    try:
+        _, entries = dataset_entries(args.out)
+    except (ValueError, OSError) as error:
+        raise WrongUse(one_line(error)) from None
+    compile_kernels()
+    with _progress(len(entries), "mesh") as bar:
+        found = verify_dataset(args.out, n_samples=args.samples, on_mesh=bar.update)
+    for problem in found.problems:
+        _tell(f"{problem.what}: {problem.name}: {problem.reason}")
+    line = (
+        f"{found.n_meshes:,} {'mesh' if found.n_meshes == 1 else 'meshes'}, "
+        f"{counted(found.n_views, 'view')}, {counted(found.n_pixels, 'pixel')} traced again: "
+    )
+    by_kind = Counter(problem.what for problem in found.problems)
+    line += ", ".join(f"{n} {what}" for what, n in sorted(by_kind.items())) or "all as it should be"
+    if found.n_failed:
+        line += f"; {found.n_failed} failed when it was rendered (failures.jsonl)"
+    if found.n_without_source:
+        line += (
+            f"; the file of {found.n_without_source} is gone or changed, so that none was traced"
+        )
+    _tell(line)
+    return FAILED if found.problems else 0
 
 
 def _demo(args: argparse.Namespace) -> int:
@@ -514,6 +542,23 @@ def _parser() -> argparse.ArgumentParser:
         "first on the PATH)",
     )
     render.set_defaults(command=_render)
+
+    verify = commands.add_parser(
+        "verify",
+        help="whether a data set on disk is whole and right",
+        description="Read every file of a data set, compare it with its metadata and hashes, and "
+        "trace some pixels of each mesh again in float64. Exit code 1 if anything is missing, "
+        "damaged or wrong.",
+    )
+    verify.add_argument("out", type=Path, metavar="OUT", help="folder of the data set")
+    verify.add_argument(
+        "--samples",
+        type=_whole_number,
+        default=N_SAMPLES,
+        metavar="N",
+        help=f"pixels of each mesh to trace again (default: {N_SAMPLES})",
+    )
+    verify.set_defaults(command=_verify)
 
     demo = commands.add_parser(
         "demo", help="the main job on a shape made in code", description="Render a torus knot."

@@ -196,7 +196,7 @@ class ViewRenderer:
             stored = depth
             if scale is not None:
                 stored = np.empty(depth.shape, np.uint16)
-                miss = np.float32(np.inf)
+                miss: Any = np.float32(np.inf)
                 unfit[place] = quantize(depth.reshape(-1), scale, miss, stored.reshape(-1))
             description["views"][view].update(
                 hits=n_hits,
