@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from raydepth.cameras import Cameras
-from raydepth.failures import Failure, FailureLog, forget_failures, open_failure_log
+from raydepth.failures import Failure, FailureLog, open_failure_log
 from raydepth.inputs import find_meshes, output_names
 from raydepth.loading import FORMATS
 from raydepth.manifest import MANIFEST_FILE, Entry, new_entries, read_manifest, write_manifest
@@ -204,6 +204,7 @@ def render_dataset(
     with open_failure_log(out, part) as log:
         if overwrite:
             remove_dataset(out, names)
+            log.forget()
         entries, is_new = _agreed(out, settings, paths, names, part)
         chosen = [str(path) for path in paths]
         plan = _plan(out, settings, entries, chosen, part, log, retry_failed, is_new)
@@ -247,7 +248,6 @@ def remove_dataset(out: Path, names: Sequence[str]) -> None:
             with contextlib.suppress(FileExistsError):
                 if store.found(out, name) is not None:
                     store.remove(out, name)
-    forget_failures(out)
     # The settings last: until then it is a data set that lacks meshes.
     (out / SETTINGS_FILE).unlink(missing_ok=True)
     (out / MANIFEST_FILE).unlink(missing_ok=True)

@@ -99,6 +99,16 @@ class FailureLog:
         if text:
             self._file.write(text.encode())
 
+    def forget(self) -> None:
+        """Remove what was recorded so far."""
+        with _locked(self._out):
+            (self._out / FAILURES_FILE).unlink(missing_ok=True)
+            for part in _parts(self._out):
+                if part != self._part and _is_idle(part):
+                    part.unlink()
+        self._file.truncate(0)
+        self.known.clear()
+
     def finish(self, order: Iterable[str], is_done: Callable[[str], bool]) -> None:
         """Put what was recorded into failures.jsonl.
 
@@ -158,14 +168,6 @@ def open_failure_log(out: Path, shard: Shard) -> Iterator[FailureLog]:
             yield FailureLog(out, part, file)
         finally:
             _remove_if_empty(part)
-
-
-def forget_failures(out: Path) -> None:
-    """Remove what ended runs recorded."""
-    (out / FAILURES_FILE).unlink(missing_ok=True)
-    for part in _parts(out):
-        if _is_idle(part):
-            part.unlink()
 
 
 def _remove_if_empty(part: Path) -> None:

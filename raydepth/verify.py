@@ -164,9 +164,14 @@ def _check_mesh(
             missing = isinstance(error, FileNotFoundError)
             problem("missing" if missing else "damaged", one_line(error))
             continue
-        for reason in _view_problems(depth, views[view], description["values_per_unit"]):
+        try:
+            reasons = list(_view_problems(depth, views[view], description["values_per_unit"]))
+        except (KeyError, TypeError) as error:
+            reasons = [f"its description is damaged ({one_line(error)})"]
+        for reason in reasons:
             problem("damaged", f"view {views[view]['file']}: {reason}")
-        depths.append((view, depth))
+        if not reasons:
+            depths.append((view, depth))
     if not depths:
         return
     try:
