@@ -9,14 +9,15 @@ import contextlib
 import io
 import struct
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+from raydepth.deflate import crc32
+from raydepth.png import SIGNATURE, encode_png
+
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PNG_COLOURS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey and alpha", 6: "RGBA"}
 
@@ -44,17 +45,7 @@ class Format:
 
 
 def _encode_png(values: np.ndarray, text: str) -> Parts:
-    import imageio.v3
-    from PIL.PngImagePlugin import PngInfo
-
-    chunks = PngInfo()
-    chunks.add_text("raydepth", text)
-    buffer = io.BytesIO()
-    # Level 1: on depth maps level 6 takes several times as long and saves little.
-    imageio.v3.imwrite(
-        buffer, values, extension=".png", plugin="pillow", pnginfo=chunks, compress_level=1
-    )
-    return {"": buffer.getvalue()}
+    return {"": encode_png(values, {"raydepth": text})}
 
 
 def _decode_png(parts: Parts) -> tuple[np.ndarray, Any]:
@@ -76,15 +67,15 @@ def _check_png(data: bytes) -> None:
     Pillow reads a file with a damaged or missing end as zeros where a program has asked it to
     (LOAD_TRUNCATED_IMAGES), and zeros would be misses; so every chunk's checksum is checked here.
     """
-    if not data.startswith(PNG_SIGNATURE):
+    if not data.startswith(SIGNATURE):
         raise ValueError("not a PNG file")
-    start, kind = len(PNG_SIGNATURE), b""
+    start, kind = len(SIGNATURE), b""
     while kind != b"IEND":
         end = start + 8 + int.from_bytes(data[start : start + 4], "big")
         kind = data[start + 4 : start + 8]
         if len(data) < end + 4:
             raise ValueError("truncated PNG file")
-        if zlib.crc32(memoryview(data)[start + 4 : end]) != int.from_bytes(data[end : end + 4]):
+        if crc32(memoryview(data)[start + 4 : end]) != int.from_bytes(data[end : end + 4]):
             raise ValueError(f"damaged PNG file: chunk {kind!r} fails its checksum")
         if kind == b"IHDR":
             bits, colour = struct.unpack_from("BB", data, start + 16)
@@ -95,7 +86,7 @@ def _check_png(data: bytes) -> None:
 
 
 def _encode_npy(pixels: np.ndarray, text: str) -> Parts:
-    return {".json": f"{text}\n".encode(), "": _npy(pixels)}
+    return {".json": f"{text}\n".encode(), "": npy(pixels)}
 
 
 def _decode_npy(parts: Parts) -> tuple[np.ndarray, Any]:
@@ -113,7 +104,7 @@ def _encode_npz(pixels: np.ndarray, text: str) -> Parts:
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, array in (("depth", pixels), ("raydepth", np.array(text))):
             entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            archive.writestr(entry, _npy(array), zipfile.ZIP_DEFLATED, compresslevel=1)
+            archive.writestr(entry, npy(array), zipfile.ZIP_DEFLATED, compresslevel=1)
     return {"": buffer.getvalue()}
 
 
@@ -128,7 +119,8 @@ def _decode_npz(parts: Parts) -> tuple[np.ndarray, Any]:
     raise ValueError("not written by raydepth: expected arrays named depth and raydepth")
 
 
-def _npy(array: np.ndarray) -> bytes:
+def npy(array: np.ndarray) -> bytes:
+    """An array as a .npy file."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()

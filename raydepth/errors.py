@@ -11,3 +11,10 @@ class DeviceError(RuntimeError):
 
 class BlenderError(RuntimeError):
     """Blender is missing, or did not do its job. One line: what happened, what to do."""
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
