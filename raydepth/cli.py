@@ -600,6 +600,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_views(beside_blender, COMPARED_VIEWS)
     _add_blender(beside_blender)
+    beside_blender.add_argument(
+        "--timeout",
+        type=_seconds,
+        metavar="SECONDS",
+        help=f"stop Blender after them (default: {blender.TIMEOUT:g})",
+    )
     beside_blender.set_defaults(command=_compare_blender)
 
     verify = commands.add_parser(
@@ -699,17 +705,11 @@ def _add_views(parser: argparse.ArgumentParser, default: str) -> None:
 
 
 def _add_blender(parser: argparse._ActionsContainer) -> None:
-    """The options that say which Blender, and for how long."""
+    """The option that says which Blender."""
     parser.add_argument(
         "--blender",
         type=Path,
         metavar="PATH",
         help="a blender executable or a Python that has bpy (default: RAYDEPTH_BLENDER, or the "
         "first on the PATH)",
-    )
-    parser.add_argument(
-        "--timeout",
-        type=_seconds,
-        metavar="SECONDS",
-        help=f"stop Blender after them (default: {blender.TIMEOUT:g})",
     )
