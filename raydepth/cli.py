@@ -20,7 +20,7 @@ from raydepth.cameras import Cameras
 from raydepth.compiling import announce_compilation, compile_kernels
 from raydepth.dataset import Written, output_names, read_cameras, write_views
 from raydepth.demo import torus_knot
-from raydepth.errors import DeviceError
+from raydepth.errors import DeviceError, MissingPackageError
 from raydepth.export import KINDS, checked_scale
 from raydepth.files import write_whole
 from raydepth.info import describe
@@ -29,15 +29,15 @@ from raydepth.mesh import NORMALIZATIONS, Mesh
 from raydepth.peers import PEERS
 from raydepth.placements import PLACEMENTS
 from raydepth.render import DEVICES, chosen_device
-from raydepth.stores import STORES
+from raydepth.stores import STORES, store_of
 from raydepth.version import __version__
 
 FAILED = 1
 WRONG_USE = 2
 INTERRUPTED = 130
 
-# What goes wrong with input, devices, memory and disks; anything else is a fault of raydepth.
-FAILURES = (ValueError, DeviceError, MemoryError, OSError)
+# What goes wrong with input, packages, devices, memory and disks; the rest is raydepth's fault.
+FAILURES = (ValueError, DeviceError, MissingPackageError, MemoryError, OSError)
 
 
 class WrongUse(ValueError):
@@ -84,6 +84,7 @@ def _render(args: argparse.Namespace) -> int:
     except (ValueError, OverflowError, OSError) as error:
         raise WrongUse(_message(error)) from None
     chosen_device(args.device)
+    store_of(args.format)
     _make_folder(args.out)
     compile_kernels()
     n_failed = 0

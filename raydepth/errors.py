@@ -7,3 +7,7 @@ class MeshError(ValueError):
 
 class DeviceError(RuntimeError):
     """The asked-for device cannot be used here. One line: what is missing, what to do."""
+
+
+class MissingPackageError(ImportError):
+    """A package that a format needs is not installed. One line: which, how to install it."""

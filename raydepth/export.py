@@ -14,6 +14,7 @@ gives metric depth from any of them, and a reader without raydepth needs three l
 | .npy        | float32 or float64                        | a second file, "000.npy.json" |
 | .npz        | array "depth", float32 or float64         | array "raydepth", one string  |
 | .tif, .tiff | float32, uncompressed                     | tag ImageDescription          |
+| .exr        | channel Z, float32 (extra raydepth[exr])  | attribute "raydepth"          |
 
 A miss is 0 in a PNG and +inf in the others. The JSON object has these keys:
 
@@ -101,7 +102,7 @@ def write_depth(
 
     Parameters
     ----------
-    path : path ending in .png, .npy, .npz, .tif or .tiff
+    path : path ending in .png, .npy, .npz, .tif, .tiff or .exr
     depth : (height, width) float
         In units. .npy and .npz keep float64, everything else becomes float32 or 16-bit values.
     kind : "z" or "ray"
