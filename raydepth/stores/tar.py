@@ -16,6 +16,7 @@ index. Time stamps, owners and order are fixed.
 from __future__ import annotations
 
 import json
+import os
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ FORMAT_VERSION = 1
 HIDDEN = "__raydepth__"
 INDEX_FILE = f"{HIDDEN}/index.json"
 BLOCK = 512
+END = bytes(2 * BLOCK)
 
 # Where a member's content begins, counted from the end of the index, and how long it is.
 Extent = tuple[int, int]
@@ -89,7 +91,12 @@ class TarStore(Store):
             if mesh.preview is not None:
                 add(f"{HIDDEN}/{mesh.name}/preview.png", mesh.preview)
             entries.append(entry)
-        contents = {"format": FORMAT_NAME, "format_version": FORMAT_VERSION, "meshes": entries}
+        contents = {
+            "format": FORMAT_NAME,
+            "format_version": FORMAT_VERSION,
+            "size": end,
+            "meshes": entries,
+        }
         members.insert(0, (INDEX_FILE, json.dumps(contents).encode()))
         out.mkdir(parents=True, exist_ok=True)
         with (
@@ -100,7 +107,7 @@ class TarStore(Store):
                 file.write(_header(name, len(content)))
                 file.write(content)
                 file.write(bytes(_padded(len(content)) - len(content)))
-            file.write(bytes(2 * BLOCK))
+            file.write(END)
 
     def find(self, out: Path, name: str) -> StoredMesh | None:
         return next((mesh for mesh in _meshes(out) if mesh.name == name), None)
@@ -172,6 +179,8 @@ def _indexed(place: Path) -> Iterator[TarMesh]:
         version = (contents["format"], contents["format_version"])
         if version != (FORMAT_NAME, FORMAT_VERSION):
             raise ValueError(f"its index says {version}; expected {FORMAT_NAME, FORMAT_VERSION}")
+        if os.path.getsize(place) != start + contents["size"] + len(END):
+            raise ValueError("it is truncated, or something was added")
         found = [
             TarMesh(
                 entry["name"],
