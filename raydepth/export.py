@@ -56,6 +56,9 @@ KINDS = ("z", "ray")
 FORMAT_NAME = "raydepth-depth"
 FORMAT_VERSION = 1
 
+# ASCII only, so that every container takes it; infinities and NaN are not JSON.
+TO_JSON = json.JSONEncoder(allow_nan=False).encode
+
 # Within these every value / values_per_unit is a normal float32.
 MIN_VALUES_PER_UNIT, MAX_VALUES_PER_UNIT = 1e-33, 1e37
 
@@ -192,8 +195,14 @@ def encode_depth(
         values_per_unit=values_per_unit,
         miss=miss,
     )
-    # ASCII only, so that every container takes it; infinities and NaN are not JSON.
-    return format_.encode(pixels, json.dumps(metadata, allow_nan=False))
+    return format_.encode(pixels, metadata_text(metadata))
+
+
+def metadata_text(metadata: dict[str, Any]) -> str:
+    """The JSON object of `pixels_and_metadata` as files hold it."""
+    # All but the mesh is raydepth's own.
+    with as_value_error("mesh does not hold plain JSON data"):
+        return TO_JSON(metadata)
 
 
 def pixels_and_metadata(
@@ -499,8 +508,6 @@ def _mesh_json(mesh: Any) -> dict[str, Any] | None:
         return None
     if not isinstance(data, dict):
         raise ValueError(f"mesh is {type(mesh).__name__}; expected a Mesh, a dict or None")
-    with as_value_error("mesh does not hold plain JSON data"):
-        json.dumps(data, allow_nan=False)
     return data
 
 

@@ -26,7 +26,7 @@ import numpy as np
 
 from raydepth.cameras import Cameras
 from raydepth.containers import FORMATS, as_value_error
-from raydepth.export import decode_depth, pixels_and_metadata
+from raydepth.export import decode_depth, metadata_text, pixels_and_metadata
 from raydepth.files import whole_file
 from raydepth.stores.description import description_text, parsed_description
 from raydepth.stores.store import MeshViews, Store, StoredMesh, check_agreement
@@ -62,7 +62,7 @@ class TarStore(Store):
         pixels, metadata = pixels_and_metadata(
             "uint16", depth, kind=kind, camera=camera, mesh=mesh, values_per_unit=values_per_unit
         )
-        text = json.dumps(metadata, allow_nan=False)
+        text = metadata_text(metadata)
         return FORMATS[".png"].encode(pixels, text)[""], text.encode()
 
     def place(self, out: Path, name: str, *, index: int = 0) -> Path:
