@@ -316,6 +316,7 @@ def _plan(
     else:
         units = [entries[first : first + size] for first in range(0, len(entries), size)]
     weights = [sum((entry.n_bytes or 0) + BYTES_PER_MESH for entry in unit) for unit in units]
+    is_there = _finished(out, store)
     todo = []
     known_failures = []
     n_meshes = 0
@@ -325,7 +326,7 @@ def _plan(
         n_meshes += len(unit)
         # Where nothing is known of a data set, depth maps that are there are looked at when the
         # same ones are made.
-        there = {entry.path for entry in unit if not is_new and _is_there(store, out, entry)}
+        there = {entry.path for entry in unit if not is_new and is_there(entry)}
         failed = {} if retry_failed else log.known
         to_render = [entry for entry in unit if entry.path in there or entry.path not in failed]
         known_failures += [
@@ -339,11 +340,20 @@ def _plan(
     return Plan(entries, todo, n_meshes, all_there, known_failures, settings)
 
 
-def _is_there(store: Store, out: Path, entry: Entry) -> bool:
-    try:
-        return store.found(out, entry.name) is not None
-    except FileExistsError:
-        return False  # something else; it is said when the mesh is to be written
+def _finished(out: Path, store: Store) -> Callable[[Entry], bool]:
+    """What tells whether a mesh is there."""
+    if store.meshes_per_unit > 1:
+        # A shard is opened once for all its meshes.
+        names = {mesh.name for mesh in store.open(out)}
+        return lambda entry: entry.name in names
+
+    def is_whole(entry: Entry) -> bool:
+        try:
+            return store.is_whole(out, entry.name)
+        except FileExistsError:
+            return False  # something else; it is said when the mesh is to be written
+
+    return is_whole
 
 
 def _outcomes(
@@ -368,9 +378,9 @@ def _outcomes(
 
 
 def _finish(out: Path, settings: Settings, entries: Sequence[Entry], log: FailureLog) -> None:
-    store = store_of(settings.file_format)
+    is_there = _finished(out, store_of(settings.file_format))
     by_path = {entry.path: entry for entry in entries}
-    log.finish(by_path, lambda path: _is_there(store, out, by_path[path]))
+    log.finish(by_path, lambda path: is_there(by_path[path]))
 
 
 def dataset_entries(out: Path) -> tuple[dict[str, Any], list[Entry]]:

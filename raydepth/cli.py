@@ -23,7 +23,7 @@ from raydepth.cameras import Cameras
 from raydepth.compiling import announce_compilation, compile_kernels
 from raydepth.dataset import Written, read_cameras, write_views
 from raydepth.demo import torus_knot
-from raydepth.errors import BlenderError, DeviceError, one_line
+from raydepth.errors import BlenderError, DeviceError, MissingPackageError, one_line
 from raydepth.export import KINDS, checked_scale
 from raydepth.files import write_whole
 from raydepth.info import describe
@@ -36,7 +36,7 @@ from raydepth.placements import PLACEMENTS
 from raydepth.progress import JsonLines, Words, counted
 from raydepth.render import DEVICES, chosen_device
 from raydepth.shards import Shard
-from raydepth.stores import STORES
+from raydepth.stores import STORES, store_of
 from raydepth.verify import N_SAMPLES, verify_dataset
 from raydepth.version import __version__
 
@@ -44,8 +44,8 @@ FAILED = 1
 WRONG_USE = 2
 INTERRUPTED = 130
 
-# What goes wrong with input, devices, memory and disks; anything else is a fault of raydepth.
-FAILURES = (ValueError, BlenderError, DeviceError, MemoryError, OSError)
+# What goes wrong with input, packages, devices, memory and disks; the rest is raydepth's fault.
+FAILURES = (ValueError, BlenderError, DeviceError, MissingPackageError, MemoryError, OSError)
 
 NORMALIZE = "sphere: radius 0.5 around the origin; cube: longest side 1"
 RENDERED_VIEWS, COMPARED_VIEWS = "fibonacci:24", "fibonacci:12"
@@ -105,6 +105,7 @@ def _render(args: argparse.Namespace) -> int:
     except (ValueError, OverflowError, OSError) as error:
         raise WrongUse(one_line(error)) from None
     chosen_device(args.device)
+    store_of(args.format)
     _make_folder(args.out)
     compile_kernels(args.device)
     n_failed = _render_meshes(args, paths, cameras, shard) if paths else 0

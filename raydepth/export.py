@@ -14,6 +14,7 @@ gives metric depth from any of them, and a reader without raydepth needs three l
 | .npy        | float32 or float64                        | a second file, "000.npy.json" |
 | .npz        | array "depth", float32 or float64         | array "raydepth", one string  |
 | .tif, .tiff | float32, uncompressed                     | tag ImageDescription          |
+| .exr        | channel Z, float32 (extra raydepth[exr])  | attribute "raydepth"          |
 
 A miss is 0 in a PNG and +inf in the others. The JSON object has these keys:
 
@@ -54,6 +55,9 @@ from raydepth.version import __version__
 KINDS = ("z", "ray")
 FORMAT_NAME = "raydepth-depth"
 FORMAT_VERSION = 1
+
+# ASCII only, so that every container takes it; infinities and NaN are not JSON.
+TO_JSON = json.JSONEncoder(allow_nan=False).encode
 
 # Within these every value / values_per_unit is a normal float32.
 MIN_VALUES_PER_UNIT, MAX_VALUES_PER_UNIT = 1e-33, 1e37
@@ -101,7 +105,7 @@ def write_depth(
 
     Parameters
     ----------
-    path : path ending in .png, .npy, .npz, .tif or .tiff
+    path : path ending in .png, .npy, .npz, .tif, .tiff or .exr
     depth : (height, width) float
         In units. .npy and .npz keep float64, everything else becomes float32 or 16-bit values.
     kind : "z" or "ray"
@@ -191,8 +195,14 @@ def encode_depth(
         values_per_unit=values_per_unit,
         miss=miss,
     )
-    # ASCII only, so that every container takes it; infinities and NaN are not JSON.
-    return format_.encode(pixels, json.dumps(metadata, allow_nan=False))
+    return format_.encode(pixels, metadata_text(metadata))
+
+
+def metadata_text(metadata: dict[str, Any]) -> str:
+    """The JSON object of `pixels_and_metadata` as files hold it."""
+    # All but the mesh is raydepth's own.
+    with as_value_error("mesh does not hold plain JSON data"):
+        return TO_JSON(metadata)
 
 
 def pixels_and_metadata(
@@ -498,8 +508,6 @@ def _mesh_json(mesh: Any) -> dict[str, Any] | None:
         return None
     if not isinstance(data, dict):
         raise ValueError(f"mesh is {type(mesh).__name__}; expected a Mesh, a dict or None")
-    with as_value_error("mesh does not hold plain JSON data"):
-        json.dumps(data, allow_nan=False)
     return data
 
 

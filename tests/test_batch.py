@@ -24,6 +24,7 @@ from raydepth.inputs import find_meshes, read_list
 from raydepth.loaders import Loader
 from raydepth.manifest import read_manifest
 from raydepth.shards import Shard, members
+from raydepth.stores import STORES, store_of
 from raydepth.verify import verify_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -215,6 +216,49 @@ def test_other_settings_are_refused(meshes, cameras, options, words):
         rd.render_dataset(meshes, "out", cameras, **options)
     assert contents(Path("out")) == before
     assert not Path("out/.raydepth").exists()
+
+
+# --- Every form of storage
+
+
+def installed(file_format: str) -> None:
+    """Skip where a form's package is not installed."""
+    try:
+        store_of(file_format)
+    except ImportError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("file_format", STORES)
+def test_every_form_goes_on_after_an_interruption(meshes, cameras, file_format, monkeypatch):
+    """Also where several meshes are one file; the same bytes, however it came about."""
+    installed(file_format)
+    store = store_of(file_format)
+    if store.meshes_per_unit > 1:
+        monkeypatch.setattr(type(store), "meshes_per_unit", 4)
+    rd.render_dataset(meshes, "whole", cameras, file_format=file_format)
+    seen = []
+
+    def interrupt(outcome):
+        seen.append(outcome)
+        if len(seen) == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rd.render_dataset(meshes, "out", cameras, file_format=file_format, on_mesh=interrupt)
+    report = rd.render_dataset(meshes, "out", cameras, file_format=file_format)
+    assert report.n_rendered + report.n_there == 10
+    assert contents(Path("out")) == contents(Path("whole"))
+    for i in range(3):
+        rd.render_dataset(meshes, "parts", cameras, file_format=file_format, shard=f"{i}/3")
+    assert contents(Path("parts")) == contents(Path("whole"))
+    write_obj(Path("meshes/03.obj"), *shapes.cube(0.2))
+    rd.render_dataset(meshes, "out", cameras, file_format=file_format, retry_failed=True)
+    rd.render_dataset(meshes, "fresh", cameras, file_format=file_format)
+    # The size of a file stays what it was when the data set was begun: shards depend on it.
+    out, fresh = contents(Path("out")), contents(Path("fresh"))
+    assert out.pop("meshes.jsonl") != fresh.pop("meshes.jsonl")
+    assert out == fresh
 
 
 # --- Interruptions
@@ -566,9 +610,10 @@ def test_a_torn_line_of_a_killed_shard_is_dropped():
 # --- verify
 
 
-@pytest.mark.parametrize("file_format", ["png16", "npy", "tiff", "npz"])
+@pytest.mark.parametrize("file_format", STORES)
 @pytest.mark.parametrize("kind", ["z", "ray"])
 def test_verify_a_good_data_set(meshes, cameras, file_format, kind):
+    installed(file_format)
     rd.render_dataset(
         meshes, "out", cameras, file_format=file_format, kind=kind, normalize="sphere"
     )

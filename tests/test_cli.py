@@ -371,7 +371,7 @@ def test_one_line_per_broken_mesh_and_the_rest_is_written(run, cube):
         (("--values-per-unit", "nan"), "values_per_unit"),
         (("--values-per-unit", "inf"), "values_per_unit"),
         (("--kind", "depth"), "--kind"),
-        (("--format", "exr"), "--format"),
+        (("--format", "jpg"), "--format"),
         (("--normalize", "unit"), "--normalize"),
         (("--device", "tpu"), "--device"),
         (("--views", "none.json"), "none.json: No such file"),

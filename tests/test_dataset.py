@@ -74,7 +74,7 @@ def test_the_scale_matters_to_16_bit_files_only(cube, cameras, tmp_path):
     "wrong",
     [
         {"kind": "depth"},
-        {"file_format": "exr"},
+        {"file_format": "jpg"},
         {"device": "tpu"},
         {"values_per_unit": 0},
         {"values_per_unit": float("nan")},

@@ -26,10 +26,10 @@ def parsed_description(text: str | bytes) -> dict[str, Any]:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"its description is no JSON ({error})") from None
-    return _checked(data)
+    return checked_description(data)
 
 
-def _checked(data: Any) -> dict[str, Any]:
+def checked_description(data: Any) -> dict[str, Any]:
     """`data`, or a ValueError that says why it describes no views that this version can read."""
     if not isinstance(data, dict) or data.get("format") != FORMAT_NAME:
         raise ValueError(f"its description does not say format {FORMAT_NAME!r}")

@@ -20,10 +20,11 @@ from raydepth.containers import Parts
 from raydepth.export import encode_depth, read_depth
 from raydepth.folders import removed, whole_folder
 from raydepth.stores.description import description_text, parsed_description
-from raydepth.stores.store import MeshViews, Store, StoredMesh
+from raydepth.stores.store import MeshViews, Store, StoredMesh, check_agreement
 
 VIEWS_FILE = "views.json"
 PREVIEW_FILE = "preview.png"
+ZARR_FILE = "zarr.json"  # in a folder that holds many, but none of this form
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class FolderStore(Store):
     file_format: str
     suffix: str
     stores_uint16: bool = False
+    package: tuple[str, str] | None = None
+    description_file = VIEWS_FILE
 
     def encode(
         self,
@@ -67,19 +70,17 @@ class FolderStore(Store):
                 text = description_text(mesh.description)
                 (aside / VIEWS_FILE).write_text(text, encoding="utf-8")
 
-    def found(self, out: Path, name: str) -> dict[str, Any] | None:
+    def find(self, out: Path, name: str) -> StoredMesh | None:
         folder = out / name
-        if not os.path.lexists(folder):
-            return None
-        try:
-            description = parsed_description((folder / VIEWS_FILE).read_bytes())
-        except (OSError, ValueError):
-            raise FileExistsError(
-                f"{folder} exists and holds no {VIEWS_FILE} of raydepth; choose another place"
-            ) from None
+        return FolderMesh(name, folder) if os.path.lexists(folder) else None
+
+    def is_whole(self, out: Path, name: str) -> bool:
+        description = self.found(out, name)
+        if description is None:
+            return False
         # Someone may have taken files away.
         files = {view["file"] for view in description["views"]}
-        return description if files <= set(os.listdir(folder)) else None
+        return files <= set(os.listdir(out / name))
 
     def remove(self, out: Path, name: str) -> None:
         removed(out / name)
@@ -100,12 +101,7 @@ class FolderMesh(StoredMesh):
         if not isinstance(file, str) or os.path.basename(file) != file:
             raise ValueError(f"its file is {file!r}; expected a name in the same folder")
         image = read_depth(self.place / file)
-        for key in ("kind", "values_per_unit"):
-            if image.metadata[key] != self.metadata[key]:
-                raise ValueError(
-                    f"its {key} is {image.metadata[key]!r}, that in {VIEWS_FILE} "
-                    f"{self.metadata[key]!r}"
-                )
+        check_agreement(image, self.metadata)
         return image.depth
 
 
@@ -118,6 +114,6 @@ def _folders_with_views(out: Path, above: str) -> Iterator[str]:
             name = f"{above}/{entry.name}" if above else entry.name
             if os.path.exists(os.path.join(entry.path, VIEWS_FILE)):
                 yield name
-            else:
+            elif not os.path.exists(os.path.join(entry.path, ZARR_FILE)):
                 # A mesh with several states has a folder of folders.
                 yield from _folders_with_views(out, name)

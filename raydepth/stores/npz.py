@@ -57,16 +57,9 @@ class NpzStore(Store):
             with whole_file(path) as temporary, open(temporary, "xb") as file:
                 write_zip(file, _members(mesh))
 
-    def found(self, out: Path, name: str) -> dict[str, Any] | None:
+    def find(self, out: Path, name: str) -> StoredMesh | None:
         path = self.place(out, name)
-        if not os.path.lexists(path):
-            return None
-        try:
-            return _description(path)
-        except (OSError, ValueError):
-            raise FileExistsError(
-                f"{path} exists and holds no views of raydepth; choose another place"
-            ) from None
+        return NpzMesh(name, path) if os.path.lexists(path) else None
 
     def remove(self, out: Path, name: str) -> None:
         self.place(out, name).unlink(missing_ok=True)
@@ -80,7 +73,7 @@ class NpzMesh(StoredMesh):
     """The views of one .npz file."""
 
     def _description(self) -> dict[str, Any]:
-        return _description(self.place)
+        return parsed_description(str(_array(self.place, DESCRIPTION)))
 
     def _depth(self, view: int) -> np.ndarray:
         file = self.metadata["views"][view]["file"]
@@ -96,10 +89,6 @@ def _members(mesh: MeshViews) -> Iterator[tuple[str, Member]]:
         yield PREVIEW_FILE, Member.stored(mesh.preview)
     text = np.array(json.dumps(mesh.description))
     yield f"{DESCRIPTION}.npy", Member.deflated(npy(text))
-
-
-def _description(path: Path) -> dict[str, Any]:
-    return parsed_description(str(_array(path, DESCRIPTION)))
 
 
 def _array(path: Path, name: str) -> np.ndarray:

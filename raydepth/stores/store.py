@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from raydepth.cameras import Cameras
+from raydepth.export import DepthImage
 
 
 @dataclass
@@ -53,12 +54,18 @@ class Store(ABC):
     meshes_per_unit : int
         How many meshes, but for the last unit, go into one call of `write`: a unit appears whole
         or not at all.
+    package : (str, str) or None
+        The module it needs, and raydepth's extra that installs it.
+    description_file : str
+        What the description is called, in messages.
     """
 
     file_format: str
     stores_uint16: bool
     suffix: str = ""
     meshes_per_unit: int = 1
+    package: tuple[str, str] | None = None
+    description_file: str = "views"
 
     def file_of(self, view: int, n_views: int) -> str:
         """The name of one view, such as "007.png": its file, or what stands for it inside one."""
@@ -108,6 +115,9 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def find(self, out: Path, name: str) -> StoredMesh | None:
+        """What is at a mesh's place, unread; None where nothing is."""
+
     def found(self, out: Path, name: str) -> dict[str, Any] | None:
         """The description of a finished mesh; None where there is none.
 
@@ -116,6 +126,26 @@ class Store(ABC):
         FileExistsError
             Its place is taken by something else.
         """
+        mesh = self.find(out, name)
+        if mesh is None:
+            return None
+        try:
+            return mesh.metadata
+        except (OSError, ValueError):
+            raise FileExistsError(
+                f"{mesh.place} exists and holds no {self.description_file} of raydepth; "
+                "choose another place"
+            ) from None
+
+    def is_whole(self, out: Path, name: str) -> bool:
+        """Whether a mesh is there, with all its views.
+
+        Raises
+        ------
+        FileExistsError
+            As for `found`.
+        """
+        return self.found(out, name) is not None
 
     @abstractmethod
     def remove(self, out: Path, name: str) -> None:
@@ -226,6 +256,15 @@ class StoredMesh(ABC):
     @abstractmethod
     def _depth(self, view: int) -> np.ndarray:
         """(height, width) float of one view that exists."""
+
+
+def check_agreement(image: DepthImage, description: dict[str, Any]) -> None:
+    """Refuse a view whose own metadata says something else than the description of its mesh."""
+    for key in ("kind", "values_per_unit"):
+        if image.metadata[key] != description[key]:
+            raise ValueError(
+                f"its {key} is {image.metadata[key]!r}, that of its mesh {description[key]!r}"
+            )
 
 
 def names_with_suffix(out: Path, suffix: str, above: str = "") -> Iterator[str]:
