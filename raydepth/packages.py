@@ -20,7 +20,7 @@ def needed(module: str, extra: str) -> Any:
         found = importlib.import_module(module)
         if found.__file__ is None:
             # A folder of that name where Python looks first, such as the results' own.
-            raise ImportError(f"the folder {list(found.__path__)[0]} is no package")
+            raise ImportError(f"the folder {next(iter(found.__path__))} is no package")
         return found
     except ImportError as error:
         raise MissingPackageError(
