@@ -197,7 +197,7 @@ class ViewRenderer:
             if scale is not None:
                 stored = np.empty(depth.shape, np.uint16)
                 miss: Any = np.float32(np.inf)
-                unfit[place] = quantize(depth.reshape(-1), scale, miss, stored.reshape(-1))
+                unfit[place] = quantize(depth.reshape(-1), float(scale), miss, stored.reshape(-1))
             description["views"][view].update(
                 hits=n_hits,
                 nearest=float(nearest) if n_hits else None,
