@@ -10,6 +10,7 @@ import pytest
 import raydepth as rd
 from raydepth import cli
 from raydepth.errors import MissingPackageError
+from raydepth.packages import needed
 from raydepth.stores import store_of
 
 EXR = r"^the package OpenEXR is needed: pip install 'raydepth\[exr\]'"
@@ -35,6 +36,14 @@ def test_exr(tmp_path):
 def test_stores(file_format, words):
     with pytest.raises(MissingPackageError, match=words):
         store_of(file_format)
+
+
+def test_a_folder_of_results_is_no_package(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "zzarr").mkdir()
+    words = r"^the package zzarr is needed: pip install .* \(the folder .*zzarr is no package\)"
+    with pytest.raises(MissingPackageError, match=words):
+        needed("zzarr", "zarr")
 
 
 @pytest.mark.parametrize("file_format", ["exr", "zarr"])
