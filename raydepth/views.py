@@ -62,6 +62,7 @@ class ViewRenderer:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.store = store_of(settings.file_format)
+        self._json = settings.to_json()
         n_views = len(settings.cameras)
         # Made once: what they take for each view adds up over many meshes.
         self._cameras = [settings.cameras[view] for view in range(n_views)]
@@ -84,7 +85,7 @@ class ViewRenderer:
         self, mesh: Mesh, labels: Sequence[dict[str, Any]] | None = None
     ) -> dict[str, Any]:
         """The description of a mesh's views before they are rendered: without ranges and hits."""
-        settings = self.settings.to_json()
+        settings = self._json
         scale = settings["values_per_unit"]
         return {
             "format": FORMAT_NAME,

@@ -65,7 +65,8 @@ ON_RENDER = {"raycast", "many", "compiling", "crosscheck", "demo", "info"}
 # What makes data sets, from one mesh to a run on many machines; each may know those before it.
 DATASET = [
     "shards", "memory", "inputs", "manifest", "failures", "settings", "views",
-    "dataset", "loader_process", "loaders", "pipeline", "ray_engine", "batch", "verify", "progress",
+    "dataset", "loader_process", "loaders", "pipeline", "ray_engine", "batch", "verify",
+    "progress", "torch",
 ]  # fmt: skip
 
 

@@ -16,8 +16,13 @@ KEYS = ("mesh", "kind", "file_format", "values_per_unit", "miss", "views")
 
 
 def description_text(description: dict[str, Any]) -> str:
-    """As it stands in files."""
-    return json.dumps(description, indent=1)
+    """As it stands in files: an entry a line, and a view a line.
+
+    Python's encoder is ten times as fast as its indenting one.
+    """
+    rest = [f"{json.dumps(k)}: {json.dumps(v)}" for k, v in description.items() if k != "views"]
+    views = ",\n  ".join(json.dumps(view) for view in description["views"])
+    return "{\n " + ",\n ".join(rest) + ',\n "views": [\n  ' + views + "\n ]\n}"
 
 
 def parsed_description(text: str | bytes) -> dict[str, Any]:
