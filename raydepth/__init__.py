@@ -1,6 +1,7 @@
 """Exact metric depth maps of meshes, by ray casting. See README.md for the conventions."""
 
 from raydepth import blender, cameras
+from raydepth.batch import render_dataset
 from raydepth.bvh import Bvh
 from raydepth.cameras import Cameras
 from raydepth.cuda.build import DeviceMesh
@@ -10,13 +11,16 @@ from raydepth.loading import load_mesh
 from raydepth.many import render_many
 from raydepth.mesh import Mesh
 from raydepth.raycast import RayHits, cast_rays
+from raydepth.reading import DepthDataset, open_dataset
 from raydepth.render import Rendering, build_bvh, render
+from raydepth.stores import StoredMesh
 from raydepth.version import __version__
 
 __all__ = [
     "BlenderError",
     "Bvh",
     "Cameras",
+    "DepthDataset",
     "DepthImage",
     "DeviceError",
     "DeviceMesh",
@@ -24,14 +28,17 @@ __all__ = [
     "MeshError",
     "RayHits",
     "Rendering",
+    "StoredMesh",
     "__version__",
     "blender",
     "build_bvh",
     "cameras",
     "cast_rays",
     "load_mesh",
+    "open_dataset",
     "read_depth",
     "render",
+    "render_dataset",
     "render_many",
     "write_depth",
 ]

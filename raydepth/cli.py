@@ -8,7 +8,8 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,33 +18,34 @@ from tqdm import tqdm
 from raydepth import bench as bench_module
 from raydepth import bench_tables, blender, crosscheck
 from raydepth import cameras as cameras_module
+from raydepth.batch import ENGINES, MOST_PREVIEWED, dataset_entries, render_dataset
 from raydepth.cameras import Cameras
 from raydepth.compiling import announce_compilation, compile_kernels
-from raydepth.dataset import (
-    FILE_FORMATS,
-    Written,
-    output_names,
-    read_cameras,
-    write_views,
-)
+from raydepth.dataset import Written, read_cameras, write_views
 from raydepth.demo import torus_knot
-from raydepth.errors import BlenderError, DeviceError
+from raydepth.errors import BlenderError, DeviceError, MissingPackageError, one_line
 from raydepth.export import KINDS, checked_scale
 from raydepth.files import write_whole
 from raydepth.info import describe
-from raydepth.loading import load_mesh
+from raydepth.inputs import find_meshes, output_names, read_list
+from raydepth.loading import FORMATS, load_mesh
 from raydepth.mesh import NORMALIZATIONS, Mesh
 from raydepth.peers import PEERS
+from raydepth.pipeline import TIMEOUT
 from raydepth.placements import PLACEMENTS
+from raydepth.progress import JsonLines, Words, counted
 from raydepth.render import DEVICES, chosen_device
+from raydepth.shards import Shard
+from raydepth.stores import STORES, store_of
+from raydepth.verify import N_SAMPLES, verify_dataset
 from raydepth.version import __version__
 
 FAILED = 1
 WRONG_USE = 2
 INTERRUPTED = 130
 
-# What goes wrong with input, devices, memory and disks; anything else is a fault of raydepth.
-FAILURES = (ValueError, BlenderError, DeviceError, MemoryError, OSError)
+# What goes wrong with input, packages, devices, memory and disks; the rest is raydepth's fault.
+FAILURES = (ValueError, BlenderError, DeviceError, MissingPackageError, MemoryError, OSError)
 
 NORMALIZE = "sphere: radius 0.5 around the origin; cube: longest side 1"
 RENDERED_VIEWS, COMPARED_VIEWS = "fibonacci:24", "fibonacci:12"
@@ -81,7 +83,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:
         raise
     except FAILURES as error:
-        _say(f"error: {_message(error)}")
+        _say(f"error: {one_line(error)}")
         return WRONG_USE if isinstance(error, WrongUse) else FAILED
 
 
@@ -89,62 +91,132 @@ def _render(args: argparse.Namespace) -> int:
     try:
         _refuse_options_of_others(args)
         cameras = _cameras(args, RENDERED_VIEWS)
-        names = output_names(args.meshes)
+        given = [*args.meshes, *(_listed(args.list) if args.list else [])]
+        scenes = [Path(path) for path in given if _is_scene(Path(path))]
+        meshes = [path for path in given if not _is_scene(Path(path))]
+        paths = find_meshes(meshes, FORMATS) if meshes or not scenes else []
+        names = output_names([*paths, *scenes])
         checked_scale(args.values_per_unit)
+        shard = Shard.parse(args.shard, os.environ) if args.shard else None
+        if shard and args.overwrite:
+            raise ValueError(
+                "--overwrite and --shard exclude each other: jobs would remove each other's work"
+            )
     except (ValueError, OverflowError, OSError) as error:
-        raise WrongUse(_message(error)) from None
+        raise WrongUse(one_line(error)) from None
     chosen_device(args.device)
+    store_of(args.format)
     _make_folder(args.out)
     compile_kernels(args.device)
-    n_failed = n_planned = 0
-    expected = [0 if _is_scene(path) else len(cameras) for path in args.meshes]
-    with _progress(sum(expected)) as bar:
-        for path, name, n_expected in zip(args.meshes, names, expected, strict=True):
-            before = bar.total
-            try:
-                for shot in _shots(args, path, cameras, bar):
-                    written = write_views(
-                        shot.mesh,
-                        shot.cameras,
-                        args.out / name / shot.label,
-                        kind=args.kind,
-                        file_format=args.format,
-                        values_per_unit=args.values_per_unit,
-                        device=args.device,
-                        labels=shot.view_labels(),
-                        progress=bar.update,
-                    )
-                    _report(shot.mesh, written)
-            except FAILURES as error:
-                n_failed += 1
-                _say(f"error: {_message(error, path)}")
-            n_planned += n_expected + bar.total - before
-            bar.update(n_planned - bar.n)  # views of a mesh that failed are over, too
-    if n_failed and len(names) > 1:
-        _say(f"{n_failed} of {len(names)} meshes failed")
+    n_failed = _render_meshes(args, paths, cameras, shard) if paths else 0
+    for scene, name in zip(scenes, names[len(paths) :], strict=True):
+        n_failed += not _render_scene(args, scene, name)
+    if scenes and n_failed and len(names) > 1:
+        _say(f"{n_failed} of {len(names)} files failed")
     return FAILED if n_failed else 0
+
+
+def _render_meshes(
+    args: argparse.Namespace, paths: list[Path], cameras: Cameras, shard: Shard | None
+) -> int:
+    """Render meshes to a data set; returns how many of them are not in it."""
+    with _progress(0) as bar:
+        progress: Words | JsonLines
+        if args.log_json:
+            progress = JsonLines(_tell)
+        else:
+            progress = Words(args.out, tell=_tell, say=_say, bar=bar)
+        report = render_dataset(
+            paths,
+            args.out,
+            cameras,
+            normalize=args.normalize,
+            kind=args.kind,
+            file_format=args.format,
+            values_per_unit=args.values_per_unit,
+            device=args.device,
+            previews=args.preview,
+            timeout=args.timeout or TIMEOUT,
+            memory=None if args.memory is None else int(args.memory * 2**30),
+            shard=shard,
+            overwrite=args.overwrite,
+            retry_failed=args.retry_failed,
+            engine=args.engine,
+            ray_address=args.ray_address,
+            on_plan=progress.plan,
+            on_views=progress.views,
+            on_mesh=progress.mesh,
+        )
+    progress.end(report)
+    return len(report.failures)
+
+
+def _render_scene(args: argparse.Namespace, path: Path, name: str) -> bool:
+    """Render a .blend as its own cameras see it; whether that worked."""
+    try:
+        with _progress(0) as bar:
+            scene = blender.load_scene(
+                path,
+                camera=args.camera,
+                frames=args.frames,
+                blender=args.blender,
+                timeout=args.timeout or blender.TIMEOUT,
+            )
+            bar.total = scene.n_views
+            for shot in scene:
+                written = write_views(
+                    shot.mesh,
+                    shot.cameras,
+                    args.out / name / shot.label,
+                    kind=args.kind,
+                    file_format=args.format,
+                    values_per_unit=args.values_per_unit,
+                    device=args.device,
+                    labels=shot.view_labels(),
+                    progress=bar.update,
+                )
+                _report(shot.mesh, written)
+    except FAILURES as error:
+        _say(f"error: {_message(error, path)}")
+        return False
+    return True
+
+
+def _listed(name: str) -> list[Path]:
+    """The paths in the list that --list names."""
+    if name == "-":
+        return read_list(sys.stdin.buffer.read(), "standard input")
+    return read_list(Path(name).read_bytes(), name)
 
 
 def _is_scene(path: Path) -> bool:
     return path.suffix.lower() == blender.SUFFIX
 
 
-def _shots(
-    args: argparse.Namespace, path: Path, cameras: Cameras, bar: tqdm
-) -> Iterator[blender.Shot]:
-    """The meshes of a file with the cameras that see them: a .blend's own, or the ones given."""
-    if not _is_scene(path):
-        yield blender.Shot(load_mesh(path, normalize=args.normalize), cameras)
-        return
-    scene = blender.load_scene(
-        path,
-        camera=args.camera,
-        frames=args.frames,
-        blender=args.blender,
-        timeout=args.timeout or blender.TIMEOUT,
+def _verify(args: argparse.Namespace) -> int:
+    try:
+        _, entries = dataset_entries(args.out)
+    except (ValueError, OSError) as error:
+        raise WrongUse(one_line(error)) from None
+    compile_kernels()
+    with _progress(len(entries), "mesh") as bar:
+        found = verify_dataset(args.out, n_samples=args.samples, on_mesh=bar.update)
+    for problem in found.problems:
+        _tell(f"{problem.what}: {problem.name}: {problem.reason}")
+    line = (
+        f"{found.n_meshes:,} {'mesh' if found.n_meshes == 1 else 'meshes'}, "
+        f"{counted(found.n_views, 'view')}, {counted(found.n_pixels, 'pixel')} traced again: "
     )
-    bar.total += scene.n_views  # nobody knew before
-    yield from scene
+    by_kind = Counter(problem.what for problem in found.problems)
+    line += ", ".join(f"{n} {what}" for what, n in sorted(by_kind.items())) or "all as it should be"
+    if found.n_failed:
+        line += f"; {found.n_failed} failed when it was rendered (failures.jsonl)"
+    if found.n_without_source:
+        line += (
+            f"; the file of {found.n_without_source} is gone or changed, so that none was traced"
+        )
+    _tell(line)
+    return FAILED if found.problems else 0
 
 
 def _demo(args: argparse.Namespace) -> int:
@@ -188,7 +260,7 @@ def _compare_blender(args: argparse.Namespace) -> int:
     try:
         cameras = _cameras(args, COMPARED_VIEWS)
     except (ValueError, OverflowError, OSError) as error:
-        raise WrongUse(_message(error)) from None
+        raise WrongUse(one_line(error)) from None
     for option, path in (("-o", args.out), ("--json", args.json)):
         if path and (path.is_dir() or not path.parent.is_dir()):
             raise WrongUse(f"{option} {path}: expected a file in a folder that exists")
@@ -232,18 +304,22 @@ def _compare_blender(args: argparse.Namespace) -> int:
 
 def _refuse_options_of_others(args: argparse.Namespace) -> None:
     """Refuse what has no meaning for the files given: a .blend has cameras, a mesh has none."""
-    scenes = [path for path in args.meshes if _is_scene(path)]
+    scenes = [path for path in args.meshes if _is_scene(Path(path))]
     if scenes:
         for option in ("views", "radius", "fov", "size"):
             if getattr(args, option) is not None:
                 raise ValueError(f"--{option} is given, but {scenes[0]} has its own cameras")
+        for option in ("shard", "overwrite", "retry_failed", "log_json"):
+            if getattr(args, option):
+                word = option.replace("_", "-")
+                raise ValueError(f"--{word} is given, but {scenes[0]} is not part of a data set")
         if args.normalize != "none":
             raise ValueError(
                 f"--normalize {args.normalize} is given, but the cameras of {scenes[0]} stand "
                 "where its meshes are"
             )
     else:
-        for option in ("camera", "frames", "blender", "timeout"):
+        for option in ("camera", "frames", "blender"):
             if getattr(args, option) is not None:
                 raise ValueError(f"--{option} is given, but no {blender.SUFFIX} file")
 
@@ -276,20 +352,18 @@ def _report(mesh: Mesh, written: Written) -> None:
     """Say what was done with one mesh."""
     rate = written.n_rays / max(written.render_seconds, 1e-9) / 1e6
     _tell(
-        f"{mesh.name}: {_counted(len(mesh.faces), 'face')}, {_counted(written.n_views, 'view')}, "
+        f"{mesh.name}: {counted(len(mesh.faces), 'face')}, {counted(written.n_views, 'view')}, "
         f"{written.n_hits / written.n_rays:.0%} of {written.n_rays:,} rays hit, "
-        f"{rate:.1f} M rays/s on {written.device} -> {written.folder}"
+        f"{rate:.1f} M rays/s on {written.device} -> {written.place}"
     )
     for note in mesh.notes:
         _tell(f"  {note}")
     clipped = [view for view in written.views if _clips(view)]
     if clipped:
         _tell(
-            f"  Blender's clipping, which hides a part of {_counted(len(clipped), 'view')} "
+            f"  Blender's clipping, which hides a part of {counted(len(clipped), 'view')} "
             f"there (the first is {clipped[0]['file']}), is not applied"
         )
-    if written.n_hits == 0 and not any("blender" in view for view in written.views):
-        _tell("  no view shows it; --normalize sphere puts a mesh at the origin, 1 unit in size")
 
 
 def _clips(view: dict[str, Any]) -> bool:
@@ -300,16 +374,10 @@ def _clips(view: dict[str, Any]) -> bool:
     return view["nearest"] < limits["clip_start"] or view["farthest"] > limits["clip_end"]
 
 
-def _counted(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
-
-
-def _message(error: Exception, path: Path | None = None) -> str:
+def _message(error: Exception, path: Path) -> str:
     """An error as one line that names the file."""
-    message = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, OSError) and error.strerror:
-        message = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return message if path is None or str(path) in message else f"{path}: {message}"
+    message = one_line(error)
+    return message if str(path) in message else f"{path}: {message}"
 
 
 def _progress(n: int, unit: str = "view") -> tqdm:
@@ -377,6 +445,16 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _gibibytes(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0.0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of GiB above 0")
+    return number
+
+
 def _sizes(text: str) -> list[int]:
     """`256,512`"""
     return [_whole_number(size) for size in text.split(",")]
@@ -404,7 +482,16 @@ def _parser() -> argparse.ArgumentParser:
         "of Blender; where its geometry moves, each state has a folder named by its first frame.",
     )
     render.add_argument(
-        "meshes", nargs="+", type=Path, metavar="MESH", help="mesh files, or scene.blend"
+        "meshes",
+        nargs="*",
+        metavar="MESH",
+        help="mesh files, folders of them, patterns, or scene.blend",
+    )
+    render.add_argument(
+        "--list",
+        metavar="FILE",
+        help='meshes in a list, one path a line, or the column "path" of a CSV file; - is '
+        "standard input",
     )
     render.add_argument("-o", "--out", type=Path, required=True, help="folder for the results")
     render.add_argument(
@@ -413,7 +500,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_views(render, RENDERED_VIEWS)
     render.add_argument(
         "--format",
-        choices=list(FILE_FORMATS),
+        choices=list(STORES),
         default="png16",
         help="of the files (default: png16)",
     )
@@ -426,6 +513,46 @@ def _parser() -> argparse.ArgumentParser:
     )
     render.add_argument(
         "--device", choices=DEVICES, default="auto", help="where to render (default: auto)"
+    )
+    render.add_argument(
+        "--preview",
+        action=argparse.BooleanOptionalAction,
+        help=f"a contact sheet for each mesh (default: for up to {MOST_PREVIEWED} meshes)",
+    )
+    render.add_argument(
+        "--timeout",
+        type=_seconds,
+        metavar="SECONDS",
+        help=f"give up a mesh that takes longer to load, or to render (default: {TIMEOUT:g}), or "
+        f"Blender (default: {blender.TIMEOUT:g})",
+    )
+    sets = render.add_argument_group("for many meshes")
+    sets.add_argument(
+        "--overwrite", action="store_true", help="remove the data set in OUT, and begin anew"
+    )
+    sets.add_argument(
+        "--retry-failed", action="store_true", help="try meshes again that failed before"
+    )
+    sets.add_argument(
+        "--memory",
+        type=_gibibytes,
+        metavar="GIB",
+        help="refuse a mesh that takes more to load (default: a quarter of the machine's)",
+    )
+    sets.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="render part I, counted from 0, of N parts of about the same size; slurm takes both "
+        "from SLURM's variables",
+    )
+    sets.add_argument(
+        "--engine", choices=ENGINES, default="local", help="this machine, or a Ray cluster"
+    )
+    sets.add_argument(
+        "--ray-address", metavar="ADDRESS", help="of the Ray cluster (default: what Ray finds)"
+    )
+    sets.add_argument(
+        "--log-json", action="store_true", help="JSON lines on standard output instead of words"
     )
     scenes = render.add_argument_group("for .blend files")
     scenes.add_argument("--camera", metavar="NAME", help="one of its cameras (default: all)")
@@ -474,7 +601,30 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_views(beside_blender, COMPARED_VIEWS)
     _add_blender(beside_blender)
+    beside_blender.add_argument(
+        "--timeout",
+        type=_seconds,
+        metavar="SECONDS",
+        help=f"stop Blender after them (default: {blender.TIMEOUT:g})",
+    )
     beside_blender.set_defaults(command=_compare_blender)
+
+    verify = commands.add_parser(
+        "verify",
+        help="whether a data set on disk is whole and right",
+        description="Read every file of a data set, compare it with its metadata and hashes, and "
+        "trace some pixels of each mesh again in float64. Exit code 1 if anything is missing, "
+        "damaged or wrong.",
+    )
+    verify.add_argument("out", type=Path, metavar="OUT", help="folder of the data set")
+    verify.add_argument(
+        "--samples",
+        type=_whole_number,
+        default=N_SAMPLES,
+        metavar="N",
+        help=f"pixels of each mesh to trace again (default: {N_SAMPLES})",
+    )
+    verify.set_defaults(command=_verify)
 
     demo = commands.add_parser(
         "demo", help="the main job on a shape made in code", description="Render a torus knot."
@@ -556,17 +706,11 @@ def _add_views(parser: argparse.ArgumentParser, default: str) -> None:
 
 
 def _add_blender(parser: argparse._ActionsContainer) -> None:
-    """The options that say which Blender, and for how long."""
+    """The option that says which Blender."""
     parser.add_argument(
         "--blender",
         type=Path,
         metavar="PATH",
         help="a blender executable or a Python that has bpy (default: RAYDEPTH_BLENDER, or the "
         "first on the PATH)",
-    )
-    parser.add_argument(
-        "--timeout",
-        type=_seconds,
-        metavar="SECONDS",
-        help=f"stop Blender after them (default: {blender.TIMEOUT:g})",
     )

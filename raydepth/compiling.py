@@ -11,8 +11,11 @@ from numba.core import event
 
 from raydepth.builder import SUBTREE
 from raydepth.cameras import ring
+from raydepth.export import encode_uint16
 from raydepth.mesh import Mesh
+from raydepth.png import encode_png
 from raydepth.render import render
+from raydepth.statistics import depth_range
 
 
 class _Listener(event.Listener):
@@ -48,7 +51,7 @@ def announce_compilation(say: Callable[[str], object]) -> Iterator[None]:
 
 
 def compile_kernels(device: str = "auto") -> None:
-    """Compile whatever a rendering on a device needs, or load it from the disk cache.
+    """Compile whatever a rendering on a device and its files need, or load it from the disk cache.
 
     So that no later step's time holds a compilation.
     """
@@ -56,3 +59,5 @@ def compile_kernels(device: str = "auto") -> None:
     i = np.arange(SUBTREE + 3)
     strip = np.column_stack((i, i % 2, np.zeros_like(i)))
     render(Mesh(strip, np.column_stack((i[:-2], i[1:-1], i[2:]))), ring(1, size=1), device=device)
+    depth_range(np.ones(1, dtype=np.float32))
+    encode_png(encode_uint16(np.ones((1, 1), dtype=np.float32)))

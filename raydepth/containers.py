@@ -9,15 +9,20 @@ import contextlib
 import io
 import struct
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+from raydepth.deflate import crc32
+from raydepth.packages import needed
+from raydepth.png import SIGNATURE, encode_png
+
+EXR_SIGNATURE = b"v/1\x01"
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+EXR_PACKAGE = ("OpenEXR", "exr")
+EXR_ZIP, EXR_ZIP_ROWS = 3, 16  # the number of this compression, and how many rows a block has
 PNG_COLOURS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey and alpha", 6: "RGBA"}
 
 # A file as bytes in memory: {"": the file}, and {".json": ..., "": ...} where a second file, whose
@@ -35,26 +40,18 @@ class Format:
     encode : (pixels, JSON text) -> Parts
     decode : Parts -> (pixels, JSON text or None)
     sidecar : what is appended to the name for a second file, or ""
+    package : the module it needs and raydepth's extra that installs it, or None
     """
 
     stores: str
     encode: Callable[[np.ndarray, str], Parts]
     decode: Callable[[Parts], tuple[np.ndarray, Any]]
     sidecar: str = ""
+    package: tuple[str, str] | None = None
 
 
 def _encode_png(values: np.ndarray, text: str) -> Parts:
-    import imageio.v3
-    from PIL.PngImagePlugin import PngInfo
-
-    chunks = PngInfo()
-    chunks.add_text("raydepth", text)
-    buffer = io.BytesIO()
-    # Level 1: on depth maps level 6 takes several times as long and saves little.
-    imageio.v3.imwrite(
-        buffer, values, extension=".png", plugin="pillow", pnginfo=chunks, compress_level=1
-    )
-    return {"": buffer.getvalue()}
+    return {"": encode_png(values, {"raydepth": text})}
 
 
 def _decode_png(parts: Parts) -> tuple[np.ndarray, Any]:
@@ -76,15 +73,15 @@ def _check_png(data: bytes) -> None:
     Pillow reads a file with a damaged or missing end as zeros where a program has asked it to
     (LOAD_TRUNCATED_IMAGES), and zeros would be misses; so every chunk's checksum is checked here.
     """
-    if not data.startswith(PNG_SIGNATURE):
+    if not data.startswith(SIGNATURE):
         raise ValueError("not a PNG file")
-    start, kind = len(PNG_SIGNATURE), b""
+    start, kind = len(SIGNATURE), b""
     while kind != b"IEND":
         end = start + 8 + int.from_bytes(data[start : start + 4], "big")
         kind = data[start + 4 : start + 8]
         if len(data) < end + 4:
             raise ValueError("truncated PNG file")
-        if zlib.crc32(memoryview(data)[start + 4 : end]) != int.from_bytes(data[end : end + 4]):
+        if crc32(memoryview(data)[start + 4 : end]) != int.from_bytes(data[end : end + 4]):
             raise ValueError(f"damaged PNG file: chunk {kind!r} fails its checksum")
         if kind == b"IHDR":
             bits, colour = struct.unpack_from("BB", data, start + 16)
@@ -95,7 +92,7 @@ def _check_png(data: bytes) -> None:
 
 
 def _encode_npy(pixels: np.ndarray, text: str) -> Parts:
-    return {".json": f"{text}\n".encode(), "": _npy(pixels)}
+    return {".json": f"{text}\n".encode(), "": npy(pixels)}
 
 
 def _decode_npy(parts: Parts) -> tuple[np.ndarray, Any]:
@@ -113,7 +110,7 @@ def _encode_npz(pixels: np.ndarray, text: str) -> Parts:
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, array in (("depth", pixels), ("raydepth", np.array(text))):
             entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            archive.writestr(entry, _npy(array), zipfile.ZIP_DEFLATED, compresslevel=1)
+            archive.writestr(entry, npy(array), zipfile.ZIP_DEFLATED, compresslevel=1)
     return {"": buffer.getvalue()}
 
 
@@ -128,7 +125,8 @@ def _decode_npz(parts: Parts) -> tuple[np.ndarray, Any]:
     raise ValueError("not written by raydepth: expected arrays named depth and raydepth")
 
 
-def _npy(array: np.ndarray) -> bytes:
+def npy(array: np.ndarray) -> bytes:
+    """An array as a .npy file."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
@@ -164,10 +162,62 @@ def _decode_tiff(parts: Parts) -> tuple[np.ndarray, Any]:
     return pixels, text if str(text).startswith("{") else None
 
 
+def _encode_exr(pixels: np.ndarray, text: str) -> Parts:
+    exr = needed(*EXR_PACKAGE)
+    header = {
+        "compression": exr.ZIP_COMPRESSION,
+        "type": exr.scanlineimage,
+        "raydepth": text,
+    }
+    buffer = io.BytesIO()
+    exr.File(header, {"Z": pixels.astype("=f4", copy=False)}, num_threads=0).write(buffer)
+    return {"": buffer.getvalue()}
+
+
+def _decode_exr(parts: Parts) -> tuple[np.ndarray, Any]:
+    exr = needed(*EXR_PACKAGE)
+    data = parts[""]
+    _check_exr(data)
+    with as_value_error("damaged EXR file"):
+        file = exr.File(io.BytesIO(data), separate_channels=True, num_threads=0)
+        channels, text = file.channels(), file.header().get("raydepth")
+        if set(channels) != {"Z"}:
+            raise ValueError(f"it has channels {', '.join(channels)}; expected Z")
+        return np.ascontiguousarray(channels["Z"].pixels), text
+
+
+def _check_exr(data: bytes) -> None:
+    """Refuse what is not an EXR file, or one that ends early.
+
+    The library writes of the latter to standard error. "OpenEXR File Layout": the header's
+    attributes are (name, type, size, value); then there are 8 bytes for each block's place, and the
+    blocks, each behind its first row and its size.
+    """
+    if not data.startswith(EXR_SIGNATURE):
+        raise ValueError("not an EXR file")
+    with as_value_error("damaged or truncated EXR file"):
+        attributes, start = {}, 8
+        while data[start]:
+            name_end = data.index(b"\0", start)
+            value = data.index(b"\0", name_end + 1) + 5
+            (size,) = struct.unpack_from("<I", data, value - 4)
+            attributes[data[start:name_end]] = data[value : value + size]
+            start = value + size
+        if attributes[b"compression"] != bytes([EXR_ZIP]):
+            return  # not raydepth's, and its blocks may have another height
+        first, last = struct.unpack_from("<4xi4xi", attributes[b"dataWindow"])
+        n_blocks = -(-(last - first + 1) // EXR_ZIP_ROWS)
+        for place in struct.unpack_from(f"<{n_blocks}Q", data, start + 1):
+            (size,) = struct.unpack_from("<4xI", data, place)
+            if place + 8 + size > len(data):
+                raise ValueError("a block ends behind the file")
+
+
 FORMATS = {
     ".png": Format("uint16", _encode_png, _decode_png),
     ".npy": Format("float", _encode_npy, _decode_npy, sidecar=".json"),
     ".npz": Format("float", _encode_npz, _decode_npz),
+    ".exr": Format("float32", _encode_exr, _decode_exr, package=EXR_PACKAGE),
     ".tif": Format("float32", _encode_tiff, _decode_tiff),
     ".tiff": Format("float32", _encode_tiff, _decode_tiff),
 }

@@ -11,3 +11,14 @@ class DeviceError(RuntimeError):
 
 class BlenderError(RuntimeError):
     """Blender is missing, or did not do its job. One line: what happened, what to do."""
+
+
+class MissingPackageError(ImportError):
+    """A package that a format needs is not installed. One line: which, how to install it."""
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split()) or type(error).__name__

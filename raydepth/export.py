@@ -14,6 +14,7 @@ gives metric depth from any of them, and a reader without raydepth needs three l
 | .npy        | float32 or float64                        | a second file, "000.npy.json" |
 | .npz        | array "depth", float32 or float64         | array "raydepth", one string  |
 | .tif, .tiff | float32, uncompressed                     | tag ImageDescription          |
+| .exr        | channel Z, float32 (extra raydepth[exr])  | attribute "raydepth"          |
 
 A miss is 0 in a PNG and +inf in the others. The JSON object has these keys:
 
@@ -48,13 +49,16 @@ import numpy as np
 from raydepth.cameras import Cameras
 from raydepth.containers import Parts, as_value_error, format_of
 from raydepth.files import write_whole
+from raydepth.quantize import MAX_VALUE, quantize
 from raydepth.version import __version__
 
 KINDS = ("z", "ray")
 FORMAT_NAME = "raydepth-depth"
 FORMAT_VERSION = 1
 
-MAX_VALUE = 65535
+# ASCII only, so that every container takes it; infinities and NaN are not JSON.
+TO_JSON = json.JSONEncoder(allow_nan=False).encode
+
 # Within these every value / values_per_unit is a normal float32.
 MIN_VALUES_PER_UNIT, MAX_VALUES_PER_UNIT = 1e-33, 1e37
 
@@ -101,7 +105,7 @@ def write_depth(
 
     Parameters
     ----------
-    path : path ending in .png, .npy, .npz, .tif or .tiff
+    path : path ending in .png, .npy, .npz, .tif, .tiff or .exr
     depth : (height, width) float
         In units. .npy and .npz keep float64, everything else becomes float32 or 16-bit values.
     kind : "z" or "ray"
@@ -182,6 +186,51 @@ def encode_depth(
         As for `write_depth`.
     """
     format_ = format_of(suffix)
+    pixels, metadata = pixels_and_metadata(
+        format_.stores,
+        depth,
+        kind=kind,
+        camera=camera,
+        mesh=mesh,
+        values_per_unit=values_per_unit,
+        miss=miss,
+    )
+    return format_.encode(pixels, metadata_text(metadata))
+
+
+def metadata_text(metadata: dict[str, Any]) -> str:
+    """The JSON object of `pixels_and_metadata` as files hold it."""
+    # All but the mesh is raydepth's own.
+    with as_value_error("mesh does not hold plain JSON data"):
+        return TO_JSON(metadata)
+
+
+def pixels_and_metadata(
+    stores: str,
+    depth: np.ndarray,
+    *,
+    kind: str,
+    camera: Cameras | None = None,
+    mesh: Any = None,
+    values_per_unit: float = 10000,
+    miss: float = np.inf,
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """A depth map as a container stores it, checked, and the JSON object that goes with it.
+
+    Parameters
+    ----------
+    stores : "uint16", "float32" or "float" (float64 stays)
+
+    Returns
+    -------
+    pixels : (height, width) uint16 with 0, or C-ordered little-endian floats with +inf, for a miss
+    metadata : dict
+
+    Raises
+    ------
+    ValueError
+        As for `write_depth`.
+    """
     depth = _checked_depth(depth)
     if kind not in KINDS:
         raise ValueError(f"kind is {kind!r}; expected 'z' or 'ray'")
@@ -196,15 +245,14 @@ def encode_depth(
         "camera": _camera_json(camera, depth.shape),
         "mesh": _mesh_json(mesh),
     }
-    if format_.stores == "uint16":
+    if stores == "uint16":
         pixels = encode_uint16(depth, scale, miss)
         metadata["values_per_unit"] = as_number(scale)
         metadata["miss"] = 0
     else:
-        keeps_float64 = format_.stores == "float" and depth.dtype.itemsize == 8
+        keeps_float64 = stores == "float" and depth.dtype.itemsize == 8
         pixels = _float_pixels(depth, miss, "<f8" if keeps_float64 else "<f4")
-    # ASCII only, so that every container takes it; infinities and NaN are not JSON.
-    return format_.encode(pixels, json.dumps(metadata, allow_nan=False))
+    return pixels, metadata
 
 
 def decode_depth(suffix: str, parts: Parts) -> DepthImage:
@@ -223,15 +271,9 @@ def decode_depth(suffix: str, parts: Parts) -> DepthImage:
     scale = None
     if format_.stores == "uint16":
         scale = checked_scale(metadata["values_per_unit"])
-        depth = np.divide(pixels, scale, dtype=np.float64).astype(np.float32)
-        depth[pixels == 0] = np.inf
+        depth = decode_uint16(pixels, scale)
     else:
-        if pixels.dtype not in (np.float32, np.float64):
-            raise ValueError(f"holds {pixels.dtype} pixels; expected float32 or float64")
-        depth = pixels
-        n_invalid = depth.size - int(np.count_nonzero(depth > 0))
-        if n_invalid:
-            raise ValueError(f"{n_invalid} of {depth.size} pixels are not > 0; the file is damaged")
+        depth = checked_floats(pixels)
     camera = None
     if metadata["camera"] is not None:
         with as_value_error("its camera is damaged"):
@@ -269,16 +311,42 @@ def encode_uint16(
     """
     depth = _checked_depth(depth)
     scale = checked_scale(values_per_unit)
-    missed = _misses(depth, miss)
+    _check_miss(miss)
+    # Of the machine's byte order and in rows, so that few kernels are compiled.
+    dtype = np.float64 if depth.dtype.itemsize == 8 else np.float32
     with np.errstate(over="ignore"):
-        values = np.multiply(depth, scale, dtype=np.float64)
-    np.rint(values, out=values)
-    values[missed] = 0.0
-    fits = (values >= 1.0) & (values <= MAX_VALUE)
-    fits |= missed
-    if not fits.all():
-        raise ValueError(_why_not_uint16(depth, missed, fits, scale, miss))
-    return values.astype(np.uint16)
+        stored_miss: Any = dtype(depth.dtype.type(miss))
+    values = np.empty(depth.shape, dtype=np.uint16)
+    rows = np.ascontiguousarray(depth, dtype=dtype)
+    if quantize(rows.reshape(-1), scale, stored_miss, values.reshape(-1)):
+        raise ValueError(_why_not_uint16(depth, scale, miss))
+    return values
+
+
+def decode_uint16(values: np.ndarray, values_per_unit: float) -> np.ndarray:
+    """Depth of 16-bit values: `value / values_per_unit` in float64, rounded once; +inf for 0.
+
+    Parameters
+    ----------
+    values : (height, width) uint16
+
+    Returns
+    -------
+    (height, width) float32
+    """
+    depth = np.divide(values, values_per_unit, dtype=np.float64).astype(np.float32)
+    depth[values == 0] = np.inf
+    return depth
+
+
+def checked_floats(pixels: np.ndarray) -> np.ndarray:
+    """Float pixels as they came from a file, or a ValueError if they are no depth map."""
+    if pixels.dtype not in (np.float32, np.float64):
+        raise ValueError(f"holds {pixels.dtype} pixels; expected float32 or float64")
+    n_invalid = pixels.size - int(np.count_nonzero(pixels > 0))
+    if n_invalid:
+        raise ValueError(f"{n_invalid} of {pixels.size} pixels are not > 0; the file is damaged")
+    return pixels
 
 
 def fitting_values_per_unit(nearest: float, farthest: float) -> float | None:
@@ -335,10 +403,14 @@ def as_number(scale: float) -> int | float:
     return int(scale) if scale.is_integer() and scale < 2**53 else scale
 
 
-def _misses(depth: np.ndarray, miss: Any) -> np.ndarray:
-    """(height, width) bool, True where `depth` is the miss value."""
+def _check_miss(miss: Any) -> None:
     if not _is_number(miss):
         raise ValueError(f"miss is {miss!r}; expected the number that means a miss in depth")
+
+
+def _misses(depth: np.ndarray, miss: Any) -> np.ndarray:
+    """(height, width) bool, True where `depth` is the miss value."""
+    _check_miss(miss)
     if math.isnan(miss):
         return np.isnan(depth)
     # A miss value was rounded to the array's dtype when it was stored there.
@@ -383,10 +455,9 @@ def _why_invalid(depth: np.ndarray, missed: np.ndarray, miss: float) -> str | No
     )
 
 
-def _why_not_uint16(
-    depth: np.ndarray, missed: np.ndarray, fits: np.ndarray, scale: float, miss: float
-) -> str:
+def _why_not_uint16(depth: np.ndarray, scale: float, miss: float) -> str:
     """One line: how many pixels do not fit 16 bits, by how much, and what would fit."""
+    missed = _misses(depth, miss)
     invalid = _why_invalid(depth, missed, miss)
     if invalid:
         return invalid
@@ -397,7 +468,9 @@ def _why_not_uint16(
         ends.append(f"the largest is {farthest:.9g}")
     if round(nearest * scale) < 1:
         ends.append(f"the smallest is {nearest:.9g}")
-    n_bad = fits.size - int(np.count_nonzero(fits))
+    with np.errstate(over="ignore"):
+        values = np.rint(np.multiply(depths, scale, dtype=np.float64))
+    n_bad = int(np.count_nonzero((values < 1) | (values > MAX_VALUE)))
     fitting = fitting_values_per_unit(nearest, farthest)
     return (
         f"{n_bad} of {depth.size} pixels hold a depth that does not fit 16 bits at "
@@ -435,8 +508,6 @@ def _mesh_json(mesh: Any) -> dict[str, Any] | None:
         return None
     if not isinstance(data, dict):
         raise ValueError(f"mesh is {type(mesh).__name__}; expected a Mesh, a dict or None")
-    with as_value_error("mesh does not hold plain JSON data"):
-        json.dumps(data, allow_nan=False)
     return data
 
 

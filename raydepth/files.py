@@ -50,7 +50,12 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        if isinstance(error, OSError) and str(error.filename) in ("None", str(temporary)):
+        # An error without a number is not the system's: it has words of its own.
+        if (
+            isinstance(error, OSError)
+            and error.errno is not None
+            and str(error.filename) in ("None", str(temporary))
+        ):
             error.filename = str(target)
             del error.filename2
         raise

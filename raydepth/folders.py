@@ -26,7 +26,7 @@ def whole_folder(folder: Path, last: str) -> Iterator[Path]:
     folder : Path
         Made with its parents. Where it exists, its files are replaced one by one.
     last : str
-        The file that is then replaced after all others.
+        The file that is then replaced after all others, by its path in the folder.
 
     Yields
     ------
@@ -42,18 +42,45 @@ def whole_folder(folder: Path, last: str) -> Iterator[Path]:
     aside.mkdir(parents=True, exist_ok=True)
     with _locked(aside, folder):
         for left in aside.iterdir():
-            left.unlink()
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
         try:
             yield aside
             if folder.exists():
-                for file in sorted(aside.iterdir(), key=lambda file: file.name == last):
-                    os.replace(file, folder / file.name)
-                aside.rmdir()
+                _move_files(aside, folder, last)
+                shutil.rmtree(aside)
             else:
                 aside.rename(folder)
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
+
+
+def removed(folder: Path) -> None:
+    """Take a folder away, whole: nobody sees a part of it under its name."""
+    if not os.path.lexists(folder):
+        return
+    aside = folder.parent / f".{folder.name}.partial"
+    aside.mkdir(exist_ok=True)
+    with _locked(aside, folder):
+        # Into a folder that the next writer would empty, if this process is killed here.
+        folder.rename(aside / f"{folder.name}.removed")
+        shutil.rmtree(aside)
+
+
+def _move_files(aside: Path, folder: Path, last: str) -> None:
+    """Move each file into its place in `folder`, `last` after all others."""
+    files = [
+        os.path.relpath(os.path.join(above, name), aside)
+        for above, _, names in os.walk(aside)
+        for name in names
+    ]
+    for file in sorted(files, key=lambda file: file == os.path.normpath(last)):
+        target = folder / file
+        target.parent.mkdir(exist_ok=True, parents=True)
+        os.replace(aside / file, target)
 
 
 @contextlib.contextmanager

@@ -137,6 +137,8 @@ def _read(mesh_format: Format, data: bytes, path: Path) -> Contents:
         return mesh_format.read(data, path)
     except MeshError:
         raise
+    except MemoryError:
+        raise
     except Exception as error:  # damaged files fail in as many ways as there are bytes
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise MeshError(f"damaged or not {mesh_format.name} ({reason})") from error

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from raydepth.blender.process import VARIABLE, Blender, find_blender
+from raydepth.compiling import compile_kernels
 from raydepth.errors import BlenderError
 
 
@@ -19,6 +20,12 @@ def shared_meshes() -> Path:
     if not folder.is_dir():
         pytest.skip("no folder of real meshes (RAYDEPTH_TEST_MESHES)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def compiled() -> None:
+    """For tests that look at what is said, so that none meets the first run's announcement."""
+    compile_kernels()
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,9 @@ from raydepth.errors import BlenderError, MeshError
 VIEWS = [f"{camera}:{frame}" for frame in (1, 5, 9) for camera in ("Camera", "Second")]
 
 
+pytestmark = pytest.mark.usefixtures("compiled")
+
+
 @pytest.fixture(scope="session")
 def golden() -> tuple[Answer, np.ndarray]:
     """What a real Blender answered for story.blend, and its depth passes."""
@@ -275,7 +278,6 @@ def test_moving_geometry_has_a_folder_for_each_state(fake, tmp_path):
         (("story.blend", "--normalize", "cube"), ("--normalize cube", "story.blend")),
         (("a.obj", "--camera", "A"), ("--camera", "no .blend file")),
         (("a.obj", "--frames", "1"), ("--frames", "no .blend file")),
-        (("a.obj", "--timeout", "5"), ("--timeout", "no .blend file")),
         (("story.blend", "--frames", "5:1"), ("'5:1'", "expected 12, 1:24 or keys")),
         (("story.blend", "--frames", "1:x"), ("'1:x'",)),
         (("story.blend", "--frames", "0:9999999"), ("'0:9999999'",)),

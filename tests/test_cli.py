@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ from mesh_files import contents, write_obj, write_off
 
 import raydepth as rd
 from raydepth import cli, dataset
-from raydepth.compiling import compile_kernels
+from raydepth.stores import STORES, folders
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ("--views", "fibonacci:2", "--size", "8")
@@ -30,10 +31,7 @@ def _in_tmp_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _compiled():
-    """Before any test looks at what is said, so that none meets the first run's announcement."""
-    compile_kernels()
+pytestmark = pytest.mark.usefixtures("compiled")
 
 
 @pytest.fixture
@@ -67,6 +65,11 @@ def process(*arguments, **options) -> subprocess.Popen:
     )
 
 
+def meshes_in(out: str) -> list[str]:
+    """The folders in a data set, and whatever else is not a file of the data set itself."""
+    return sorted(set(os.listdir(out)) - {"dataset.json", "meshes.jsonl", "failures.jsonl"})
+
+
 def views_file(path: str, cameras: rd.Cameras) -> Path:
     Path(path).write_text(json.dumps([camera.to_json() for camera in cameras]))
     return Path(path)
@@ -89,7 +92,7 @@ def refused(result, *words: str) -> None:
 def test_render_writes_what_the_library_renders(run, cube):
     code, out, err = run("render", cube, "-o", "out")
     assert (code, err) == (0, [])
-    assert sorted(os.listdir("out")) == ["cube"]
+    assert meshes_in("out") == ["cube"]
     names = [f"{i:03}.png" for i in range(24)]
     assert sorted(os.listdir("out/cube")) == [*names, "preview.png", "views.json"]
 
@@ -124,14 +127,17 @@ def test_render_writes_what_the_library_renders(run, cube):
 def test_format_and_kind(run, cube, file_format, kind):
     options = ("--format", file_format, "--kind", kind, "--device", "cpu")
     assert run("render", cube, "-o", "out", *options, *SMALL)[0] == 0
-    suffix = dataset.FILE_FORMATS[file_format]
     cameras = rd.cameras.fibonacci(2, size=8)
     expected = rd.render(rd.load_mesh(cube), cameras, kind=kind).depth
+    (mesh,) = rd.open_dataset("out")
+    assert (len(mesh), mesh.kind) == (2, kind)
     for i in range(2):
-        image = rd.read_depth(f"out/cube/00{i}{suffix}")
-        assert image.kind == kind
         tolerance = 0.5e-4 + 1e-7 if file_format == "png16" else 0
-        np.testing.assert_allclose(image.depth, expected[i], rtol=0, atol=tolerance)
+        np.testing.assert_allclose(mesh.depth(i), expected[i], rtol=0, atol=tolerance)
+    if STORES[file_format].suffix:
+        image = rd.read_depth(f"out/cube/001{STORES[file_format].suffix}")
+        assert image.kind == kind
+        np.testing.assert_array_equal(image.depth, mesh.depth(1))
 
 
 def test_normalize_radius_fov_size_and_scale(run):
@@ -242,7 +248,7 @@ def test_same_stem_in_one_call(run):
     ]
     code, out, _ = run("render", *meshes, "-o", "out", *SMALL)
     assert (code, len(out)) == (0, 5)
-    assert set(os.listdir("out")) == {"a_m_obj", "b_m_obj", "m_off", "c_M_OBJ", "other"}
+    assert set(meshes_in("out")) == {"a_m_obj", "b_m_obj", "m_off", "c_M_OBJ", "other"}
     sources = {
         json.loads(file.read_text())["source"]["path"] for file in Path("out").glob("*/views.json")
     }
@@ -259,7 +265,7 @@ def test_same_stem_in_separate_calls(run, second):
     before = contents(Path("out"))
     code, out, err = run("render", second, "-o", "out", *SMALL)
     assert (code, out, len(err)) == (1, [], 1)
-    assert "another mesh file" in err[0]
+    assert f"already holds m, made from a/m.obj and not from {second}" in err[0]
     assert contents(Path("out")) == before
 
 
@@ -269,13 +275,13 @@ def test_same_stem_in_separate_calls(run, second):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--kind", "ray"), "another kind of depth"),
-        (("--values-per-unit", "5000"), "another scale"),
-        (("--format", "npz"), "another file format"),
-        (("--normalize", "cube"), "another mesh or normalization"),
-        (("--radius", "1.6"), "other cameras"),
-        (("--size", "9"), "other cameras"),
-        (("--views", "fibonacci:3"), "other cameras"),
+        (("--kind", "ray"), 'kind "z"; this run has "ray"'),
+        (("--values-per-unit", "5000"), "values_per_unit 10000; this run has 5000"),
+        (("--format", "npz"), 'file_format "png16"; this run has "npz"'),
+        (("--normalize", "cube"), 'normalization "none"; this run has "cube"'),
+        (("--radius", "1.6"), "other cameras (view 0 differs in world_from_camera)"),
+        (("--size", "9"), "width 8; this run has 9"),
+        (("--views", "fibonacci:3"), "2 views; this run has 3"),
     ],
 )
 def test_other_settings_do_not_overwrite(run, cube, options, words):
@@ -284,7 +290,7 @@ def test_other_settings_do_not_overwrite(run, cube, options, words):
     code, out, err = run("render", cube, "-o", "out", *SMALL, *options)
     assert (code, out, len(err)) == (1, [], 1)
     assert words in err[0]
-    assert "out/cube already holds" in err[0]
+    assert "out holds a data set with" in err[0]
     assert contents(Path("out")) == before
 
 
@@ -300,13 +306,17 @@ def test_a_folder_of_someone_else_stays_untouched(run, cube, views):
     code, out, err = run("render", cube, "-o", "out", *SMALL)
     assert (code, out, len(err)) == (1, [], 1)
     assert "out/cube exists and holds no views.json of raydepth" in err[0]
-    assert contents(Path("out")) == before
+    after = contents(Path("out"))
+    assert {name: after[name] for name in before} == before
+    assert meshes_in("out") == ["cube"]
 
 
 def test_a_changed_mesh_file_does_not_overwrite(run, cube):
     assert run("render", cube, "-o", "out", *SMALL)[0] == 0
+    before = contents(Path("out"))
     write_obj(cube, *shapes.square())
-    assert run("render", cube, "-o", "out", *SMALL)[0] == 1
+    assert run("render", cube, "-o", "out", *SMALL) == (0, ["cube: already there"], [])
+    assert contents(Path("out")) == before
 
 
 def test_depth_that_does_not_fit_is_refused_whole(run, cube):
@@ -315,32 +325,27 @@ def test_depth_that_does_not_fit_is_refused_whole(run, cube):
     command = ("render", far, cube, "-o", "out", *SMALL, "--fov", "120", "--values-per-unit")
     code, out, err = run(*command, "40000")
     assert (code, len(out), len(err)) == (1, 1, 2)
-    assert sorted(os.listdir("out")) == ["cube"]
+    assert meshes_in("out") == ["cube"]
     assert "far.obj: " in err[0]
     assert "does not fit 16 bits at values_per_unit=40000" in err[0]
     assert err[0].endswith("values_per_unit=20000 would fit")
     assert err[1] == "raydepth: 1 of 2 meshes failed"
-    assert (
-        run("render", far, "-o", "out", *SMALL, "--fov", "120", "--values-per-unit", "20000")[0]
-        == 0
-    )
+    other = ("render", far, "-o", "other", *SMALL, "--fov", "120", "--values-per-unit", "20000")
+    assert run(*other)[0] == 0
 
 
 def test_one_line_per_broken_mesh_and_the_rest_is_written(run, cube):
     Path("broken.ply").write_bytes(b"ply\nformat ascii 1.0\nelement vertex 9\n")
-    Path("folder.obj").mkdir()
     other = write_off(Path("other.off"), *shapes.square())
-    meshes = ("broken.ply", cube, "missing.stl", "folder.obj", "what.xyz", other)
+    meshes = ("broken.ply", cube, "missing.stl", "what.xyz", other)
     code, out, err = run("render", *meshes, "-o", "out", *SMALL)
     assert code == 1
-    assert sorted(os.listdir("out")) == ["cube", "other"]
+    assert meshes_in("out") == ["cube", "other"]
     assert len(out) == 2
-    assert len(err) == 5
-    for line, name in zip(
-        err, ("broken.ply", "missing.stl", "folder.obj", "what.xyz"), strict=False
-    ):
+    assert len(err) == 4
+    for line, name in zip(err, ("broken.ply", "missing.stl", "what.xyz"), strict=False):
         assert line.startswith(f"raydepth: error: {name}: ")
-    assert err[-1] == "raydepth: 4 of 6 meshes failed"
+    assert err[-1] == "raydepth: 3 of 5 meshes failed"
 
 
 @pytest.mark.parametrize(
@@ -366,7 +371,7 @@ def test_one_line_per_broken_mesh_and_the_rest_is_written(run, cube):
         (("--values-per-unit", "nan"), "values_per_unit"),
         (("--values-per-unit", "inf"), "values_per_unit"),
         (("--kind", "depth"), "--kind"),
-        (("--format", "exr"), "--format"),
+        (("--format", "jpg"), "--format"),
         (("--normalize", "unit"), "--normalize"),
         (("--device", "tpu"), "--device"),
         (("--views", "none.json"), "none.json: No such file"),
@@ -407,8 +412,8 @@ def test_views_files_with_absurd_numbers(run, cube, value):
 def test_missing_arguments(run, cube):
     refused(run(), "COMMAND", "raydepth --help")
     refused(run("paint"), "paint")
-    refused(run("render"), "MESH")
-    refused(run("render", "-o", "out"), "MESH")
+    refused(run("render"), "-o")
+    refused(run("render", "-o", "out"), "no meshes are given")
     refused(run("render", cube), "-o")
     refused(run("info"), "FILE")
 
@@ -443,8 +448,8 @@ def test_a_full_disk(run, cube, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", full)
     code, out, err = run("render", cube, "-o", "out", *SMALL)
-    assert (code, out, err) == (1, [], ["raydepth: error: cube.obj: No space left on device"])
-    assert os.listdir("out") == []
+    assert (code, out, err) == (1, [], ["raydepth: error: out/cube: No space left on device"])
+    assert meshes_in("out") == []
 
 
 def test_cuda_is_refused_before_any_work(run, monkeypatch):
@@ -460,20 +465,23 @@ def test_cuda_is_refused_before_any_work(run, monkeypatch):
 
 def test_interrupt_leaves_whole_folders_only(run, cube, monkeypatch):
     first = write_obj(Path("first.obj"), *shapes.square())
-    written, encode = 0, dataset.encode_depth
+    written, encode = itertools.count(), folders.encode_depth
 
     def interrupted(*args, **kwargs):
-        nonlocal written
-        written += 1
-        if written == 4:
+        if next(written) == 3:
             raise KeyboardInterrupt
         return encode(*args, **kwargs)
 
-    monkeypatch.setattr(dataset, "encode_depth", interrupted)
-    code, out, err = run("render", first, cube, "-o", "out", *SMALL)
-    assert (code, len(out)) == (130, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(folders, "encode_depth", interrupted)
+        code, _, err = run("render", first, cube, "-o", "out", *SMALL)
+    assert code == 130
     assert err == ["raydepth: interrupted; what is on disk is whole"]
-    assert os.listdir("out") == ["first"]
+    for name in meshes_in("out"):
+        assert len(os.listdir(f"out/{name}")) == 4
+    assert run("render", first, cube, "-o", "out", *SMALL)[0] == 0
+    assert run("render", first, cube, "-o", "uninterrupted", *SMALL)[0] == 0
+    assert contents(Path("out")) == contents(Path("uninterrupted"))
 
 
 def test_a_killed_run_leaves_no_folder_and_can_be_repeated(run, cube):
@@ -487,9 +495,9 @@ def test_a_killed_run_leaves_no_folder_and_can_be_repeated(run, cube):
         time.sleep(0.002)
     work.send_signal(signal.SIGKILL)
     work.communicate()
-    assert os.listdir("out") == [".cube.partial"]
+    assert meshes_in("out") == [".cube.partial", ".raydepth"]
     assert run(*command)[0] == 0
-    assert os.listdir("out") == ["cube"]
+    assert meshes_in("out") == ["cube"]
     assert len(os.listdir("out/cube")) == 402
 
 

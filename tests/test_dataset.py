@@ -11,9 +11,10 @@ import shapes
 from mesh_files import contents
 
 import raydepth as rd
-from raydepth import dataset
-from raydepth.dataset import output_names, read_cameras, write_views
+from raydepth import views
+from raydepth.dataset import read_cameras, write_views
 from raydepth.folders import whole_folder
+from raydepth.inputs import output_names
 
 
 @pytest.fixture
@@ -28,11 +29,11 @@ def cameras() -> rd.Cameras:
 
 def test_chunks_do_not_show(cube, cameras, tmp_path, monkeypatch):
     whole = write_views(cube, cameras, tmp_path / "whole" / "cube")
-    monkeypatch.setattr(dataset, "CHUNK_PIXELS", 2 * 12 * 10 + 1)
+    monkeypatch.setattr(views, "CHUNK_PIXELS", 2 * 12 * 10 + 1)
     steps = []
     two_views = write_views(cube, cameras, tmp_path / "two" / "cube", progress=steps.append)
     assert sum(steps) == 5
-    monkeypatch.setattr(dataset, "CHUNK_PIXELS", 1)
+    monkeypatch.setattr(views, "CHUNK_PIXELS", 1)
     write_views(cube, cameras, tmp_path / "one" / "cube")
     assert contents(tmp_path / "whole") == contents(tmp_path / "two") == contents(tmp_path / "one")
     assert (whole.n_views, whole.n_rays, whole.n_hits) == (5, 600, two_views.n_hits)
@@ -43,7 +44,7 @@ def test_what_it_returns(cube, cameras, tmp_path):
     written = write_views(cube, cameras, tmp_path / "a" / "b", progress=steps.append)
     views = json.loads((tmp_path / "a/b/views.json").read_text())["views"]
     assert sum(steps) == 5
-    assert written.folder == tmp_path / "a" / "b"
+    assert written.place == tmp_path / "a" / "b"
     assert written.n_hits == sum(view["hits"] for view in views) > 0
     assert written.device == "cpu"
     assert written.render_seconds > 0
@@ -73,7 +74,7 @@ def test_the_scale_matters_to_16_bit_files_only(cube, cameras, tmp_path):
     "wrong",
     [
         {"kind": "depth"},
-        {"file_format": "exr"},
+        {"file_format": "jpg"},
         {"device": "tpu"},
         {"values_per_unit": 0},
         {"values_per_unit": float("nan")},

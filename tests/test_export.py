@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import math
@@ -28,7 +29,12 @@ from raydepth.export import (
 )
 from raydepth.version import __version__
 
-SUFFIXES = tuple(FORMATS)
+# Formats whose package is not installed are tried where it is, and by `test_packages.py`.
+SUFFIXES = tuple(
+    suffix
+    for suffix, format_ in FORMATS.items()
+    if format_.package is None or importlib.util.find_spec(format_.package[0])
+)
 FLOAT_SUFFIXES = tuple(suffix for suffix in SUFFIXES if suffix != ".png")
 HEIGHT, WIDTH = 37, 53
 
@@ -439,7 +445,7 @@ def test_wrong_argument_is_refused(tmp_path, suffix, arguments, said):
 
 
 def test_unknown_suffix_names_the_known(tmp_path):
-    for name in ("a.jpg", "a", "a.exr"):
+    for name in ("a.jpg", "a", "a.hdr"):
         with pytest.raises(ValueError, match=r"unknown suffix .*; expected \.png, \.npy"):
             write_depth(tmp_path / name, some_depth(), kind="z")
         with pytest.raises(ValueError, match=r"unknown suffix .*; expected \.png, \.npy"):
@@ -664,3 +670,52 @@ def test_npz_of_other_programs_is_refused():
     with pytest.raises(ValueError, match="expected arrays named depth and raydepth"):
         decode_depth(".npz", {"": buffer.getvalue()})
     assert zipfile.is_zipfile(buffer)
+
+
+# --- EXR
+
+
+@pytest.fixture
+def openexr():
+    return pytest.importorskip("OpenEXR")
+
+
+def test_exr_is_one_float32_channel_named_z(openexr, tmp_path):
+    write_depth(tmp_path / "a.exr", some_depth(), kind="ray")
+    with openexr.File(str(tmp_path / "a.exr"), separate_channels=True) as file:
+        (name, channel), *others = file.channels().items()
+        assert (name, others, channel.pixels.dtype) == ("Z", [], np.float32)
+        np.testing.assert_array_equal(channel.pixels, some_depth())
+        assert json.loads(file.header()["raydepth"])["kind"] == "ray"
+
+
+def exr_bytes(openexr, channels, **header) -> bytes:
+    buffer = io.BytesIO()
+    openexr.File({"type": openexr.scanlineimage, **header}, channels).write(buffer)
+    return buffer.getvalue()
+
+
+def test_exr_of_other_programs_is_refused(openexr):
+    z = np.ones((20, 3), dtype=np.float32)
+    text = encode_depth(".npy", z, kind="z")[".json"].decode()
+    for compression in (openexr.ZIP_COMPRESSION, openexr.PIZ_COMPRESSION, openexr.NO_COMPRESSION):
+        data = exr_bytes(openexr, {"Z": z}, compression=compression)
+        with pytest.raises(ValueError, match="no raydepth metadata in the file"):
+            decode_depth(".exr", {"": data})
+        # With the metadata it is read, however it is compressed.
+        data = exr_bytes(openexr, {"Z": z}, compression=compression, raydepth=text)
+        np.testing.assert_array_equal(decode_depth(".exr", {"": data}).depth, z)
+    data = exr_bytes(openexr, {"V": z, "Z": z}, raydepth=text)
+    with pytest.raises(ValueError, match="it has channels V, Z; expected Z"):
+        decode_depth(".exr", {"": data})
+    data = exr_bytes(openexr, {"Z": z.astype(np.float16)}, raydepth=text)
+    with pytest.raises(ValueError, match="holds float16 pixels"):
+        decode_depth(".exr", {"": data})
+
+
+def test_a_truncated_exr_is_refused_without_a_word_on_standard_error(openexr, capfd):
+    data = encode_depth(".exr", some_depth(), kind="z")[""]
+    for length in (len(data) - 1, len(data) // 2, 100, 4):
+        with pytest.raises(ValueError, match="damaged or truncated EXR file"):
+            decode_depth(".exr", {"": data[:length]})
+    assert capfd.readouterr() == ("", "")

@@ -74,6 +74,9 @@ def test_missing_files_directories_and_unknown_formats(tmp_path, refuse):
         load_mesh(str(tmp_path / "folder.obj"))
     known = "known are .obj, .ply, .stl, .off, .glb, .gltf, .3mf, .dae"
     assert refuse("scene.max", "x") == f"unknown mesh format '.max'; {known}"
+    assert refuse("scene.blend", "x") == (
+        "is a scene of Blender's; expected a mesh file, or blender.load_scene"
+    )
     assert refuse("noname", "x") == f"unknown mesh format ''; {known}"
     assert refuse("a.obj.gz", gzip.compress(b"v 0 0 0")) == f"unknown mesh format '.gz'; {known}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 import shapes
 
 import raydepth as rd
+from raydepth.dataset import write_views
+from raydepth.stores import STORES
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -30,7 +33,7 @@ def bunny(tmp_path, monkeypatch):
 
 
 def test_python_examples(bunny):
-    example, reader = PYTHON
+    example, reader, _ = PYTHON
     assert example.count("\n") <= 12
     names: dict = {}
     exec(example, names)
@@ -49,6 +52,26 @@ def test_python_examples(bunny):
     assert np.abs(names["z"][hit] - result.depth[0][hit]).max() <= 0.5 / 10000 + 1e-7
 
 
+def test_the_example_of_a_data_set(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    mesh = rd.Mesh(*shapes.cube(), name="cube")
+    write_views(mesh, rd.cameras.fibonacci(3, size=16), tmp_path / "out" / "cube")
+    names: dict = {}
+    exec(PYTHON[2], names)
+    assert capsys.readouterr().out.startswith("cube 3 z 16 {'name': 'cube'")
+    assert names["depth"].dtype == np.float32
+
+
+def test_table_of_forms_is_from_the_results():
+    results = json.loads((ROOT / "benchmarks/results/encode.json").read_text())["sizes"]
+    small, large = results["256"]["forms"], results["512"]["forms"]
+    for name in STORES:
+        (row,) = (line for line in README.splitlines() if line.startswith(f"| `{name}` |"))
+        times = [f"{forms[name]['milliseconds']:.2f} ms" for forms in (small, large)]
+        sizes = [f"{forms[name]['bytes'] / 1e3:.0f} kB" for forms in (small, large)]
+        assert f"| {', '.join(times)} | {', '.join(sizes)} |" in row
+
+
 def test_public_names_exist():
     assert all(hasattr(rd, name) for name in rd.__all__)
     assert sorted(rd.__all__) == list(rd.__all__)
@@ -61,8 +84,6 @@ def test_links_lead_somewhere():
 
 def test_measured_table_is_from_the_results():
     """Every row of the README's table is what the benchmark wrote."""
-    import json
-
     results = json.loads((ROOT / "benchmarks/results/accuracy.json").read_text())
     for name, row in results["rows"].items():
         errors = f"{row['ulps_median']:.0f} / {row['ulps_99.9']:.0f} / {row['ulps_max']}"

@@ -1,0 +1,332 @@
+"""Meshes per second for a folder of many meshes, beside scripts of the kind people write.
+
+    python benchmarks/dataset.py [--meshes FOLDER] [--peers PYTHON] [--bpy PYTHON]
+
+Every mesh of the folder is normalised, rendered from 12 directions at 256x256 and written as 16-bit
+PNG: by `python -m raydepth render`, and by scripts with Open3D and imageio, with trimesh, embreex
+and imageio, and with Blender (bpy, Cycles) in one warm process. The scripts are in this file, as
+short as their users write them; each times itself from its first mesh on, without imports. They
+take turns in small runs of the same meshes (`--peer-meshes`, evenly chosen from the folder, because
+some take seconds a mesh), raydepth on all of the folder. Needs Linux (/proc).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+SHARED = ROOT.parent / "shared" / "meshes" / "batch"
+SUFFIXES = {".obj", ".stl", ".ply", ".off", ".dae", ".glb"}
+VIEWS, SIZE = 12, 256
+
+COMMON = """
+import json, sys, time
+import numpy as np
+job = json.load(open(sys.argv[-1]))
+K, poses, out, size = np.array(job["K"]), np.array(job["poses"]), job["out"], job["size"]
+
+def normalized(vertices):
+    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    vertices = vertices - (low + high) / 2
+    return vertices / (2 * np.linalg.norm(vertices, axis=1).max())
+"""
+
+OPEN3D = (
+    COMMON
+    + """
+import os
+import imageio.v3 as iio
+import open3d as o3d
+o3d.utility.set_verbosity_level(o3d.utility.VerbosityLevel.Error)
+
+def render(path, name):
+    mesh = o3d.io.read_triangle_mesh(path)
+    if not mesh.has_triangles():
+        raise ValueError("no triangles")
+    vertices = normalized(np.asarray(mesh.vertices)).astype(np.float32)
+    scene = o3d.t.geometry.RaycastingScene()
+    scene.add_triangles(vertices, np.asarray(mesh.triangles).astype(np.uint32))
+    os.makedirs(f"{out}/{name}", exist_ok=True)
+    for i, pose in enumerate(poses):
+        rays = o3d.t.geometry.RaycastingScene.create_rays_pinhole(
+            K, np.linalg.inv(pose), size, size)
+        z = scene.cast_rays(rays)["t_hit"].numpy()  # directions have z = 1
+        values = np.where(np.isfinite(z), np.round(z * 10000), 0).astype(np.uint16)
+        iio.imwrite(f"{out}/{name}/{i:03}.png", values)
+"""
+)
+
+EMBREEX = (
+    COMMON
+    + """
+import os
+import imageio.v3 as iio
+import trimesh
+x, y = np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5)
+pixels = np.stack([x, y, np.ones_like(x)], axis=-1).reshape(-1, 3) @ np.linalg.inv(K).T
+
+def render(path, name):
+    mesh = trimesh.load(path, force="mesh")
+    mesh.vertices = normalized(mesh.vertices)
+    intersector = trimesh.ray.ray_pyembree.RayMeshIntersector(mesh)
+    os.makedirs(f"{out}/{name}", exist_ok=True)
+    for i, pose in enumerate(poses):
+        directions = pixels @ pose[:3, :3].T
+        origins = np.broadcast_to(pose[:3, 3], directions.shape)
+        points, rays, _ = intersector.intersects_location(origins, directions, multiple_hits=False)
+        z = np.zeros(size * size)
+        z[rays] = (points - pose[:3, 3]) @ pose[:3, 2]
+        values = np.round(z * 10000).astype(np.uint16).reshape(size, size)
+        iio.imwrite(f"{out}/{name}/{i:03}.png", values)
+"""
+)
+
+BLENDER = (
+    COMMON
+    + """
+import os
+import bpy
+import mathutils
+bpy.ops.wm.read_factory_settings(use_empty=True)
+scene = bpy.context.scene
+scene.render.engine = "CYCLES"
+scene.cycles.samples = 1
+scene.cycles.max_bounces = 0
+scene.cycles.use_denoising = False
+scene.render.resolution_x = scene.render.resolution_y = size
+scene.render.use_persistent_data = True
+scene.view_layers[0].use_pass_z = True
+camera = bpy.data.objects.new("camera", bpy.data.cameras.new("camera"))
+camera.data.angle = 2 * np.arctan(size / 2 / K[0, 0])
+scene.collection.objects.link(camera)
+scene.camera = camera
+scene.use_nodes = True
+nodes = scene.node_tree.nodes
+nodes.clear()
+layers = nodes.new("CompositorNodeRLayers")
+scaled = nodes.new("CompositorNodeMath")
+scaled.operation = "MULTIPLY"
+scaled.inputs[1].default_value = 10000 / 65535
+file = nodes.new("CompositorNodeOutputFile")
+file.format.file_format, file.format.color_mode, file.format.color_depth = "PNG", "BW", "16"
+file.format.color_management = "OVERRIDE"
+file.format.view_settings.view_transform = "Raw"
+scene.node_tree.links.new(layers.outputs["Depth"], scaled.inputs[0])
+scene.node_tree.links.new(scaled.outputs[0], file.inputs[0])
+
+def render(path, name):
+    before = set(bpy.data.objects)
+    suffix = path.lower().rsplit(".", 1)[1]
+    if suffix == "obj":
+        bpy.ops.wm.obj_import(filepath=path, forward_axis="Y", up_axis="Z")
+    elif suffix == "stl":
+        bpy.ops.wm.stl_import(filepath=path)
+    elif suffix == "ply":
+        bpy.ops.wm.ply_import(filepath=path)
+    elif suffix == "dae":
+        bpy.ops.wm.collada_import(filepath=path)
+    else:
+        bpy.ops.import_scene.gltf(filepath=path)
+    added = [o for o in bpy.data.objects if o not in before and o.type == "MESH"]
+    bpy.context.view_layer.update()
+    corners = np.array([o.matrix_world @ v.co for o in added for v in o.data.vertices])
+    centre = (corners.min(axis=0) + corners.max(axis=0)) / 2
+    scale = 0.5 / np.linalg.norm(corners - centre, axis=1).max()
+    matrix = mathutils.Matrix.Scale(scale, 4) @ mathutils.Matrix.Translation(-centre)
+    for o in added:
+        o.matrix_world = matrix @ o.matrix_world
+    for i, pose in enumerate(poses):
+        camera.matrix_world = mathutils.Matrix((pose @ np.diag([1, -1, -1, 1])).tolist())
+        file.base_path = f"{out}/{name}"
+        file.file_slots[0].path = f"{i:03}_"
+        bpy.ops.render.render()
+    for o in set(bpy.data.objects) - before:
+        bpy.data.objects.remove(o)
+    bpy.ops.outliner.orphans_purge(do_recursive=True)
+"""
+)
+
+LOOP = """
+start, n_failed = time.perf_counter(), 0
+for i, path in enumerate(job["meshes"]):
+    try:
+        render(path, f"{i:05}")
+    except Exception:
+        n_failed += 1
+json.dump({"seconds": time.perf_counter() - start, "n_failed": n_failed}, open(job["result"], "w"))
+"""
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    arguments.add_argument("--meshes", type=Path, help=f"default: {SHARED.name}, or generated ones")
+    arguments.add_argument("--peers", default=sys.executable, help="a Python with the peers")
+    arguments.add_argument("--bpy", default=sys.executable, help="a Python with bpy")
+    arguments.add_argument("--peer-meshes", type=int, default=60)
+    arguments.add_argument("--blender-meshes", type=int, default=12)
+    arguments.add_argument("--repeats", type=int, default=3)
+    arguments.add_argument("--json", type=Path, default=ROOT / "benchmarks/results/dataset.json")
+    args = arguments.parse_args()
+    with tempfile.TemporaryDirectory(prefix="raydepth-") as scratch:
+        report = measure(args, Path(scratch))
+    args.json.parent.mkdir(exist_ok=True)
+    args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    for name, row in report["rows"].items():
+        print(f"{name:24} {row['meshes_per_second']:8.2f} meshes/s  {row['meshes']} meshes")
+    print(json.dumps(report["raydepth"]))
+
+
+def measure(args: argparse.Namespace, scratch: Path) -> dict:
+    folder = args.meshes or (SHARED if SHARED.is_dir() else generated(scratch / "meshes"))
+    meshes = sorted(str(path) for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    # The same for everyone, and no order of sizes or kinds.
+    random.Random(0).shuffle(meshes)
+    few, fewest = meshes[: args.peer_meshes], meshes[: args.blender_meshes]
+    run_raydepth(few, scratch)  # compiles, once
+    seconds: dict[str, list[float]] = {}
+    rows, ours, failed = {}, [], {}
+    load_before = os.getloadavg()
+    for _ in range(args.repeats):
+        for mesh in meshes:  # from the disk into memory, for everyone
+            Path(mesh).read_bytes()
+        ours.append(run_raydepth(meshes, scratch))
+        seconds.setdefault("raydepth, the same few", []).append(
+            run_raydepth(few, scratch)["seconds"]
+        )
+        for name, program, python, chosen in (
+            ("Open3D + imageio", OPEN3D, args.peers, few),
+            ("trimesh + embreex", EMBREEX, args.peers, few),
+            ("Blender (bpy), warm", BLENDER, args.bpy, fewest),
+        ):
+            result = run_script(program, python, chosen, scratch)
+            if result:
+                seconds.setdefault(name, []).append(result["seconds"])
+                failed[name] = result["n_failed"]
+    best = min(ours, key=lambda run: run["seconds"])
+    rows["raydepth"] = row(len(meshes), [run["seconds"] for run in ours], best["n_failed"])
+    for name, measured in seconds.items():
+        n_meshes = len(fewest if "Blender" in name else few)
+        rows[name] = row(n_meshes, measured, failed.get(name, 0))
+    ours_per_second = rows["raydepth"]["meshes_per_second"]
+    for row_ in rows.values():
+        row_["raydepth_is_times_as_fast"] = round(ours_per_second / row_["meshes_per_second"], 2)
+    return {
+        "what": f"{VIEWS} views of {SIZE}x{SIZE} pixels of each mesh to 16-bit PNG",
+        "machine": {
+            "processor": processor(),
+            "processors": len(os.sched_getaffinity(0)),
+            "python": platform.python_version(),
+            "load_before": load_before,
+        },
+        "meshes": f"{len(meshes)} of {folder.name}",
+        "rows": rows,
+        "raydepth": best,
+    }
+
+
+def row(n_meshes: int, seconds: list[float], n_failed: int) -> dict:
+    median = float(np.median(seconds))
+    return {
+        "meshes": n_meshes,
+        "seconds": [round(s, 3) for s in seconds],
+        "failed": n_failed,
+        "meshes_per_second": round(n_meshes / median, 3),
+    }
+
+
+def run_raydepth(meshes: list[str], scratch: Path) -> dict:
+    """The whole command, start of Python and all."""
+    out = scratch / "raydepth"
+    shutil.rmtree(out, ignore_errors=True)
+    (scratch / "list.txt").write_text("\n".join(meshes))
+    command = [
+        sys.executable, "-m", "raydepth", "render", "--list", str(scratch / "list.txt"),
+        "-o", str(out), "--views", f"fibonacci:{VIEWS}", "--size", str(SIZE),
+        "--normalize", "sphere", "--no-preview", "--log-json",
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    busy, start = cpu_seconds(), time.perf_counter()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - start
+    busy = cpu_seconds() - busy
+    end = json.loads(done.stdout.splitlines()[-1])
+    stages = end["stage_seconds"]
+    return {
+        "seconds": round(seconds, 3),
+        "seconds_without_start": end["seconds"],
+        "n_failed": end["failed"],
+        "machine_busy": round(busy / (seconds * len(os.sched_getaffinity(0))), 3),
+        "stage_shares": {k: round(v / sum(stages.values()), 3) for k, v in stages.items()},
+    }
+
+
+def run_script(program: str, python: str, meshes: list[str], scratch: Path) -> dict | None:
+    """One of the scripts above; None where it cannot run."""
+    from raydepth import cameras
+
+    views = cameras.fibonacci(VIEWS, size=SIZE)
+    out = scratch / "peer"
+    shutil.rmtree(out, ignore_errors=True)
+    job = {
+        "K": views.intrinsics[0].tolist(),
+        "poses": views.world_from_camera.tolist(),
+        "out": str(out),
+        "size": SIZE,
+        "meshes": meshes,
+        "result": str(scratch / "result.json"),
+    }
+    (scratch / "job.json").write_text(json.dumps(job))
+    (scratch / "script.py").write_text(program + LOOP)
+    Path(job["result"]).unlink(missing_ok=True)
+    command = [python, str(scratch / "script.py"), str(scratch / "job.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if not Path(job["result"]).exists():
+        print(f"left out: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
+        return None
+    return json.loads(Path(job["result"]).read_text())
+
+
+def generated(folder: Path) -> Path:
+    """480 shapes of about a thousand faces, as STL and OBJ, where there is no folder of meshes."""
+    from raydepth.demo import torus_knot
+
+    folder.mkdir()
+    knot = torus_knot()
+    rng = np.random.default_rng(0)
+    for i in range(480):
+        keep = rng.integers(0, len(knot.faces), size=1000)
+        vertices = knot.vertices[knot.faces[keep]].reshape(-1, 3)
+        lines = [f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in vertices.tolist()]
+        lines += [f"f {k + 1} {k + 2} {k + 3}" for k in range(0, len(vertices), 3)]
+        (folder / f"{i:03}.obj").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def cpu_seconds() -> float:
+    """Seconds that processors of this machine were busy, all of them together."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n")[0].split()[1:]]
+    return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
+
+
+def processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+if __name__ == "__main__":
+    main()

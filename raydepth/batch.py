@@ -1,0 +1,397 @@
+"""Many meshes, many views: a data set that can be interrupted, continued and shared out.
+
+    OUT/dataset.json      what it is rendered with: cameras, kind, format, scale, normalization
+    OUT/meshes.jsonl      its meshes: name, path, size
+    OUT/<name>/...        one mesh, in the chosen form of storage (see `stores`)
+    OUT/failures.jsonl    the meshes that failed: path, stage, reason
+
+Each mesh appears whole or not at all. The same call again does what is missing. Which process does
+what, and when, leaves no trace: the files are the same, byte for byte.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raydepth.cameras import Cameras
+from raydepth.failures import Failure, FailureLog, open_failure_log
+from raydepth.inputs import find_meshes, output_names
+from raydepth.loading import FORMATS
+from raydepth.manifest import MANIFEST_FILE, Entry, new_entries, read_manifest, write_manifest
+from raydepth.pipeline import Limits, Outcome, Task, Unit, render_units
+from raydepth.render import chosen_device
+from raydepth.settings import SETTINGS_FILE, Settings, difference, read_settings
+from raydepth.shards import BYTES_PER_MESH, Shard, members
+from raydepth.stores import STORES, Store, store_of
+
+ENGINES = ("local", "ray")
+
+# Up to so many meshes have a contact sheet each, if nothing else is said: people look at few.
+MOST_PREVIEWED = 16
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run has to do.
+
+    Attributes
+    ----------
+    entries : list of Entry
+        All meshes of the data set, in their order.
+    units : list of Unit
+        What is to be rendered now.
+    n_meshes : int
+        How many meshes this run, or this shard of it, is about.
+    there : list of str
+        The names of those that are there already.
+    known_failures : list of Failure
+        Those that failed before and are not tried again.
+    settings : Settings
+    """
+
+    entries: list[Entry]
+    units: list[Unit]
+    n_meshes: int
+    there: list[str]
+    known_failures: list[Failure]
+    settings: Settings
+
+    @property
+    def n_todo(self) -> int:
+        """Meshes that are to be rendered now."""
+        return sum(len(unit.tasks) for unit in self.units)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `render_dataset` did.
+
+    Attributes
+    ----------
+    n_meshes : int
+        How many meshes this run, or this shard of it, was about.
+    n_rendered, n_there : int
+        How many it rendered, and how many were there already.
+    failures : list of Failure
+        The others, in the order of the inputs, also those that failed in an earlier run.
+    n_views : int
+        Of each mesh.
+    seconds : float
+        In all.
+    stage_seconds : dict
+        In each stage, of all threads together.
+    """
+
+    n_meshes: int
+    n_rendered: int
+    n_there: int
+    failures: list[Failure]
+    n_views: int
+    seconds: float
+    stage_seconds: dict[str, float]
+
+
+def render_dataset(
+    inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    cameras: Cameras,
+    *,
+    normalize: str = "none",
+    kind: str = "z",
+    file_format: str = "png16",
+    values_per_unit: float = 10000,
+    device: str = "auto",
+    previews: bool | None = None,
+    timeout: float = Limits.timeout,
+    memory: int | None = None,
+    threads: int | None = None,
+    shard: Shard | str | None = None,
+    overwrite: bool = False,
+    retry_failed: bool = False,
+    engine: str = "local",
+    ray_address: str | None = None,
+    on_plan: Callable[[Plan], object] = lambda plan: None,
+    on_views: Callable[[int], object] = lambda n_views: None,
+    on_mesh: Callable[[Outcome], object] = lambda outcome: None,
+) -> Report:
+    """Render many views of many meshes into a folder; what is there already stays.
+
+    A mesh that cannot be rendered becomes a line in OUT/failures.jsonl and the others go on. After
+    an interruption of any kind the same call does the rest, and the data set is what it would have
+    been without.
+
+    Parameters
+    ----------
+    inputs : path or iterable of paths
+        Mesh files, folders of them and patterns (see `inputs.find_meshes`). Meshes that the data
+        set does not have yet are added to it.
+    out : path
+        The folder of the data set; made with its parents.
+    cameras : Cameras
+        All views, of every mesh.
+    normalize : {"none", "sphere", "cube"}
+        See `Mesh.normalized`.
+    kind : {"z", "ray"}
+    file_format : str
+        The form of storage, one of `stores.STORES`.
+    values_per_unit : float
+        Of 16-bit forms.
+    device : {"auto", "cpu", "cuda"}
+    previews : bool, optional
+        Whether each mesh gets a contact sheet; by default those of a data set begun with at most
+        16 meshes do.
+    timeout : float
+        Seconds that loading a mesh may take, and rendering it.
+    memory : int, optional
+        Bytes that loading a mesh may take (on Linux), and about what all meshes that are rendered
+        at the same time may; a quarter of the machine's if not given.
+    threads : int, optional
+        Processors to use; all of them if not given.
+    shard : Shard or str, optional
+        "I/N", I from 0: the part of the meshes that this job renders, balanced by file size. All N
+        jobs, at any times and places, make the data set that one would. "slurm" takes I and N from
+        SLURM's variables.
+    overwrite : bool
+        Remove the data set that the folder holds, and begin anew.
+    retry_failed : bool
+        Try meshes again that failed in an earlier run.
+    engine : {"local", "ray"}
+        This machine, or a Ray cluster (see `ray_engine`).
+    ray_address : str, optional
+        Of the cluster; by default what Ray finds.
+    on_plan, on_views, on_mesh : callable
+        Called once the work is known; from any thread, with the number of views finished since the
+        last call; for each mesh, in the order in which they are finished.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    ValueError
+        An argument is not as above, or there are no meshes.
+    FileExistsError
+        The folder holds a data set with other settings or other meshes under the same names, or is
+        being written by another process. Nothing was changed.
+    DeviceError
+    OSError
+        The disk is full, for one. What is there is whole.
+    """
+    start = time.perf_counter()
+    out = Path(out)
+    part = _checked_shard(shard)
+    if engine not in ENGINES:
+        raise ValueError(f"engine is {engine!r}; expected one of {', '.join(ENGINES)}")
+    if overwrite and part.count > 1:
+        raise ValueError("overwrite and shard exclude each other: jobs would remove each other's")
+    paths = find_meshes(inputs, FORMATS)
+    found = None if overwrite else read_settings(out)
+    if previews is None:
+        previews = found["previews"] if found else len(paths) <= MOST_PREVIEWED
+    settings = Settings(
+        cameras, normalize, kind, file_format, values_per_unit, chosen_device(device), previews
+    )
+    names = output_names(paths)
+    limits = Limits(timeout, memory, threads)
+    with open_failure_log(out, part) as log:
+        if overwrite:
+            remove_dataset(out, names)
+            log.forget()
+        entries, is_new = _agreed(out, settings, paths, names, part)
+        chosen = [str(path) for path in paths]
+        plan = _plan(out, settings, entries, chosen, part, log, retry_failed, is_new)
+        on_plan(plan)
+        totals: Counter[str] = Counter()
+        failures = {failure.path: failure for failure in plan.known_failures}
+        n_rendered = 0
+        try:
+            for outcome in _outcomes(plan, out, limits, is_new, on_views, engine, ray_address):
+                if outcome.failure:
+                    log.add([outcome.failure])
+                    failures[outcome.task.path] = outcome.failure
+                else:
+                    n_rendered += 1
+                totals.update(outcome.seconds)
+                on_mesh(outcome)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                _finish(out, settings, entries, log)
+            raise
+        _finish(out, settings, entries, log)
+    order = {entry.path: place for place, entry in enumerate(entries)}
+    return Report(
+        n_meshes=plan.n_meshes,
+        n_rendered=n_rendered,
+        n_there=len(plan.there),
+        failures=sorted(failures.values(), key=lambda failure: order[failure.path]),
+        n_views=len(cameras),
+        seconds=time.perf_counter() - start,
+        stage_seconds=dict(totals),
+    )
+
+
+def remove_dataset(out: Path, names: Sequence[str]) -> None:
+    """Remove the data set that a folder holds, and depth maps under the names of another one."""
+    found = read_settings(out)
+    there = {entry.name for entry in read_manifest(out)} if found else set()
+    for store in {type(store): store for store in STORES.values()}.values():
+        for name in sorted(there | set(names)):
+            # What is not raydepth's is left to be said when the mesh is written.
+            with contextlib.suppress(FileExistsError):
+                if store.found(out, name) is not None:
+                    store.remove(out, name)
+    # The settings last: until then it is a data set that lacks meshes.
+    (out / SETTINGS_FILE).unlink(missing_ok=True)
+    (out / MANIFEST_FILE).unlink(missing_ok=True)
+
+
+def _checked_shard(shard: Shard | str | None) -> Shard:
+    if shard is None:
+        return Shard(0, 1)
+    return Shard.parse(shard, os.environ) if isinstance(shard, str) else shard
+
+
+def _agreed(
+    out: Path, settings: Settings, paths: Sequence[Path], names: Sequence[str], shard: Shard
+) -> tuple[list[Entry], bool]:
+    """The meshes of the data set with those of this run, on disk; and whether it is a new one."""
+    found = read_settings(out)
+    if found is None:
+        entries = new_entries(paths, names)
+        write_manifest(out, entries)
+        settings.write(out)
+        return entries, True
+    other = difference(found, settings.to_json())
+    if other:
+        raise FileExistsError(
+            f"{out} holds a data set with {other}; choose another folder, or --overwrite it"
+        )
+    there = read_manifest(out)
+    known = {entry.path for entry in there}
+    further = [path for path in paths if str(path) not in known]
+    if not further:
+        return there, False
+    if shard.count > 1 or store_of(settings.file_format).meshes_per_unit > 1:
+        raise FileExistsError(
+            f"{out} holds a data set of {len(there)} meshes, and {further[0]} is not one of them; "
+            "choose another folder, or --overwrite it"
+        )
+    taken = {entry.name.casefold(): entry.path for entry in there}
+    added = new_entries(further, output_names(further))
+    for entry in added:
+        if entry.name.casefold() in taken:
+            raise FileExistsError(
+                f"{out} already holds {entry.name}, made from {taken[entry.name.casefold()]} and "
+                f"not from {entry.path}; choose another folder"
+            )
+    write_manifest(out, [*there, *added])
+    return [*there, *added], False
+
+
+def _plan(
+    out: Path,
+    settings: Settings,
+    entries: list[Entry],
+    chosen: Sequence[str],
+    shard: Shard,
+    log: FailureLog,
+    retry_failed: bool,
+    is_new: bool,
+) -> Plan:
+    """What is missing of the meshes of this run, or of this shard of it."""
+    store = store_of(settings.file_format)
+    size = store.meshes_per_unit
+    # In the order of this run: only where a unit is one mesh may it differ from the data set's.
+    if size == 1:
+        by_path = {entry.path: entry for entry in entries}
+        units = [[by_path[path]] for path in chosen]
+    else:
+        units = [entries[first : first + size] for first in range(0, len(entries), size)]
+    weights = [sum((entry.n_bytes or 0) + BYTES_PER_MESH for entry in unit) for unit in units]
+    is_there = _finished(out, store)
+    todo = []
+    known_failures = []
+    n_meshes = 0
+    all_there = []
+    for index in members(weights, shard):
+        unit = units[index]
+        n_meshes += len(unit)
+        # Where nothing is known of a data set, depth maps that are there are looked at when the
+        # same ones are made.
+        there = {entry.path for entry in unit if not is_new and is_there(entry)}
+        failed = {} if retry_failed else log.known
+        to_render = [entry for entry in unit if entry.path in there or entry.path not in failed]
+        known_failures += [
+            failed[entry.path] for entry in unit if entry.path in failed and entry.path not in there
+        ]
+        if all(entry.path in there for entry in to_render):
+            all_there += [entry.name for entry in to_render]
+        else:
+            tasks = tuple(Task(entry.name, entry.path) for entry in to_render)
+            todo.append(Unit(index, tasks))
+    return Plan(entries, todo, n_meshes, all_there, known_failures, settings)
+
+
+def _finished(out: Path, store: Store) -> Callable[[Entry], bool]:
+    """What tells whether a mesh is there."""
+    if store.meshes_per_unit > 1:
+        # A shard is opened once for all its meshes.
+        names = {mesh.name for mesh in store.open(out)}
+        return lambda entry: entry.name in names
+
+    def is_whole(entry: Entry) -> bool:
+        try:
+            return store.is_whole(out, entry.name)
+        except FileExistsError:
+            return False  # something else; it is said when the mesh is to be written
+
+    return is_whole
+
+
+def _outcomes(
+    plan: Plan,
+    out: Path,
+    limits: Limits,
+    is_new: bool,
+    on_views: Callable[[int], object],
+    engine: str,
+    ray_address: str | None,
+) -> Iterator[Outcome]:
+    if engine == "ray":
+        from raydepth.ray_engine import render_units_on_ray
+
+        return render_units_on_ray(
+            plan.units, plan.settings, out, limits=limits, keep_others=is_new,
+            address=ray_address, on_views=on_views,
+        )  # fmt: skip
+    return render_units(
+        plan.units, plan.settings, out, limits=limits, keep_others=is_new, on_views=on_views
+    )
+
+
+def _finish(out: Path, settings: Settings, entries: Sequence[Entry], log: FailureLog) -> None:
+    is_there = _finished(out, store_of(settings.file_format))
+    by_path = {entry.path: entry for entry in entries}
+    log.finish(by_path, lambda path: is_there(by_path[path]))
+
+
+def dataset_entries(out: Path) -> tuple[dict[str, Any], list[Entry]]:
+    """The settings and the meshes of a data set.
+
+    Raises
+    ------
+    ValueError
+        The folder holds none, or a damaged one.
+    """
+    settings = read_settings(out)
+    if settings is None:
+        raise ValueError(f"{out} holds no {SETTINGS_FILE}; expected the folder of a data set")
+    return settings, read_manifest(out)

@@ -1,0 +1,139 @@
+"""What a data set was rendered with: the same for all its meshes, kept in OUT/dataset.json."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raydepth.cameras import Cameras
+from raydepth.export import KINDS, as_number, checked_scale
+from raydepth.files import whole_file
+from raydepth.mesh import NORMALIZATIONS
+from raydepth.stores import store_of
+from raydepth.version import __version__
+
+SETTINGS_FILE = "dataset.json"
+FORMAT_NAME = "raydepth-dataset"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Settings:
+    """What determines the depth maps of a mesh, besides the mesh.
+
+    Parameters
+    ----------
+    cameras : Cameras
+        All views, of every mesh.
+    normalize : {"none", "sphere", "cube"}
+    kind : {"z", "ray"}
+    file_format : str
+        A form of storage, see `stores.STORES`.
+    values_per_unit : float
+        Of 16-bit forms; the others hold units.
+    device : {"cpu", "cuda"}
+        The one that renders: two devices may tell faces apart differently that lie within float32
+        resolution of each other.
+    previews : bool
+        Whether each mesh has a contact sheet.
+
+    Raises
+    ------
+    ValueError
+        An argument is not as above.
+    """
+
+    cameras: Cameras
+    normalize: str = "none"
+    kind: str = "z"
+    file_format: str = "png16"
+    values_per_unit: float = 10000
+    device: str = "cpu"
+    previews: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.cameras, Cameras):
+            raise TypeError(f"cameras is a {type(self.cameras).__name__}; expected Cameras")
+        for name, value, known in (
+            ("normalize", self.normalize, NORMALIZATIONS),
+            ("kind", self.kind, KINDS),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} is {value!r}; expected one of {', '.join(known)}")
+        store_of(self.file_format)
+        checked_scale(self.values_per_unit)
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object of dataset.json."""
+        scale = None
+        if store_of(self.file_format).stores_uint16:
+            scale = as_number(checked_scale(self.values_per_unit))
+        return {
+            "format": FORMAT_NAME,
+            "format_version": FORMAT_VERSION,
+            "raydepth_version": __version__,
+            "normalization": self.normalize,
+            "kind": self.kind,
+            "file_format": self.file_format,
+            "values_per_unit": scale,
+            "device": self.device,
+            "previews": self.previews,
+            "cameras": [self.cameras[i].to_json() for i in range(len(self.cameras))],
+        }
+
+    def write(self, out: Path) -> None:
+        """Write OUT/dataset.json, whole."""
+        with whole_file(out / SETTINGS_FILE) as temporary:
+            temporary.write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
+
+
+def read_settings(out: Path) -> dict[str, Any] | None:
+    """What dataset.json holds; None where there is none.
+
+    Raises
+    ------
+    ValueError
+        It is not what this version writes.
+    OSError
+    """
+    path = out / SETTINGS_FILE
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        data = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({error})") from None
+    if not isinstance(data, dict) or data.get("format") != FORMAT_NAME:
+        raise ValueError(f"{path} does not say format {FORMAT_NAME!r}")
+    if data.get("format_version") != FORMAT_VERSION:
+        raise ValueError(
+            f"{path}: format_version is {data.get('format_version')!r}; this raydepth reads "
+            f"{FORMAT_VERSION}"
+        )
+    return data
+
+
+def difference(found: dict[str, Any], wanted: dict[str, Any]) -> str | None:
+    """What the depth maps that are there differ in from those that are wanted, in words."""
+    for key in ("file_format", "kind", "normalization", "values_per_unit", "device", "previews"):
+        if found.get(key) != wanted[key]:
+            return f"{key} {json.dumps(found.get(key))}; this run has {json.dumps(wanted[key])}"
+    there, here = found.get("cameras"), wanted["cameras"]
+    if there == here:
+        return None
+    if not isinstance(there, list) or not there:
+        return "no cameras"
+    for what in ("views", "width", "height"):
+        n_there, n_here = (
+            len(views) if what == "views" else views[0].get(what) for views in (there, here)
+        )
+        if n_there != n_here:
+            noun = "" if what == "views" else f"{what} "
+            return f"{noun}{n_there}{' views' if not noun else ''}; this run has {n_here}"
+    place = next(i for i, (a, b) in enumerate(zip(there, here, strict=True)) if a != b)
+    keys = [key for key in here[place] if there[place].get(key) != here[place][key]]
+    return f"other cameras (view {place} differs in {', '.join(keys)})"

@@ -1,0 +1,72 @@
+"""Forms of storage for a data set: what `--format` names, one module a form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from raydepth.containers import EXR_PACKAGE
+from raydepth.packages import needed
+from raydepth.stores.folders import FolderStore
+from raydepth.stores.npz import NpzStore
+from raydepth.stores.store import MeshViews, Store, StoredMesh
+from raydepth.stores.tar import TarStore
+from raydepth.stores.zarr import ZarrStore
+
+STORES: dict[str, Store] = {
+    "png16": FolderStore("png16", ".png", stores_uint16=True),
+    "npy": FolderStore("npy", ".npy"),
+    "tiff": FolderStore("tiff", ".tiff"),
+    "exr": FolderStore("exr", ".exr", package=EXR_PACKAGE),
+    "npz": NpzStore(),
+    "zarr": ZarrStore(),
+    "webdataset": TarStore(),
+}
+
+__all__ = ["STORES", "MeshViews", "Store", "StoredMesh", "located", "store_of"]
+
+
+def store_of(file_format: str) -> Store:
+    """The store of that name.
+
+    Raises
+    ------
+    ValueError
+        There is none.
+    MissingPackageError
+        It needs a package that is not installed.
+    """
+    try:
+        store = STORES[file_format]
+    except (KeyError, TypeError):
+        raise ValueError(
+            f"format is {file_format!r}; expected one of {', '.join(STORES)}"
+        ) from None
+    if store.package is not None:
+        needed(*store.package)
+    return store
+
+
+def located(out: Path, name: str) -> tuple[Path, dict[str, Any]] | None:
+    """Where a finished mesh is, in whatever form, and its description; None where there is none.
+
+    Raises
+    ------
+    FileExistsError
+        Its place is taken by something else.
+    """
+    foreign = None
+    for store in {type(store): store for store in STORES.values()}.values():
+        mesh = store.find(out, name)
+        if mesh is None:
+            continue
+        try:
+            description = store.found(out, name)
+        except FileExistsError as error:
+            foreign = foreign or error
+        else:
+            assert description is not None
+            return mesh.place, description
+    if foreign is not None:
+        raise foreign
+    return None

@@ -1,0 +1,119 @@
+"""A folder for each mesh and a file for each view.
+
+OUT/bunny/000.png ...   the views, as `export` writes them
+OUT/bunny/views.json    the description
+OUT/bunny/preview.png   the contact sheet
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raydepth.cameras import Cameras
+from raydepth.containers import Parts
+from raydepth.export import encode_depth, read_depth
+from raydepth.folders import removed, whole_folder
+from raydepth.stores.description import description_text, parsed_description
+from raydepth.stores.store import MeshViews, Store, StoredMesh, check_agreement
+
+VIEWS_FILE = "views.json"
+PREVIEW_FILE = "preview.png"
+ZARR_FILE = "zarr.json"  # in a folder that holds many, but none of this form
+
+
+@dataclass(frozen=True)
+class FolderStore(Store):
+    """A folder for each mesh; `suffix` says what its files are."""
+
+    file_format: str
+    suffix: str
+    stores_uint16: bool = False
+    package: tuple[str, str] | None = None
+    description_file = VIEWS_FILE
+
+    def encode(
+        self,
+        depth: np.ndarray,
+        *,
+        kind: str,
+        camera: Cameras,
+        mesh: dict[str, Any],
+        values_per_unit: float = 10000,
+    ) -> Parts:
+        return encode_depth(
+            self.suffix,
+            depth,
+            kind=kind,
+            camera=camera,
+            mesh=mesh,
+            values_per_unit=values_per_unit,
+        )
+
+    def place(self, out: Path, name: str, *, index: int = 0) -> Path:
+        return out / name
+
+    def write(self, out: Path, meshes: Sequence[MeshViews], *, index: int = 0) -> None:
+        for mesh in meshes:
+            with whole_folder(out / mesh.name, last=VIEWS_FILE) as aside:
+                files = (view["file"] for view in mesh.description["views"])
+                for file, parts in zip(files, mesh.views, strict=True):
+                    for addition, content in parts.items():
+                        (aside / f"{file}{addition}").write_bytes(content)
+                if mesh.preview is not None:
+                    (aside / PREVIEW_FILE).write_bytes(mesh.preview)
+                text = description_text(mesh.description)
+                (aside / VIEWS_FILE).write_text(text, encoding="utf-8")
+
+    def find(self, out: Path, name: str) -> StoredMesh | None:
+        folder = out / name
+        return FolderMesh(name, folder) if os.path.lexists(folder) else None
+
+    def is_whole(self, out: Path, name: str) -> bool:
+        description = self.found(out, name)
+        if description is None:
+            return False
+        # Someone may have taken files away.
+        files = {view["file"] for view in description["views"]}
+        return files <= set(os.listdir(out / name))
+
+    def remove(self, out: Path, name: str) -> None:
+        removed(out / name)
+
+    def open(self, out: Path) -> list[StoredMesh]:
+        places = sorted(_folders_with_views(out, ""))
+        return [FolderMesh(name, out / name) for name in places]
+
+
+class FolderMesh(StoredMesh):
+    """A folder of views in any of the formats of `export`."""
+
+    def _description(self) -> dict[str, Any]:
+        return parsed_description((self.place / VIEWS_FILE).read_bytes())
+
+    def _depth(self, view: int) -> np.ndarray:
+        file = self.metadata["views"][view]["file"]
+        if not isinstance(file, str) or os.path.basename(file) != file:
+            raise ValueError(f"its file is {file!r}; expected a name in the same folder")
+        image = read_depth(self.place / file)
+        check_agreement(image, self.metadata)
+        return image.depth
+
+
+def _folders_with_views(out: Path, above: str) -> Iterator[str]:
+    """Names of the folders below `out` that hold views.json; hidden ones are in the making."""
+    with os.scandir(out / above) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or not entry.is_dir():
+                continue
+            name = f"{above}/{entry.name}" if above else entry.name
+            if os.path.exists(os.path.join(entry.path, VIEWS_FILE)):
+                yield name
+            elif not os.path.exists(os.path.join(entry.path, ZARR_FILE)):
+                # A mesh with several states has a folder of folders.
+                yield from _folders_with_views(out, name)

@@ -1,0 +1,150 @@
+"""Depth maps for PyTorch: from a finished data set, or rendered as they are asked for.
+
+    from raydepth.torch import RenderedViews, StoredViews
+
+    loader = torch.utils.data.DataLoader(StoredViews("out"), batch_size=16, num_workers=4)
+    for batch in loader:
+        batch["depth"]  # (16, height, width) float32, +inf = miss
+
+Needs torch (pip install 'raydepth[torch]'); nothing else in raydepth imports it.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypedDict
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, IterableDataset, get_worker_info
+
+from raydepth import parallel
+from raydepth.cameras import Cameras
+from raydepth.errors import MeshError
+from raydepth.inputs import find_meshes
+from raydepth.loading import FORMATS, load_mesh
+from raydepth.reading import open_dataset
+from raydepth.render import render
+from raydepth.settings import read_settings
+
+
+class View(TypedDict):
+    """One view, as both data sets give it; `default_collate` makes batches of it.
+
+    depth : (height, width) float32, in units, +inf = miss
+    intrinsics : (3, 3) float64, in pixels
+    world_from_camera : (4, 4) float64, OpenCV axes
+    mesh : str, the name of the mesh
+    view : int
+    """
+
+    depth: torch.Tensor
+    intrinsics: torch.Tensor
+    world_from_camera: torch.Tensor
+    mesh: str
+    view: int
+
+
+class StoredViews(Dataset):
+    """All views of a finished data set, in whatever form it is stored; meshes by name.
+
+    Parameters
+    ----------
+    out : path
+        The folder of the data set.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        As `open_dataset`.
+    """
+
+    def __init__(self, out: str | os.PathLike[str]) -> None:
+        self.meshes = open_dataset(out)
+        settings = read_settings(self.meshes.out)
+        if settings is not None:
+            # All meshes of a data set have the same cameras: none needs to be opened yet.
+            n_views = [len(settings["cameras"])] * len(self.meshes)
+        else:
+            n_views = [len(mesh) for mesh in self.meshes]
+        self._ends = list(itertools.accumulate(n_views))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: int) -> View:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"view {index} of {len(self)}")
+        index %= len(self)
+        place = bisect.bisect_right(self._ends, index)
+        mesh = self.meshes[place]
+        view = index - (self._ends[place - 1] if place else 0)
+        return _view(mesh.depth(view), mesh.cameras[view], mesh.name, view)
+
+
+class RenderedViews(IterableDataset):
+    """Views rendered as they are asked for, mesh by mesh; no files.
+
+    The workers of a DataLoader share the meshes: each renders every n-th of them, on its part of
+    the processors. A mesh that cannot be loaded is left out with a warning.
+
+    Parameters
+    ----------
+    inputs : path or iterable of paths
+        Files, folders and patterns, as for `render_dataset`.
+    cameras : Cameras, or callable that takes a mesh's number and gives Cameras
+        With a callable, each mesh (and each epoch) may have other views.
+    normalize, kind, device
+        As for `load_mesh` and `render`.
+
+    Raises
+    ------
+    ValueError
+        There are no meshes.
+    """
+
+    def __init__(
+        self,
+        inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+        cameras: Cameras | Callable[[int], Cameras],
+        *,
+        normalize: str = "none",
+        kind: str = "z",
+        device: str = "auto",
+    ) -> None:
+        self.paths = find_meshes(inputs, FORMATS)
+        self.cameras = cameras
+        self.normalize = normalize
+        self.kind = kind
+        self.device = device
+
+    def __iter__(self) -> Iterator[View]:
+        worker = get_worker_info()
+        first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        threads = max(1, parallel.default_threads() // step)
+        for number in range(first, len(self.paths), step):
+            try:
+                mesh = load_mesh(self.paths[number], normalize=self.normalize)
+            except MeshError as error:
+                warnings.warn(f"left out: {error}", stacklevel=2)
+                continue
+            cameras = self.cameras(number) if callable(self.cameras) else self.cameras
+            depths = render(
+                mesh, cameras, kind=self.kind, device=self.device, threads=threads
+            ).depth
+            for view, depth in enumerate(depths):
+                yield _view(depth, cameras[view], mesh.name, view)
+
+
+def _view(depth: Any, camera: Cameras, name: str, view: int) -> View:
+    return View(
+        depth=torch.as_tensor(np.array(depth)),
+        intrinsics=torch.as_tensor(camera.intrinsics[0].copy()),
+        world_from_camera=torch.as_tensor(camera.world_from_camera[0].copy()),
+        mesh=name,
+        view=view,
+    )

@@ -1,0 +1,79 @@
+"""raydepth.torch: what a DataLoader gives is what the library gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shapes
+from mesh_files import write_obj
+
+import raydepth as rd
+
+torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'raydepth[torch]'")
+
+from torch.utils.data import DataLoader  # noqa: E402
+
+from raydepth.torch import RenderedViews, StoredViews  # noqa: E402
+
+
+@pytest.fixture
+def cameras() -> rd.Cameras:
+    return rd.cameras.fibonacci(3, size=(12, 10))
+
+
+@pytest.fixture
+def meshes(tmp_path, monkeypatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    for i in range(5):
+        write_obj(Path(f"meshes/{i}.obj"), *shapes.icosphere(0.2 + 0.05 * i, levels=1))
+    return "meshes"
+
+
+def expected(i: int, cameras: rd.Cameras) -> np.ndarray:
+    return rd.render(rd.load_mesh(f"meshes/{i}.obj"), cameras).depth
+
+
+@pytest.mark.parametrize("n_workers", [0, 2])
+def test_stored_views(meshes, cameras, n_workers):
+    rd.render_dataset(meshes, "out", cameras, file_format="npy")
+    views = StoredViews("out")
+    assert len(views) == 15
+    loader = DataLoader(views, batch_size=4, num_workers=n_workers)
+    batches = list(loader)
+    depth = torch.cat([batch["depth"] for batch in batches])
+    assert depth.dtype == torch.float32
+    assert depth.shape == (15, 10, 12)
+    for i in range(5):
+        np.testing.assert_array_equal(depth[3 * i : 3 * i + 3].numpy(), expected(i, cameras))
+    assert batches[1]["mesh"] == ["1", "1", "2", "2"]
+    assert batches[1]["view"].tolist() == [1, 2, 0, 1]
+    pose = batches[1]["world_from_camera"][0].numpy()
+    np.testing.assert_array_equal(pose, cameras.world_from_camera[1])
+    with pytest.raises(IndexError, match="view 15 of 15"):
+        views[15]
+    np.testing.assert_array_equal(views[-1]["depth"].numpy(), expected(4, cameras)[2])
+
+
+@pytest.mark.parametrize("n_workers", [0, 2, 3])
+def test_rendered_views(meshes, cameras, n_workers):
+    """Each view once, whoever renders it."""
+    loader = DataLoader(RenderedViews(meshes, cameras), batch_size=None, num_workers=n_workers)
+    found = {(view["mesh"], view["view"]): view["depth"].numpy() for view in loader}
+    assert len(found) == 15 == sum(1 for _ in loader)
+    for i in range(5):
+        for view in range(3):
+            np.testing.assert_array_equal(found[str(i), view], expected(i, cameras)[view])
+
+
+def test_other_views_for_each_mesh(meshes, cameras):
+    views = list(RenderedViews(meshes, lambda number: cameras[number % 3]))
+    assert len(views) == 5
+    np.testing.assert_array_equal(views[4]["depth"].numpy(), expected(4, cameras)[1])
+
+
+def test_a_broken_mesh_is_left_out_with_a_warning(meshes, cameras):
+    Path("meshes/2.obj").write_text("v 0 0\n")
+    with pytest.warns(UserWarning, match=r"left out: meshes/2\.obj"):
+        assert len(list(RenderedViews(meshes, cameras))) == 12
