@@ -35,6 +35,7 @@ def main() -> int:
     arguments.add_argument("--n-meshes", type=int, default=60)
     arguments.add_argument("--format", default="png16")
     arguments.add_argument("--seed", type=int, default=0)
+    arguments.add_argument("--keep", type=Path, help="a folder for what differs")
     args = arguments.parse_args()
     rng = random.Random(args.seed)
     with tempfile.TemporaryDirectory(prefix="raydepth-") as scratch:
@@ -61,6 +62,9 @@ def main() -> int:
                     name for name in here | expected if here.get(name) != expected.get(name)
                 ]
                 print(f"kill {kill}: exit code {code}, other files: {sorted(different)[:10]}")
+                if args.keep:
+                    for folder in ("out", "reference"):
+                        shutil.copytree(folder, args.keep / folder)
                 return 1
             if kill % 10 == 9:
                 print(f"{kill + 1} kills, {n_unfinished} before the end: all the same", flush=True)

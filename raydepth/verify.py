@@ -23,7 +23,7 @@ from raydepth.pipeline import TIMEOUT
 from raydepth.raycast import cast_rays
 from raydepth.readers.scene import transform
 from raydepth.stores import StoredMesh, store_of
-from raydepth.views import pixel_hash
+from raydepth.views import description_hash, pixel_hash
 
 # Pixels of each mesh that are traced again, if nothing else is said.
 N_SAMPLES = 64
@@ -193,6 +193,8 @@ def _description_problems(
     description: dict[str, Any], entry: Entry, settings: dict[str, Any]
 ) -> Iterator[str]:
     """What a mesh's description says that is not so."""
+    if description["sha256"] != description_hash(description):
+        yield "its description is not the one that was written (sha256)"
     for key in PER_MESH:
         if description[key] != settings[key]:
             yield f"{key} is {description[key]!r}; the data set has {settings[key]!r}"

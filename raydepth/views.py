@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -176,6 +177,7 @@ class ViewRenderer:
                 raise ValueError(_why_unfit(n_unfit, views, scale))
             if sheet is not None:
                 finished.preview = encode_png(sheet.image())
+            finished.description["sha256"] = description_hash(finished.description)
 
     def _encoded(
         self,
@@ -222,6 +224,12 @@ def pixel_hash(pixels: np.ndarray) -> str:
     """The "sha256" of a view: of its pixels as they are stored, little-endian, row by row."""
     stored = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<"))
     return hashlib.sha256(stored.data).hexdigest()
+
+
+def description_hash(description: dict[str, Any]) -> str:
+    """The "sha256" of a description: of the rest of it as JSON with sorted keys."""
+    rest = {key: value for key, value in description.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _why_unfit(n_unfit: int, views: list[dict[str, Any]], scale: float) -> str:

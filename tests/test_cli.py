@@ -501,6 +501,121 @@ def test_a_killed_run_leaves_no_folder_and_can_be_repeated(run, cube):
     assert len(os.listdir("out/cube")) == 402
 
 
+# --- Many meshes
+
+
+@pytest.fixture
+def many() -> list[Path]:
+    """More meshes than have a line each; the fourth is broken."""
+    meshes = [write_obj(Path(f"many/{i:02}.obj"), *shapes.cube(0.1 + i / 100)) for i in range(20)]
+    meshes[3].write_text("v 0 0\n")
+    return meshes
+
+
+def test_a_folder(run, many):
+    code, out, err = run("render", "many", "-o", "out", *SMALL)
+    assert (code, len(out), len(err)) == (1, 1, 2)
+    assert out[0].startswith("20 meshes: 19 rendered, 1 failed -> out; 2 views each, ")
+    assert err[0].startswith("raydepth: error: many/03.obj: ")
+    assert err[1] == "raydepth: 1 of 20 meshes failed: see out/failures.jsonl"
+    assert len(meshes_in("out")) == 19
+    assert sorted(os.listdir("out/00")) == ["000.png", "001.png", "views.json"]
+    code, out, err = run("render", "many", "-o", "out", *SMALL)
+    assert (code, out) == (1, ["20 meshes: 0 rendered, 19 already there, 1 failed -> out"])
+    assert "1 of them in an earlier run (--retry-failed tries them again)" in err[0]
+
+
+def test_the_same_from_a_list(run, many, monkeypatch):
+    assert run("render", "many/*.obj", "-o", "one", *SMALL)[0] == 1
+    Path("list.csv").write_text("id,path\n" + "".join(f"1,{mesh}\n" for mesh in many))
+    assert run("render", "--list", "list.csv", "-o", "two", *SMALL)[0] == 1
+    text = "".join(f"{mesh}\n" for mesh in many)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    assert run("render", "--list", "-", "-o", "three", *SMALL)[0] == 1
+    assert contents(Path("one")) == contents(Path("two")) == contents(Path("three"))
+
+
+def test_shards(run, many, monkeypatch):
+    assert run("render", "many", "-o", "one", *SMALL)[0] == 1
+    codes = [run("render", "many", "-o", "two", *SMALL, "--shard", f"{i}/2")[0] for i in (0, 1)]
+    assert sorted(codes) == [0, 1]
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "1")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "1")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_MIN", "1")
+    assert run("render", "many", "-o", "three", *SMALL, "--shard", "slurm")[0] == 1
+    assert contents(Path("one")) == contents(Path("two")) == contents(Path("three"))
+
+
+def test_log_json(run, many):
+    code, out, err = run("render", "many", "-o", "out", *SMALL, "--log-json")
+    events = [json.loads(line) for line in out]
+    assert (code, err) == (1, [])
+    assert [event["event"] for event in events] == ["start", *["mesh"] * 20, "end"]
+    assert (events[0]["meshes_todo"], events[0]["views_todo"]) == (20, 40)
+    failed = [event for event in events[1:-1] if event["stage"]]
+    assert [(event["path"], event["stage"]) for event in failed] == [("many/03.obj", "load")]
+    assert (events[-1]["rendered"], events[-1]["failed"]) == (19, 1)
+
+
+@pytest.mark.parametrize(("option", "there"), [("--preview", True), ("--no-preview", False)])
+def test_previews(run, cube, option, there):
+    assert run("render", cube, "-o", "out", *SMALL, option)[0] == 0
+    assert Path("out/cube/preview.png").exists() is there
+    # Without a word, it goes on as it was begun.
+    assert run("render", cube, "-o", "out", *SMALL)[0] == 0
+
+
+def test_overwrite_and_retry(run, cube):
+    Path("bad.obj").write_text("v 0 0\n")
+    assert run("render", cube, "bad.obj", "-o", "out", *SMALL)[0] == 1
+    write_obj(Path("bad.obj"), *shapes.cube())
+    code, out, err = run("render", cube, "bad.obj", "-o", "out", *SMALL)
+    assert (code, out) == (1, ["cube: already there"])
+    assert err[0].endswith("(in an earlier run)")
+    code, out, err = run("render", cube, "bad.obj", "-o", "out", *SMALL, "--retry-failed")
+    assert (code, len(out), err) == (0, 2, [])
+    other = ("--size", "9", "--views", "fibonacci:2")
+    assert run("render", cube, "-o", "out", *other)[0] == 1
+    assert run("render", cube, "-o", "out", *other, "--overwrite")[0] == 0
+    assert meshes_in("out") == ["cube"]
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (("--shard", "2/2"), "shard 2/2 does not exist"),
+        (("--shard", "half"), "'half' is no shard"),
+        (("--shard", "0/2", "--overwrite"), "exclude each other"),
+        (("--timeout", "-1"), "seconds"),
+        (("--memory", "much"), "GiB"),
+        (("--list", "none.txt"), "none.txt: No such file"),
+        (("empty",), "empty holds no mesh files"),
+        (("*.stl",), "no mesh file matches *.stl"),
+        (("--engine", "slurm"), "--engine"),
+    ],
+)
+def test_wrong_use_of_many(run, cube, options, word, monkeypatch):
+    monkeypatch.delenv("SLURM_ARRAY_TASK_ID", raising=False)
+    Path("empty").mkdir()
+    refused(run("render", *options, cube, "-o", "out"), word)
+
+
+def test_verify(run, many):
+    assert run("render", "many", "-o", "out", *SMALL)[0] == 1
+    code, out, err = run("verify", "out", "--samples", "5")
+    assert (code, err) == (0, [])
+    assert out == [
+        "20 meshes, 38 views, 95 pixels traced again: all as it should be; 1 failed when it was "
+        "rendered (failures.jsonl)"
+    ]
+    Path("out/07/001.png").write_bytes(b"not a picture")
+    code, out, err = run("verify", "out")
+    assert (code, len(out)) == (1, 2)
+    assert out[0].startswith("damaged: 07: out/07")
+    assert "traced again: 1 damaged; " in out[1]
+    assert run("verify", "elsewhere")[0] == 2
+
+
 # --- The other commands, and the terminal
 
 
