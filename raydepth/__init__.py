@@ -3,7 +3,7 @@
 from raydepth import blender, cameras
 from raydepth.batch import render_dataset
 from raydepth.bvh import Bvh
-from raydepth.cameras import Cameras
+from raydepth.camera import Cameras
 from raydepth.cuda.build import DeviceMesh
 from raydepth.errors import BlenderError, DeviceError, MeshError
 from raydepth.export import DepthImage, read_depth, write_depth

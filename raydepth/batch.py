@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raydepth.cameras import Cameras
+from raydepth.camera import Cameras
 from raydepth.failures import Failure, FailureLog, open_failure_log
 from raydepth.inputs import find_meshes, output_names
 from raydepth.loading import FORMATS

@@ -38,7 +38,7 @@ import numpy as np
 
 from raydepth import cameras as cameras_module
 from raydepth import peers
-from raydepth.cameras import Cameras
+from raydepth.camera import Cameras
 from raydepth.demo import torus_knot
 from raydepth.errors import DeviceError
 from raydepth.export import encode_depth

@@ -19,7 +19,7 @@ from raydepth import bench as bench_module
 from raydepth import bench_tables, blender, crosscheck
 from raydepth import cameras as cameras_module
 from raydepth.batch import ENGINES, MOST_PREVIEWED, dataset_entries, render_dataset
-from raydepth.cameras import Cameras
+from raydepth.camera import Cameras
 from raydepth.compiling import announce_compilation, compile_kernels
 from raydepth.dataset import Written, read_cameras, write_views
 from raydepth.demo import torus_knot

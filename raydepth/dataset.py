@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raydepth.cameras import Cameras
+from raydepth.camera import Cameras
 from raydepth.mesh import Mesh
 from raydepth.render import chosen_device
 from raydepth.settings import Settings

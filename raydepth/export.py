@@ -46,7 +46,7 @@ from typing import Any
 
 import numpy as np
 
-from raydepth.cameras import Cameras
+from raydepth.camera import Cameras
 from raydepth.containers import Parts, as_value_error, format_of
 from raydepth.files import write_whole
 from raydepth.quantize import MAX_VALUE, quantize

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from raydepth.cameras import Cameras
+from raydepth.camera import Cameras
 from raydepth.containers import FORMATS as DEPTH_SUFFIXES
 from raydepth.export import read_depth
 from raydepth.loading import load_mesh

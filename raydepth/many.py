@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from raydepth import parallel
-from raydepth.cameras import Cameras
+from raydepth.camera import Cameras
 from raydepth.export import checked_scale, encode_uint16
 from raydepth.mesh import Mesh
 from raydepth.render import (

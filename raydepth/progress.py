@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from raydepth.batch import Plan, Report
-from raydepth.cameras import Cameras
+from raydepth.camera import Cameras
 from raydepth.pipeline import Outcome
 from raydepth.settings import Settings
 from raydepth.stores import store_of

@@ -13,7 +13,7 @@ import numpy as np
 from raydepth import bvh as bvh_module
 from raydepth import kernels, parallel, recycling, tiles
 from raydepth.bvh import Bvh
-from raydepth.cameras import Cameras
+from raydepth.camera import Cameras
 from raydepth.cuda.build import DeviceMesh
 from raydepth.errors import DeviceError
 from raydepth.export import KINDS

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from raydepth.cameras import Cameras
+from raydepth.camera import Cameras
 from raydepth.export import KINDS, as_number, checked_scale
 from raydepth.files import whole_file
 from raydepth.mesh import NORMALIZATIONS

@@ -23,7 +23,7 @@ import torch
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from raydepth import parallel
-from raydepth.cameras import Cameras
+from raydepth.camera import Cameras
 from raydepth.errors import MeshError
 from raydepth.inputs import find_meshes
 from raydepth.loading import FORMATS, load_mesh

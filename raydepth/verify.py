@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from raydepth.batch import dataset_entries
-from raydepth.cameras import Cameras
+from raydepth.camera import Cameras
 from raydepth.errors import MeshError, one_line
 from raydepth.failures import FAILURES_FILE, read_failures
 from raydepth.loaders import borrowed_loader

@@ -14,7 +14,7 @@ import numpy as np
 
 from raydepth.blender.convert import blender_from_cameras
 from raydepth.blender.process import INSIDE
-from raydepth.cameras import Cameras
+from raydepth.camera import Cameras
 from raydepth.files import write_whole
 from raydepth.mesh import Mesh
 from raydepth.version import __version__

@@ -18,12 +18,13 @@ import numpy as np
 
 from raydepth.blender.convert import BlenderCamera, blender_from_cameras, cameras_from_blender
 from raydepth.blender.process import TIMEOUT, Answer, Blender, run
-from raydepth.cameras import OPENGL_FLIP, Cameras
+from raydepth.camera import Cameras
 from raydepth.compare import Differences, agrees, differences, summary
 from raydepth.errors import BlenderError
 from raydepth.mesh import Mesh
 from raydepth.outline import judge
 from raydepth.parallel import default_threads
+from raydepth.poses import OPENGL_FLIP
 from raydepth.render import render
 
 # The factor c of the bound on errors, by mode.

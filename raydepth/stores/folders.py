@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from raydepth.cameras import Cameras
+from raydepth.camera import Cameras
 from raydepth.containers import Parts
 from raydepth.export import encode_depth, read_depth
 from raydepth.folders import removed, whole_folder

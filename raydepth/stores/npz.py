@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from raydepth.cameras import Cameras
+from raydepth.camera import Cameras
 from raydepth.containers import as_value_error, npy
 from raydepth.export import checked_floats, pixels_and_metadata
 from raydepth.files import whole_file

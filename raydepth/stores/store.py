@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from raydepth.cameras import Cameras
+from raydepth.camera import Cameras
 from raydepth.export import DepthImage
 
 

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from raydepth.cameras import Cameras
+from raydepth.camera import Cameras
 from raydepth.containers import FORMATS, as_value_error
 from raydepth.export import decode_depth, metadata_text, pixels_and_metadata
 from raydepth.files import whole_file

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from raydepth.cameras import Cameras
+from raydepth.camera import Cameras
 from raydepth.containers import as_value_error
 from raydepth.export import checked_scale, decode_uint16, pixels_and_metadata
 from raydepth.files import write_whole
