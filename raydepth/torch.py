@@ -16,9 +16,8 @@ import itertools
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypedDict
+from typing import TypedDict
 
-import numpy as np
 import torch
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
@@ -28,14 +27,14 @@ from raydepth.errors import MeshError
 from raydepth.inputs import find_meshes
 from raydepth.loading import FORMATS, load_mesh
 from raydepth.reading import open_dataset
-from raydepth.render import render
+from raydepth.render import chosen_device, render
 from raydepth.settings import read_settings
 
 
 class View(TypedDict):
     """One view, as both data sets give it; `default_collate` makes batches of it.
 
-    depth : (height, width) float32, in units, +inf = miss
+    depth : (height, width) float32, in units, +inf = miss; on the GPU if that rendered it
     intrinsics : (3, 3) float64, in pixels
     world_from_camera : (4, 4) float64, OpenCV axes
     mesh : str, the name of the mesh
@@ -83,14 +82,16 @@ class StoredViews(Dataset):
         place = bisect.bisect_right(self._ends, index)
         mesh = self.meshes[place]
         view = index - (self._ends[place - 1] if place else 0)
-        return _view(mesh.depth(view), mesh.cameras[view], mesh.name, view)
+        depth = torch.from_numpy(mesh.depth(view))
+        return _view(depth, mesh.cameras[view], mesh.name, view)
 
 
 class RenderedViews(IterableDataset):
     """Views rendered as they are asked for, mesh by mesh; no files.
 
     The workers of a DataLoader share the meshes: each renders every n-th of them, on its part of
-    the processors. A mesh that cannot be loaded is left out with a warning.
+    the processors. A mesh that cannot be loaded is left out with a warning. What a GPU renders
+    stays in its memory; a DataLoader with workers must start them with "spawn" then.
 
     Parameters
     ----------
@@ -120,7 +121,8 @@ class RenderedViews(IterableDataset):
         self.cameras = cameras
         self.normalize = normalize
         self.kind = kind
-        self.device = device
+        self.device = chosen_device(device)
+        self._to = "device" if self.device == "cuda" else "host"
 
     def __iter__(self) -> Iterator[View]:
         worker = get_worker_info()
@@ -134,15 +136,16 @@ class RenderedViews(IterableDataset):
                 continue
             cameras = self.cameras(number) if callable(self.cameras) else self.cameras
             depths = render(
-                mesh, cameras, kind=self.kind, device=self.device, threads=threads
+                mesh, cameras, kind=self.kind, device=self.device, threads=threads, to=self._to
             ).depth
-            for view, depth in enumerate(depths):
+            # Both share memory, on the host or the device, with what was rendered.
+            for view, depth in enumerate(torch.from_dlpack(depths)):
                 yield _view(depth, cameras[view], mesh.name, view)
 
 
-def _view(depth: Any, camera: Cameras, name: str, view: int) -> View:
+def _view(depth: torch.Tensor, camera: Cameras, name: str, view: int) -> View:
     return View(
-        depth=torch.as_tensor(np.array(depth)),
+        depth=depth,
         intrinsics=torch.as_tensor(camera.intrinsics[0].copy()),
         world_from_camera=torch.as_tensor(camera.world_from_camera[0].copy()),
         mesh=name,

@@ -77,3 +77,13 @@ def test_a_broken_mesh_is_left_out_with_a_warning(meshes, cameras):
     Path("meshes/2.obj").write_text("v 0 0\n")
     with pytest.warns(UserWarning, match=r"left out: meshes/2\.obj"):
         assert len(list(RenderedViews(meshes, cameras))) == 12
+
+
+def test_what_a_device_renders_stays_there(meshes, cameras, fake_cuda, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("results went to main memory")
+
+    monkeypatch.setattr(fake_cuda, "download", refuse)
+    views = list(RenderedViews(meshes, cameras, device="cuda"))
+    assert len(views) == 15
+    np.testing.assert_array_equal(views[4]["depth"].numpy(), expected(1, cameras)[1])
