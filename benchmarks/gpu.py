@@ -42,7 +42,7 @@ from raydepth.cuda.batch import BatchOptions, Views
 from raydepth.cuda.build import DeviceMesh
 from raydepth.cuda.chunks import Piece
 from raydepth.cuda.threads import THREADS, blocks_of
-from raydepth.render import build_bvh, local_ray_basis, projections
+from raydepth.rendering import build_bvh, local_ray_basis, projections
 
 HERE = Path(__file__).resolve().parent
 

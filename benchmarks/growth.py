@@ -20,7 +20,7 @@ import numpy as np
 
 import raydepth as rd
 from raydepth.bench import bumpy_knot, machine
-from raydepth.render import build_bvh, find_visible, local_ray_basis, projections
+from raydepth.rendering import build_bvh, find_visible, local_ray_basis, projections
 
 SIZES = (64, 128, 256, 512, 1024, 2048)
 VIEWS_OF_SIZES = 6

@@ -1,44 +1,6 @@
 """Exact metric depth maps of meshes, by ray casting. See README.md for the conventions."""
 
-from raydepth import blender, cameras
-from raydepth.batch import render_dataset
-from raydepth.bvh import Bvh
-from raydepth.camera import Cameras
-from raydepth.cuda.build import DeviceMesh
-from raydepth.errors import BlenderError, DeviceError, MeshError
-from raydepth.export import DepthImage, read_depth, write_depth
-from raydepth.loading import load_mesh
-from raydepth.many import render_many
-from raydepth.mesh import Mesh
-from raydepth.raycast import RayHits, cast_rays
-from raydepth.reading import DepthDataset, open_dataset
-from raydepth.render import Rendering, build_bvh, render
-from raydepth.stores import StoredMesh
-from raydepth.version import __version__
+import lazy_loader
 
-__all__ = [
-    "BlenderError",
-    "Bvh",
-    "Cameras",
-    "DepthDataset",
-    "DepthImage",
-    "DeviceError",
-    "DeviceMesh",
-    "Mesh",
-    "MeshError",
-    "RayHits",
-    "Rendering",
-    "StoredMesh",
-    "__version__",
-    "blender",
-    "build_bvh",
-    "cameras",
-    "cast_rays",
-    "load_mesh",
-    "open_dataset",
-    "read_depth",
-    "render",
-    "render_dataset",
-    "render_many",
-    "write_depth",
-]
+# The names and their modules stand in __init__.pyi.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

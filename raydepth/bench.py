@@ -48,7 +48,7 @@ from raydepth.mesh import Mesh
 from raydepth.parallel import default_threads
 from raydepth.peers import Rays, Renderer
 from raydepth.placements import fibonacci
-from raydepth.render import DEVICES, build_bvh, chosen_device, render
+from raydepth.rendering import DEVICES, build_bvh, chosen_device, render
 from raydepth.version import __version__
 
 FORMAT_NAME = "raydepth-bench"

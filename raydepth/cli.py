@@ -28,13 +28,14 @@ from raydepth.export import KINDS, checked_scale
 from raydepth.files import write_whole
 from raydepth.info import describe
 from raydepth.inputs import find_meshes, output_names, read_list
+from raydepth.loaders import start_loader
 from raydepth.loading import FORMATS, load_mesh
 from raydepth.mesh import NORMALIZATIONS, Mesh
 from raydepth.peers import PEERS
 from raydepth.pipeline import TIMEOUT
 from raydepth.placements import PLACEMENTS
 from raydepth.progress import JsonLines, Words, counted
-from raydepth.render import DEVICES, chosen_device
+from raydepth.rendering import DEVICES, chosen_device
 from raydepth.shards import Shard
 from raydepth.stores import STORES, store_of
 from raydepth.verify import N_SAMPLES, verify_dataset
@@ -107,6 +108,8 @@ def _render(args: argparse.Namespace) -> int:
     chosen_device(args.device)
     store_of(args.format)
     _make_folder(args.out)
+    if paths and args.engine == "local":
+        start_loader()
     compile_kernels(args.device)
     n_failed = _render_meshes(args, paths, cameras, shard) if paths else 0
     for scene, name in zip(scenes, names[len(paths) :], strict=True):

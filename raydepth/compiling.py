@@ -14,7 +14,7 @@ from raydepth.cameras import ring
 from raydepth.export import encode_uint16
 from raydepth.mesh import Mesh
 from raydepth.png import encode_png
-from raydepth.render import render
+from raydepth.rendering import render
 from raydepth.statistics import depth_range
 
 

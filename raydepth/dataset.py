@@ -17,7 +17,7 @@ from typing import Any
 
 from raydepth.camera import Cameras
 from raydepth.mesh import Mesh
-from raydepth.render import chosen_device
+from raydepth.rendering import chosen_device
 from raydepth.settings import Settings
 from raydepth.stores import located
 from raydepth.stores.description import FORMAT_NAME

@@ -167,7 +167,7 @@ def _meet(corners, projection, origin, direction):
     a = ax * sx + ay * sy + az * sz
     b = a + (ux * sx + uy * sy + uz * sz)
     c = a + (vx * sx + vy * sy + vz * sz)
-    offset = projection[13] - 4.0  # see render.projections
+    offset = projection[13] - 4.0  # see rendering.projections
     near = (vmin(vmin(a, b), c) + offset) * BELOW
     far = (vmax(vmax(a, b), c) + offset) * ABOVE
     return t, (t > 0.0) & (t >= near) & (t <= far)
@@ -270,7 +270,7 @@ def resolve(
     faces : (n_faces, 3) int32
     basis : (6, 3) float64
     projection : (14,) float64
-        See `render.projections`.
+        See `rendering.projections`.
     triangle_id : (height, width) int32
     z, ray : (height, width) or (0, 0) float
     """

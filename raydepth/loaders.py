@@ -34,6 +34,7 @@ class Loader:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._ready = False
         self._closed = False
         self._timed_out = False
 
@@ -81,6 +82,14 @@ class Loader:
             answer.mesh, buffers=[memoryview(array).toreadonly() for array in arrays]
         )
 
+    def start(self) -> None:
+        """Start the process, if there is none, without waiting for it."""
+        if self._process is None:
+            self._ready = False
+            self._process = _spawn()
+            if self._closed:
+                self._process.kill()
+
     def stop(self) -> None:
         """Kill the process while another thread waits for it."""
         self._closed = True
@@ -94,9 +103,14 @@ class Loader:
         self._lost()
 
     def _ask(self, request: Request, timeout: float) -> tuple[Answer, list[bytearray]]:
-        process = self._started()
+        self.start()
+        process = self._process
+        assert process is not None
         assert process.stdin is not None
         assert process.stdout is not None
+        if not self._ready:
+            read_message(process.stdout)  # importing is not part of anyone's time
+            self._ready = True
         self._timed_out = False
         timer = threading.Timer(timeout, self._give_up, [process])
         timer.daemon = True
@@ -113,16 +127,6 @@ class Loader:
     def _give_up(self, process: subprocess.Popen[bytes]) -> None:
         self._timed_out = True
         process.kill()
-
-    def _started(self) -> subprocess.Popen[bytes]:
-        """The process, waiting for requests."""
-        if self._process is None:
-            self._process = _spawn()
-            if self._closed:
-                self._process.kill()
-            assert self._process.stdout is not None
-            read_message(self._process.stdout)  # "ready": importing is not part of anyone's time
-        return self._process
 
     def _lost(self) -> str:
         """Clear away what is left of the process; says how it ended."""
@@ -158,6 +162,14 @@ def borrowed_loader() -> Iterator[Loader]:
         # Whoever knows in what state the process is now.
         loader.close()
         raise
+    with _idle_lock:
+        _idle.append(loader)
+
+
+def start_loader() -> None:
+    """Start a process before a run needs it, so that it gets ready meanwhile."""
+    loader = Loader()
+    loader.start()
     with _idle_lock:
         _idle.append(loader)
 

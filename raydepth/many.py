@@ -13,7 +13,7 @@ from raydepth import parallel
 from raydepth.camera import Cameras
 from raydepth.export import checked_scale, encode_uint16
 from raydepth.mesh import Mesh
-from raydepth.render import (
+from raydepth.rendering import (
     Rendering,
     build_bvh,
     checked_kinds,

@@ -9,7 +9,7 @@ import numpy as np
 from raydepth import parallel, rays
 from raydepth.bvh import Bvh
 from raydepth.mesh import Mesh
-from raydepth.render import chosen_device, hierarchy_of
+from raydepth.rendering import chosen_device, hierarchy_of
 
 RAYS_PER_TASK = 1 << 13
 

@@ -530,7 +530,7 @@ def visibility(
     basis : (6, 3) float64
         The view's ray basis in the local frame.
     projection : (14,) float64
-        The inverse: see `render.projections`.
+        The inverse: see `rendering.projections`.
     first_row : int
         A multiple of TILE.
     triangle_id : (height, width) int32

@@ -27,7 +27,7 @@ from raydepth.errors import MeshError
 from raydepth.inputs import find_meshes
 from raydepth.loading import FORMATS, load_mesh
 from raydepth.reading import open_dataset
-from raydepth.render import chosen_device, render
+from raydepth.rendering import chosen_device, render
 from raydepth.settings import read_settings
 
 

@@ -19,7 +19,7 @@ from raydepth.mesh import Mesh
 from raydepth.png import encode_png
 from raydepth.preview import ContactSheet
 from raydepth.quantize import MAX_VALUE, quantize
-from raydepth.render import render
+from raydepth.rendering import render
 from raydepth.settings import Settings
 from raydepth.statistics import depth_range
 from raydepth.stores import MeshViews, store_of

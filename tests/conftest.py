@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import raydepth as rd
 from raydepth.blender.process import VARIABLE, Blender, find_blender
 from raydepth.compiling import compile_kernels
 from raydepth.errors import BlenderError
@@ -26,6 +28,7 @@ def shared_meshes() -> Path:
 def compiled() -> None:
     """For tests that look at what is said, so that none meets the first run's announcement."""
     compile_kernels()
+    rd.cast_rays(rd.Mesh(np.eye(3), [[0, 1, 2]]), [0, 0, 0], [1, 1, 1])  # verify's
 
 
 @pytest.fixture(scope="session")

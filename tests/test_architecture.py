@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import raydepth
+
 PACKAGE = Path(__file__).resolve().parents[1] / "raydepth"
 
 # Leaves take arrays and return arrays. Besides plain data types they know only what stands here.
@@ -24,7 +26,7 @@ LEAVES = {
     "cameras": {"camera", "placements", "poses"},
     "compare": set(),
     "containers": {"deflate", "packages", "png"},
-    # All that names CUDA; render and what stands on it ask for it when a device is asked for.
+    # All that names CUDA; rendering and what stands on it ask for it when a device is asked for.
     "cuda": {"bvh", "errors", "kernels", "limits", "simd"},
     "deflate": set(),
     "errors": set(),
@@ -61,7 +63,7 @@ LEAVES = {
     "wide": {"aligned", "parallel", "simd", "subtree"},
     "zipping": {"deflate"},
 }
-# render joins the leaves; these stand on it and do not know each other.
+# rendering joins the leaves; these stand on it and do not know each other.
 ON_RENDER = {"raycast", "many", "compiling", "crosscheck", "demo", "info"}
 
 # What makes data sets, from one mesh to a run on many machines; each may know those before it.
@@ -111,7 +113,9 @@ def room_imports(room: str) -> set[str]:
 
 
 def test_every_module_has_its_place():
-    assert set(LEAVES) | ON_RENDER | set(DATASET) | {"render", "bench", "cli", "__main__"} == ROOMS
+    assert (
+        set(LEAVES) | ON_RENDER | set(DATASET) | {"rendering", "bench", "cli", "__main__"} == ROOMS
+    )
 
 
 @pytest.mark.parametrize("leaf", LEAVES)
@@ -120,22 +124,22 @@ def test_leaves_stand_alone(leaf):
 
 
 def test_render_joins_the_leaves():
-    assert room_imports("render") <= set(LEAVES)
+    assert room_imports("rendering") <= set(LEAVES)
 
 
 @pytest.mark.parametrize("room", sorted(ON_RENDER))
 def test_what_stands_on_render(room):
-    assert room_imports(room) <= set(LEAVES) | {"render"}
+    assert room_imports(room) <= set(LEAVES) | {"rendering"}
 
 
 @pytest.mark.parametrize("room", DATASET)
 def test_data_sets(room):
     before = set(DATASET[: DATASET.index(room)])
-    assert room_imports(room) <= set(LEAVES) | {"render", "raycast"} | before
+    assert room_imports(room) <= set(LEAVES) | {"rendering", "raycast"} | before
 
 
 def test_bench_borrows_only_the_demos_shape():
-    assert room_imports("bench") <= set(LEAVES) | {"render", "demo"}
+    assert room_imports("bench") <= set(LEAVES) | {"rendering", "demo"}
 
 
 def test_nothing_but_main_imports_cli():
@@ -143,8 +147,16 @@ def test_nothing_but_main_imports_cli():
 
 
 def test_the_front_door_opens_to_the_library():
-    rooms = {name.split(".")[0] for name in IMPORTS[""]}
-    assert rooms <= set(LEAVES) | {"batch", "many", "raycast", "render"}
+    tree = ast.parse((PACKAGE / "__init__.pyi").read_text(encoding="utf-8"))
+    found = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    rooms = {(node.module or "").split(".")[0] for node in found} - {""}
+    assert rooms <= set(LEAVES) | {"batch", "many", "raycast", "rendering"}
+    names = [alias.name for node in found for alias in node.names]
+    assert sorted(names) == raydepth.__all__ == dir(raydepth)
+    # A module of the same name would take a function's place once it is imported.
+    assert set(names) & set(MODULES) == {"blender", "cameras"}
+    for name in names:
+        assert getattr(raydepth, name) is not None
 
 
 def test_there_are_no_circles():
@@ -167,6 +179,8 @@ import sys
 from numba.core import event
 with event.install_recorder("numba:compile") as compiled:
     import raydepth
+    assert "raydepth.rendering" not in sys.modules
+    raydepth.render
 kernels = [f for m in list(sys.modules.values()) if m.__name__.startswith("raydepth")
            for f in vars(m).values() if hasattr(f, "signatures")]
 assert len(kernels) > 5

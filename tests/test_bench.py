@@ -15,7 +15,7 @@ from mesh_files import write_obj
 import raydepth as rd
 from raydepth import bench, bench_tables, cli, peers
 from raydepth.compiling import compile_kernels
-from raydepth.render import build_bvh, render
+from raydepth.rendering import build_bvh, render
 
 SMALL = ("--sizes", "16,24", "--repeats", "1")
 START_UP = {"mesh": "knot_80k", "size": 512, "first": 1.0, "later": 0.5}

@@ -16,7 +16,7 @@ from raydepth.cuda.batch import BatchOptions, Views, flat_arrays, run
 from raydepth.cuda.chunks import Request, chunks
 from raydepth.cuda.pinned import LEAST, PinnedPool
 from raydepth.export import encode_uint16
-from raydepth.render import build_bvh, local_ray_basis, projections
+from raydepth.rendering import build_bvh, local_ray_basis, projections
 
 DEPTH = BatchOptions(("z",), np.dtype(np.float32), np.inf)
 

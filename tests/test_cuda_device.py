@@ -11,7 +11,7 @@ import shapes
 
 import raydepth as rd
 from raydepth.cuda import device as device_module
-from raydepth.render import chosen_device
+from raydepth.rendering import chosen_device
 
 MESH = rd.Mesh(*shapes.cube())
 VIEW = rd.cameras.fibonacci(1, size=8)

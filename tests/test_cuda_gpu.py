@@ -13,7 +13,7 @@ import raydepth as rd
 from raydepth.cuda import device as devices
 from raydepth.cuda.batch import BatchOptions, Views, flat_arrays, run
 from raydepth.cuda.pinned import PinnedPool
-from raydepth.render import build_bvh, local_ray_basis, projections
+from raydepth.rendering import build_bvh, local_ray_basis, projections
 
 pytestmark = [
     pytest.mark.cuda,

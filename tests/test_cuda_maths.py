@@ -15,7 +15,7 @@ from raydepth import kernels
 from raydepth.bvh import build
 from raydepth.cuda import exact, jobs, layout, threads, trace
 from raydepth.cuda.intrinsics import fma
-from raydepth.render import local_ray_basis, projections
+from raydepth.rendering import local_ray_basis, projections
 
 f4 = np.float32
 

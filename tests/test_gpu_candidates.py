@@ -14,7 +14,7 @@ from benchmarks.gpu_candidates import CANDIDATES
 from raydepth.cuda import jobs, threads
 from raydepth.cuda.batch import flat_arrays
 from raydepth.cuda.layout import COUNT_BITS
-from raydepth.render import build_bvh, local_ray_basis, projections
+from raydepth.rendering import build_bvh, local_ray_basis, projections
 
 
 @pytest.mark.parametrize("model", ["perspective", "orthographic"])

@@ -32,7 +32,7 @@ def camera_rays(cameras: rd.Cameras):
 
 def stepped_rays(cameras: rd.Cameras, bvh):
     """The same rays, computed with the kernel's own order of operations, in the local frame."""
-    from raydepth.render import local_ray_basis
+    from raydepth.rendering import local_ray_basis
 
     basis = local_ray_basis(bvh, cameras)[:, :, None, None]
     x = (np.arange(cameras.width) + 0.5)[:, None]

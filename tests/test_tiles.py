@@ -13,7 +13,7 @@ import shapes
 import raydepth as rd
 from raydepth import tiles
 from raydepth.demo import torus_knot
-from raydepth.render import find_visible, local_ray_basis, projections
+from raydepth.rendering import find_visible, local_ray_basis, projections
 
 SIZE = 128
 

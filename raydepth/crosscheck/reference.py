@@ -25,7 +25,7 @@ from raydepth.mesh import Mesh
 from raydepth.outline import judge
 from raydepth.parallel import default_threads
 from raydepth.poses import OPENGL_FLIP
-from raydepth.render import render
+from raydepth.rendering import render
 
 # The factor c of the bound on errors, by mode.
 BOUNDS = {"camera": 4.0, "pose": 16.0}
