@@ -25,11 +25,12 @@ from raydepth.failures import Failure, FailureLog, open_failure_log
 from raydepth.inputs import find_meshes, output_names
 from raydepth.loading import FORMATS
 from raydepth.manifest import MANIFEST_FILE, Entry, new_entries, read_manifest, write_manifest
-from raydepth.pipeline import Limits, Outcome, Task, Unit, render_units
+from raydepth.pipeline import Limits, render_units
 from raydepth.rendering import chosen_device
 from raydepth.settings import SETTINGS_FILE, Settings, difference, read_settings
 from raydepth.shards import BYTES_PER_MESH, Shard, members
 from raydepth.stores import STORES, Store, store_of
+from raydepth.tasks import Outcome, Task, Unit
 
 ENGINES = ("local", "ray")
 

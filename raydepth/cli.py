@@ -28,18 +28,19 @@ from raydepth.export import KINDS, checked_scale
 from raydepth.files import write_whole
 from raydepth.info import describe
 from raydepth.inputs import find_meshes, output_names, read_list
-from raydepth.loaders import start_loader
 from raydepth.loading import FORMATS, load_mesh
 from raydepth.mesh import NORMALIZATIONS, Mesh
+from raydepth.parallel import default_threads
 from raydepth.peers import PEERS
-from raydepth.pipeline import TIMEOUT
 from raydepth.placements import PLACEMENTS
 from raydepth.progress import JsonLines, Words, counted
 from raydepth.rendering import DEVICES, chosen_device
 from raydepth.shards import Shard
 from raydepth.stores import STORES, store_of
+from raydepth.tasks import TIMEOUT
 from raydepth.verify import N_SAMPLES, verify_dataset
 from raydepth.version import __version__
+from raydepth.workers import start_workers
 
 FAILED = 1
 WRONG_USE = 2
@@ -109,7 +110,7 @@ def _render(args: argparse.Namespace) -> int:
     store_of(args.format)
     _make_folder(args.out)
     if paths and args.engine == "local":
-        start_loader()
+        start_workers(min(len(paths), default_threads()))
     compile_kernels(args.device)
     n_failed = _render_meshes(args, paths, cameras, shard) if paths else 0
     for scene, name in zip(scenes, names[len(paths) :], strict=True):

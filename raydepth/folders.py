@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,9 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
+
+# How long to wait for another process that is filling the same folder.
+LOCK_SECONDS = 5.0
 
 
 @contextlib.contextmanager
@@ -39,8 +43,7 @@ def whole_folder(folder: Path, last: str) -> Iterator[Path]:
         Another process is filling the same folder, or the place cannot be written.
     """
     aside = folder.parent / f".{folder.name}.partial"
-    aside.mkdir(parents=True, exist_ok=True)
-    with _locked(aside, folder):
+    with _made_and_locked(aside, folder):
         for left in aside.iterdir():
             if left.is_dir() and not left.is_symlink():
                 shutil.rmtree(left)
@@ -63,8 +66,7 @@ def removed(folder: Path) -> None:
     if not os.path.lexists(folder):
         return
     aside = folder.parent / f".{folder.name}.partial"
-    aside.mkdir(exist_ok=True)
-    with _locked(aside, folder):
+    with _made_and_locked(aside, folder):
         # Into a folder that the next writer would empty, if this process is killed here.
         folder.rename(aside / f"{folder.name}.removed")
         shutil.rmtree(aside)
@@ -84,19 +86,45 @@ def _move_files(aside: Path, folder: Path, last: str) -> None:
 
 
 @contextlib.contextmanager
-def _locked(aside: Path, folder: Path) -> Iterator[None]:
-    """Keep other processes out; the system lifts the lock of a process that was killed."""
-    if fcntl is None:
-        yield
-        return
-    handle = os.open(aside, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
+def _made_and_locked(aside: Path, folder: Path) -> Iterator[None]:
+    """Make the folder `aside`, and keep other processes out of it.
+
+    The system lifts the lock of a process that was killed. The worker of a run that was killed
+    ends soon, but not at once: hence the wait.
+    """
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        aside.mkdir(parents=True, exist_ok=True)
+        if fcntl is None:
+            yield
+            return
+        handle = os.open(aside, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise FileExistsError(f"{folder} is being written by another process") from None
-        except OSError:
-            pass  # a file system without locks
-        yield
-    finally:
-        os.close(handle)
+            # The one who had the lock may have renamed the folder.
+            if _lock(handle) and _is_still(handle, aside):
+                yield
+                return
+        finally:
+            os.close(handle)
+        if time.monotonic() > deadline:
+            raise FileExistsError(f"{folder} is being written by another process")
+        time.sleep(0.02)
+
+
+def _lock(handle: int) -> bool:
+    """Whether nobody else has the lock, or the file system knows no locks."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _is_still(handle: int, path: Path) -> bool:
+    """Whether a path leads to what was opened there."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except FileNotFoundError:
+        return False

@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from raydepth.batch import Plan, Report
 from raydepth.camera import Cameras
-from raydepth.pipeline import Outcome
 from raydepth.settings import Settings
 from raydepth.stores import store_of
+from raydepth.tasks import Outcome
 
 # Up to so many meshes have a line each, in the order of the inputs; people read few.
 MOST_REPORTED = 16

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from raydepth.failures import Failure
-from raydepth.pipeline import Limits, Outcome, Unit, render_units
+from raydepth.pipeline import Limits, render_units
 from raydepth.settings import Settings
+from raydepth.tasks import Outcome, Unit
 
 INSTALL = "engine 'ray' needs Ray: pip install 'raydepth[ray]'"
 

@@ -14,16 +14,16 @@ from raydepth.batch import dataset_entries
 from raydepth.camera import Cameras
 from raydepth.errors import MeshError, one_line
 from raydepth.failures import FAILURES_FILE, read_failures
-from raydepth.loaders import borrowed_loader
 from raydepth.manifest import Entry
 from raydepth.memory import available_memory
 from raydepth.mesh import Mesh
 from raydepth.outline import judge
-from raydepth.pipeline import TIMEOUT
 from raydepth.raycast import cast_rays
 from raydepth.readers.scene import transform
 from raydepth.stores import StoredMesh, store_of
+from raydepth.tasks import TIMEOUT
 from raydepth.views import description_hash, pixel_hash
+from raydepth.workers import borrowed_worker
 
 # Pixels of each mesh that are traced again, if nothing else is said.
 N_SAMPLES = 64
@@ -108,10 +108,10 @@ def verify_dataset(
     store = store_of(settings["file_format"])
     stored = {mesh.name: mesh for mesh in store.open(out)}
     found = Verification(n_meshes=len(entries))
-    with borrowed_loader() as loader:
+    with borrowed_worker() as worker:
 
         def load(entry: Entry) -> Mesh:
-            return loader.load(
+            return worker.load(
                 entry.path,
                 folder=".",
                 normalize=settings["normalization"],

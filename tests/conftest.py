@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import raydepth as rd
+from raydepth import workers
 from raydepth.blender.process import VARIABLE, Blender, find_blender
 from raydepth.compiling import compile_kernels
 from raydepth.errors import BlenderError
@@ -68,3 +71,29 @@ def fake_cuda(monkeypatch):
     yield fake
     images._pool.cache_clear()
     images._resident.clear()
+
+
+@pytest.fixture
+def patched_workers(tmp_path, monkeypatch):
+    """Takes a program that changes modules; until `undo` is called, workers run it first."""
+    started = subprocess.Popen
+
+    def patch(program: str) -> None:
+        path = tmp_path / "patched_worker.py"
+        path.write_text(f"{program}\nfrom raydepth import worker_process\nworker_process.main()\n")
+
+        def popen(command, **options):
+            if "raydepth.worker_process" in command:
+                command = [sys.executable, str(path)]
+            return started(command, **options)
+
+        workers.close_idle_workers()
+        monkeypatch.setattr(subprocess, "Popen", popen)
+
+    def undo() -> None:
+        workers.close_idle_workers()
+        monkeypatch.setattr(subprocess, "Popen", started)
+
+    patch.undo = undo  # type: ignore[attr-defined]
+    yield patch
+    undo()

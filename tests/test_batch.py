@@ -17,17 +17,17 @@ import shapes
 from mesh_files import contents, write_obj
 
 import raydepth as rd
-from raydepth import loaders, pipeline
+from raydepth import pipeline
 from raydepth.errors import MeshError
 from raydepth.export import encode_uint16
 from raydepth.failures import Failure, open_failure_log, read_failures
 from raydepth.inputs import find_meshes, read_list
-from raydepth.loaders import Loader
 from raydepth.manifest import read_manifest
 from raydepth.shards import Shard, members
 from raydepth.stores import STORES, store_of
 from raydepth.verify import verify_dataset
 from raydepth.views import description_hash, pixel_hash
+from raydepth.workers import Worker
 
 ROOT = Path(__file__).resolve().parents[1]
 SUFFIXES = (".obj", ".off", ".ply")
@@ -306,21 +306,22 @@ def test_kill_9(meshes, cameras):
         assert contents(Path("whole")) == contents(Path("out"))
 
 
-def test_a_full_disk_ends_the_run_and_it_goes_on_later(meshes, cameras, monkeypatch):
+def test_a_full_disk_ends_the_run_and_it_goes_on_later(meshes, cameras, patched_workers):
     rd.render_dataset(meshes, "whole", cameras)
-    write, n_written = Path.write_bytes, []
-
-    def full(self, content):
-        n_written.append(self)
-        if len(n_written) > 8:
-            write(self, content[: len(content) // 2])
-            raise OSError(28, "No space left on device", str(self))
-        return write(self, content)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "write_bytes", full)
-        with pytest.raises(OSError, match="No space left"):
-            rd.render_dataset(meshes, "out", cameras)
+    patched_workers("""
+from pathlib import Path
+write, written = Path.write_bytes, []
+def full(self, content):
+    written.append(self)
+    if len(written) > 8:
+        write(self, content[: len(content) // 2])
+        raise OSError(28, "No space left on device", str(self))
+    return write(self, content)
+Path.write_bytes = full
+""")
+    with pytest.raises(OSError, match="No space left"):
+        rd.render_dataset(meshes, "out", cameras)
+    patched_workers.undo()
     for folder in Path("out").glob("[0-9]*"):
         assert contents(folder) == contents(Path("whole") / folder.name)
     rd.render_dataset(meshes, "out", cameras)
@@ -426,17 +427,17 @@ def test_a_declared_count_beyond_reason(cameras, count):
     assert (report.n_rendered, len(report.failures)) == (1, 1)
 
 
-def crash_once(loader: Loader) -> None:
+def crash_once(worker: Worker) -> None:
     """Kill the loader's process as soon as it has one."""
-    while loader._process is None:
+    while worker._process is None:
         time.sleep(0.001)
-    os.kill(loader._process.pid, signal.SIGKILL)
+    os.kill(worker._process.pid, signal.SIGKILL)
 
 
 def test_a_loader_that_is_killed_once_is_replaced():
     os.mkfifo("pipe.obj")
-    loader = Loader()
-    threading.Thread(target=crash_once, args=[loader]).start()
+    worker = Worker()
+    threading.Thread(target=crash_once, args=[worker]).start()
 
     def fill():
         time.sleep(3)
@@ -444,49 +445,49 @@ def test_a_loader_that_is_killed_once_is_replaced():
         Path("pipe.obj").write_bytes(Path("cube.obj").read_bytes())
 
     threading.Thread(target=fill).start()
-    mesh = loader.load("pipe.obj", folder=".", normalize="none", timeout=60, memory=1 << 30)
+    mesh = worker.load("pipe.obj", folder=".", normalize="none", timeout=60, memory=1 << 30)
     assert len(mesh.faces) == 12
-    loader.close()
+    worker.close()
 
 
-def test_a_mesh_that_crashes_its_loader_is_recorded(meshes, cameras, monkeypatch):
+CRASHING = """
+import os, signal
+from raydepth import {module}
+work = {module}.{function}
+def crashing(*args, **options):
+    if {condition}:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return work(*args, **options)
+{module}.{function} = crashing
+"""
+
+
+@pytest.mark.parametrize(
+    ("stage", "module", "function", "condition"),
+    [
+        ("load", "worker_process", "load_mesh", "args[0].endswith('05.obj')"),
+        ("render", "tasks", "TaskRenderer.render", "args[2].path.endswith('05.obj')"),
+    ],
+)
+def test_a_mesh_that_crashes_its_worker_is_recorded(
+    meshes, cameras, patched_workers, stage, module, function, condition
+):
     """A process that dies by a signal whenever it gets that mesh."""
-    program = (
-        "import os, signal, sys\n"
-        "from raydepth import loader_process\n"
-        "load = loader_process.load_mesh\n"
-        "def crashing(path, **options):\n"
-        "    if path.endswith('05.obj'):\n"
-        "        os.kill(os.getpid(), signal.SIGSEGV)\n"
-        "    return load(path, **options)\n"
-        "loader_process.load_mesh = crashing\n"
-        "loader_process.main()\n"
-    )
-    Path("crashing.py").write_text(program)
-    started = subprocess.Popen
-
-    def popen(command, **options):
-        if "raydepth.loader_process" in command:
-            command = [sys.executable, "crashing.py"]
-        return started(command, **options)
-
-    loaders.close_idle_loaders()
-    with monkeypatch.context() as patched:
-        patched.setattr(subprocess, "Popen", popen)
-        report = rd.render_dataset(meshes, "out", cameras)
-        loaders.close_idle_loaders()
-    assert report.n_rendered == 9
-    assert report.failures[1] == Failure(
-        "meshes/05.obj", "load", "crashes the process that loads it (SIGSEGV)"
-    )
+    patched_workers(CRASHING.format(module=module, function=function, condition=condition))
+    report = rd.render_dataset(meshes, "out", cameras)
+    crashed = [failure for failure in report.failures if "crashes" in failure.reason]
+    assert (report.n_rendered + len(report.failures), len(report.failures)) == (12, 3)
+    verb = {"load": "loads", "render": "renders"}[stage]
+    reason = f"crashes the process that {verb} it (SIGSEGV)"
+    assert crashed == [Failure("meshes/05.obj", stage, reason)]
 
 
-def test_loading_processes_end_with_their_parent(meshes):
+def test_workers_end_with_their_parent(meshes):
     program = (
         "import os, raydepth as rd\n"
-        "from raydepth import loaders\n"
+        "from raydepth import workers\n"
         "rd.render_dataset('meshes', 'out', rd.cameras.ring(1, size=4))\n"
-        "print(*[loader._process.pid for loader in loaders._idle], flush=True)\n"
+        "print(*[worker._process.pid for worker in workers._idle], flush=True)\n"
         "os.kill(os.getpid(), 9)\n"
     )
     done = subprocess.run(
@@ -513,17 +514,17 @@ def test_the_loader_says_what_load_mesh_says():
     Path("bad.obj").write_text("v 0 0\n")
     with pytest.raises(MeshError) as expected:
         rd.load_mesh("bad.obj")
-    loader = Loader()
+    worker = Worker()
     with pytest.raises(MeshError) as found:
-        loader.load("bad.obj", folder=".", normalize="none", timeout=60, memory=1 << 30)
+        worker.load("bad.obj", folder=".", normalize="none", timeout=60, memory=1 << 30)
     assert str(found.value) == str(expected.value)
     write_obj(Path("a.obj"), *shapes.icosphere(levels=2))
-    mesh = loader.load("a.obj", folder=".", normalize="sphere", timeout=60, memory=1 << 30)
+    mesh = worker.load("a.obj", folder=".", normalize="sphere", timeout=60, memory=1 << 30)
     same = rd.load_mesh("a.obj", normalize="sphere")
     assert mesh.to_json() == same.to_json()
     assert (mesh.source, mesh.source_sha256, mesh.notes) == ("a.obj", same.source_sha256, ())
     assert not mesh.vertices.flags.writeable
-    loader.close()
+    worker.close()
 
 
 def test_memory_bounds_what_is_rendered_at_once(meshes, cameras, monkeypatch):

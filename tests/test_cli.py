@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import json
 import os
 import signal
@@ -20,7 +19,7 @@ from mesh_files import contents, write_obj, write_off
 
 import raydepth as rd
 from raydepth import cli, dataset
-from raydepth.stores import STORES, folders
+from raydepth.stores import STORES
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ("--views", "fibonacci:2", "--size", "8")
@@ -442,11 +441,13 @@ def test_a_folder_that_cannot_be_written(run, cube, monkeypatch):
     assert (code, out, err) == (1, [], ["raydepth: error: out: Permission denied"])
 
 
-def test_a_full_disk(run, cube, monkeypatch):
-    def full(self, content):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
+def test_a_full_disk(run, cube, patched_workers):
+    patched_workers("""
+from pathlib import Path
+def full(self, content):
+    raise OSError(28, "No space left on device")
+Path.write_bytes = full
+""")
     code, out, err = run("render", cube, "-o", "out", *SMALL)
     assert (code, out, err) == (1, [], ["raydepth: error: out/cube: No space left on device"])
     assert meshes_in("out") == []
@@ -465,22 +466,22 @@ def test_cuda_is_refused_before_any_work(run, monkeypatch):
 
 def test_interrupt_leaves_whole_folders_only(run, cube, monkeypatch):
     first = write_obj(Path("first.obj"), *shapes.square())
-    written, encode = itertools.count(), folders.encode_depth
+    sizes = "--views", "fibonacci:400", "--size", "64"
 
-    def interrupted(*args, **kwargs):
-        if next(written) == 3:
-            raise KeyboardInterrupt
-        return encode(*args, **kwargs)
+    def interrupted(progress, outcome):
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(folders, "encode_depth", interrupted)
-        code, _, err = run("render", first, cube, "-o", "out", *SMALL)
+        patched.setattr(cli.Words, "mesh", interrupted)
+        code, _, err = run("render", first, cube, "-o", "out", *sizes)
     assert code == 130
     assert err == ["raydepth: interrupted; what is on disk is whole"]
+    # Whatever the others were about is cleared away, or was finished meanwhile.
+    assert meshes_in("out")
     for name in meshes_in("out"):
-        assert len(os.listdir(f"out/{name}")) == 4
-    assert run("render", first, cube, "-o", "out", *SMALL)[0] == 0
-    assert run("render", first, cube, "-o", "uninterrupted", *SMALL)[0] == 0
+        assert len(os.listdir(f"out/{name}")) == 402
+    assert run("render", first, cube, "-o", "out", *sizes)[0] == 0
+    assert run("render", first, cube, "-o", "uninterrupted", *sizes)[0] == 0
     assert contents(Path("out")) == contents(Path("uninterrupted"))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import shapes
 from mesh_files import contents
 
 import raydepth as rd
-from raydepth import views
+from raydepth import folders, views
 from raydepth.dataset import read_cameras, write_views
 from raydepth.folders import whole_folder
 from raydepth.inputs import output_names
@@ -159,8 +161,9 @@ def test_whole_folder_starts_empty_after_a_killed_run(tmp_path):
     assert os.listdir(tmp_path) == ["a"]
 
 
-def test_whole_folder_has_one_writer(tmp_path):
+def test_whole_folder_has_one_writer(tmp_path, monkeypatch):
     pytest.importorskip("fcntl")
+    monkeypatch.setattr(folders, "LOCK_SECONDS", 0.1)
     with whole_folder(tmp_path / "a", last="z") as aside:
         (aside / "x").write_bytes(b"first")
         with (
@@ -169,6 +172,27 @@ def test_whole_folder_has_one_writer(tmp_path):
         ):
             pass
     assert contents(tmp_path) == {"a/x": b"first"}
+
+
+def test_whole_folder_waits_for_a_writer_that_ends(tmp_path):
+    pytest.importorskip("fcntl")
+    begun, content = threading.Event(), b"the other's"
+
+    def other():
+        with whole_folder(tmp_path / "a", last="z") as aside:
+            begun.set()
+            time.sleep(0.2)
+            (aside / "x").write_bytes(content)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    begun.wait()
+    with whole_folder(tmp_path / "a", last="z") as aside:
+        assert (tmp_path / "a" / "x").read_bytes() == content
+        assert os.listdir(aside) == []
+        (aside / "z").write_bytes(b"ours")
+    thread.join()
+    assert contents(tmp_path) == {"a/x": content, "a/z": b"ours"}
 
 
 def test_whole_folder_does_not_follow_a_link(tmp_path):
