@@ -267,6 +267,8 @@ def find_visible(
 
 def rows_per_task(cameras: Cameras, threads: int) -> int:
     """Rows of a view that one task renders: whole tiles, many tasks, but none too small."""
+    if threads == 1:
+        return cameras.height
     pixels = len(cameras) * cameras.width * cameras.height
     per_task = max(pixels // (16 * threads), 1 << 13)
     return max(1, per_task // (cameras.width * tiles.TILE)) * tiles.TILE

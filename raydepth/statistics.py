@@ -6,6 +6,10 @@ import numpy as np
 from numba import njit
 
 
+# Positive floats are in the order of their bits, and minima of integers become vectors.
+INFINITY = np.int32(0x7F800000)
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def depth_range(depth):
     """Hits, and the nearest and farthest of them, in one pass.
@@ -13,21 +17,22 @@ def depth_range(depth):
     Parameters
     ----------
     depth : (n,) float32
-        +inf is a miss.
+        > 0; +inf is a miss.
 
     Returns
     -------
     n_hits : int
     nearest, farthest : float32
-        +inf and -inf without hits.
+        +inf and 0 without hits.
     """
-    n_hits = 0
-    nearest = np.float32(np.inf)
-    farthest = np.float32(-np.inf)
-    for i in range(depth.size):
-        here = depth[i]
-        hit = here < np.float32(np.inf)
-        n_hits += hit
+    bits = depth.view(np.int32)
+    # As wide as a depth; the pixels of an image fit.
+    n_hits, nearest, farthest = np.uint32(0), INFINITY, np.int32(0)
+    for i in range(bits.size):
+        here = bits[i]
+        is_hit = here < INFINITY
+        n_hits = np.uint32(n_hits + np.uint32(is_hit))
         nearest = min(nearest, here)
-        farthest = max(farthest, here if hit else np.float32(-np.inf))
-    return n_hits, nearest, farthest
+        farthest = max(farthest, here if is_hit else np.int32(0))
+    ends = np.array([nearest, farthest]).view(np.float32)
+    return int(n_hits), ends[0], ends[1]
