@@ -2,8 +2,8 @@
 
     python benchmarks/kills.py [--kills 200] [--meshes FOLDER] [--format png16] [--seed 0]
 
-Each round begins an empty data set, kills its process (SIGKILL; every third time one of its loading
-processes instead, or both), runs the same command again and compares every file, byte for byte,
+Each round begins an empty data set, kills its process (SIGKILL; every third time one of its worker
+processes before, or both), runs the same command again and compares every file, byte for byte,
 with those of a run that nobody killed. Two of the meshes are broken, so that there are failures to
 keep. Ends with exit code 1 at the first difference.
 """
@@ -97,9 +97,9 @@ def killed(out: str, file_format: str, after: float, kill: int, rng: random.Rand
     )
     time.sleep(after)
     if kill % 3 == 2:
-        for loader in children(work.pid):
+        for worker in children(work.pid):
             if rng.random() < 0.5:
-                os.kill(loader, signal.SIGKILL)
+                os.kill(worker, signal.SIGKILL)
         time.sleep(rng.uniform(0, 0.3))
     unfinished = work.poll() is None
     work.kill()
@@ -109,7 +109,8 @@ def killed(out: str, file_format: str, after: float, kill: int, rng: random.Rand
 
 def children(pid: int) -> list[int]:
     try:
-        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        return [int(word) for task in tasks for word in (task / "children").read_text().split()]
     except OSError:
         return []
 
