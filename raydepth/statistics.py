@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-
 # Positive floats are in the order of their bits, and minima of integers become vectors.
 INFINITY = np.int32(0x7F800000)
 
