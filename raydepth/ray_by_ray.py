@@ -53,8 +53,7 @@ def render_ray_by_ray(
     rows_of_band = max(1, BAND_PIXELS // cameras.width)
     rows_of_task = max(1, task_pixels // cameras.width)
     origins = (cameras.centres - centre) * scale
-    near = np.zeros(len(cameras)) if cameras.near is None else cameras.near * scale
-    far = np.full(len(cameras), np.inf) if cameras.far is None else cameras.far * scale
+    near, far = (limit * scale for limit in cameras.limits())
 
     for lens, views in cameras.lenses():
         for top in range(0, cameras.height, rows_of_band):
@@ -85,11 +84,13 @@ def render_ray_by_ray(
                 shape = triangle_id[where].shape
                 triangle_id[where] = np.where(seen, face, -1).reshape(shape)
                 for kind, depth in depths.items():
-                    units = distance / scale
+                    units = distance[seen] / scale
                     if kind == "ray" and cameras.has_z:
-                        x, y, z = directions[rows].reshape(-1, 3).T
+                        x, y, z = directions[rows].reshape(-1, 3)[seen].T
                         units *= np.sqrt(x * x + y * y + z * z)
-                    depth[where] = np.where(seen, units, miss).reshape(shape)
+                    values = np.full(seen.shape, miss, depth.dtype)
+                    values[seen] = units
+                    depth[where] = values.reshape(shape)
 
             parallel.for_each(look, len(parts), n_threads)
             parallel.for_each(see, len(views) * len(parts), n_threads)

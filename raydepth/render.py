@@ -175,9 +175,6 @@ def render(
     triangle_id, depths = _empty_results(cameras, kinds, dtype)
     if cameras.is_affine:
         _render_affine(bvh, cameras, triangle_id, depths, dtype, float(miss), n_threads)
-    elif cameras.model == "cubemap":
-        for view in range(len(cameras)):
-            _render_cubemap(bvh, cameras, view, triangle_id, depths, float(miss), n_threads)
     else:
 
         def cast(
@@ -226,29 +223,26 @@ def _render_affine(
     dtype: np.dtype,
     miss: float,
     n_threads: int,
-    *,
-    limits: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> None:
-    """Tiles of pixels at a time. `limits` are near and far ray depths in place of the cameras'."""
     not_asked = np.empty((0, 0), dtype)
     basis = local_ray_basis(bvh, cameras)
     projection = projections(basis, cameras.model)
+    among = stands_among(bvh, projection)
+    near, far = (limit * bvh.scale for limit in cameras.limits())
+    binary = bvh.nodes, bvh.nodes.view(np.int32), bvh.slot_face, bvh.vertices, bvh.faces
     band = rows_per_task(cameras, n_threads)
     bands = range(0, cameras.height, band)
-    on_ray = limits is not None
-    if limits is None and cameras.has_limits:
-        limits = _limits(cameras)
 
     def render_band(task: int) -> None:
         view, first = divmod(task, len(bands))
         rows = bands[first], min(bands[first] + band, cameras.height)
-        find_visible(bvh, basis[view], projection[view], rows, triangle_id[view])
-        if limits is not None:
-            near, far = (limit[view] * bvh.scale for limit in limits)
-            rays.limit(
-                bvh.nodes, bvh.nodes.view(np.int32), bvh.slot_face, bvh.vertices, bvh.faces,
-                basis[view], *rows, near, far, on_ray, triangle_id[view],
-            )  # fmt: skip
+        limited = basis[view], *rows, near[view], far[view], triangle_id[view]
+        if among[view]:
+            rays.visibility(*binary, *limited)
+        else:
+            find_visible(bvh, basis[view], projection[view], rows, triangle_id[view])
+            if cameras.has_limits:
+                rays.limit(*binary, *limited)
         outputs = [depths[name][view] if name in depths else not_asked for name in KINDS]
         kernels.resolve(
             bvh.vertices, bvh.faces, basis[view], projection[view], bvh.scale, *rows,
@@ -256,44 +250,6 @@ def _render_affine(
         )  # fmt: skip
 
     parallel.for_each(render_band, len(cameras) * len(bands), n_threads)
-
-
-def _limits(cameras: Cameras) -> tuple[np.ndarray, np.ndarray]:
-    """The near and the far limit of each view, 0 and +inf where there is none."""
-    n_views = len(cameras)
-    near = np.zeros(n_views) if cameras.near is None else cameras.near
-    return near, np.full(n_views, np.inf) if cameras.far is None else cameras.far
-
-
-def _render_cubemap(
-    bvh: Bvh,
-    cameras: Cameras,
-    view: int,
-    triangle_id: np.ndarray,
-    depths: dict[str, np.ndarray],
-    miss: float,
-    n_threads: int,
-) -> None:
-    """The six faces of one view are perspective views; side by side they make the image."""
-    one = cameras[view]
-    faces, side = one.faces(), cameras.height
-    seen = recycling.empty((6, side, side), np.int32)
-    dtype = depths["ray"].dtype
-    ranges = {"ray": recycling.empty((6, side, side), dtype)}
-    near, far = (np.repeat(limit, 6) for limit in _limits(one))
-    _render_affine(
-        bvh, faces, seen, ranges, dtype, miss, n_threads,
-        limits=(near, far) if one.has_limits else None,
-    )  # fmt: skip
-    _side_by_side(seen, triangle_id[view : view + 1])
-    _side_by_side(ranges["ray"], depths["ray"][view : view + 1])
-
-
-def _side_by_side(faces: np.ndarray, images: np.ndarray) -> None:
-    """(6 n_views, side, side) faces of cube maps into (n_views, side, 6 side) images."""
-    n_views, side, width = images.shape
-    parts = faces.reshape(n_views, 6, side, side).transpose(0, 2, 1, 3)
-    images[:] = parts.reshape(n_views, side, width)
 
 
 def _render_on_cuda(
@@ -314,12 +270,6 @@ def _render_on_cuda(
                 f"to is 'device', but {cameras.in_words} views come to main memory; "
                 "expected to='host'"
             )
-        if cameras.model == "cubemap":
-            parts = _render_on_cuda(bvh, cameras.faces(), kinds, dtype, miss, to)
-            triangle_id, depths = _empty_results(cameras, kinds, dtype)
-            _side_by_side(parts.triangle_id, triangle_id)
-            _side_by_side(parts.ray_depth, depths["ray"])
-            return Rendering(triangle_id, kinds, miss, "cuda", cameras, depths)
         return _cast_on_cuda(bvh, cameras, kinds, dtype, miss)
     basis = local_ray_basis(bvh, cameras)
     projection = projections(basis, cameras.model)
@@ -406,6 +356,20 @@ def find_visible(
         *bvh.wide, bvh.vertices, bvh.faces, basis, projection, *rows, triangle_id, work
     )
     return work
+
+
+def stands_among(bvh: Bvh, projection: np.ndarray) -> np.ndarray:
+    """(n_views,) bool: whether the mesh's box reaches from before a camera's plane to behind it.
+
+    The tile kernel is slow then, by up to a thousand times: what crosses the plane is imaged
+    everywhere. The single-ray kernel finds the same faces.
+    """
+    low = np.minimum(bvh.nodes[0, 0, :3], bvh.nodes[0, 2, :3]).astype(np.float64)
+    high = np.maximum(bvh.nodes[0, 1, :3], bvh.nodes[0, 3, :3]).astype(np.float64)
+    along, offset = projection[:, 8:11], projection[:, 13] - 4.0  # see projections
+    nearest = np.minimum(along * low, along * high).sum(axis=1) + offset
+    farthest = np.maximum(along * low, along * high).sum(axis=1) + offset
+    return (nearest <= 0.0) & (farthest > 0.0)
 
 
 def rows_per_task(cameras: Cameras, threads: int) -> int:
