@@ -39,6 +39,7 @@ def cast_rays(
     origins: Any,
     directions: Any,
     *,
+    t_min: float = 0.0,
     device: str = "auto",
     threads: int | None = None,
 ) -> RayHits:
@@ -50,6 +51,8 @@ def cast_rays(
     origins, directions : (..., 3) float
         In the world; broadcast against each other. Directions need not have length 1; one of
         length 0 hits nothing.
+    t_min : float
+        Nothing nearer than this is hit, in lengths of the direction; on the CPU only.
     device : "auto", "cpu" or "cuda"
         See `render`. The results are the same, bit for bit.
     threads : int, optional
@@ -74,12 +77,18 @@ def cast_rays(
     origin = np.ascontiguousarray((origin.reshape(-1, 3) - bvh.centre) * bvh.scale)
     direction = np.ascontiguousarray(direction.reshape(-1, 3))
     n_threads = parallel.checked_threads(threads)
+    if not 0.0 <= t_min < np.inf:
+        raise ValueError(f"t_min is {t_min}; expected a finite number, 0 or more")
+    if device == "cuda" and t_min > 0.0:
+        raise ValueError(f"t_min is {t_min}, which CUDA does not know; expected device='cpu'")
     if device == "cuda":
         from raydepth.cuda import images
 
         distance, triangle_id, barycentric = images.cast_rays(bvh, origin, direction)
     else:
-        distance, triangle_id, barycentric = _cast_on_cpu(bvh, origin, direction, n_threads)
+        distance, triangle_id, barycentric = _cast_on_cpu(
+            bvh, origin, direction, t_min * bvh.scale, n_threads
+        )
     distance /= bvh.scale
     _to_mesh_order(bvh, triangle_id, barycentric)
     return RayHits(
@@ -88,7 +97,7 @@ def cast_rays(
 
 
 def _cast_on_cpu(
-    bvh: Bvh, origin: np.ndarray, direction: np.ndarray, n_threads: int
+    bvh: Bvh, origin: np.ndarray, direction: np.ndarray, t_min: float, n_threads: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`rays.cast` on threads: distance, triangle_id and barycentric of rays in the local frame."""
     n_rays = len(origin)
@@ -102,6 +111,7 @@ def _cast_on_cpu(
         rays.cast(
             bvh.nodes, links, bvh.slot_face, bvh.vertices, bvh.faces, origin, direction,
             begin, min(begin + RAYS_PER_TASK, n_rays), distance, triangle_id, barycentric,
+            t_min,
         )  # fmt: skip
 
     parallel.for_each(cast, -(-n_rays // RAYS_PER_TASK), n_threads)

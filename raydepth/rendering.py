@@ -11,16 +11,21 @@ from typing import Any
 import numpy as np
 
 from raydepth import bvh as bvh_module
-from raydepth import kernels, parallel, recycling, tiles
+from raydepth import kernels, parallel, rays, recycling, tiles
 from raydepth.bvh import Bvh
 from raydepth.camera import Cameras
 from raydepth.cuda.build import DeviceMesh
 from raydepth.errors import DeviceError
 from raydepth.export import KINDS
+from raydepth.memory import available_memory
 from raydepth.mesh import Mesh
+from raydepth.ray_by_ray import render_ray_by_ray
 
 DEVICES = ("auto", "cpu", "cuda")
 DESTINATIONS = ("host", "device")
+
+# Rays that a device casts at once, of cameras whose rays are not affine in the pixel.
+DEVICE_RAYS = 1 << 20
 
 # A hierarchy lives as long as the mesh it was built for.
 _built: weakref.WeakKeyDictionary[Mesh, Bvh] = weakref.WeakKeyDictionary()
@@ -117,7 +122,8 @@ def render(
     kind : "z", "ray" or both
         "z" is the distance along the camera's z axis, "ray" the Euclidean distance from the
         camera's centre. Orthographic rays start on the camera's plane: both kinds are equal.
-        `("z", "ray")` gives both from one pass.
+        Fisheye, equirectangular and cubemap views have no z depth. `("z", "ray")` gives both from
+        one pass.
     device : "auto", "cpu" or "cuda"
         "auto" takes the CPU, and CUDA once that path has been checked on a device; the result says
         which. "cuda" never falls back.
@@ -146,6 +152,7 @@ def render(
     if not isinstance(cameras, Cameras):
         raise TypeError(f"cameras is a {type(cameras).__name__}; expected raydepth.Cameras")
     kinds = checked_kinds(kind)
+    cameras.check_kinds(kinds)
     if to not in DESTINATIONS:
         raise ValueError(f"to is {to!r}; expected one of {', '.join(DESTINATIONS)}")
     if isinstance(mesh, DeviceMesh) and device == "auto":
@@ -165,31 +172,84 @@ def render(
         return _render_on_cuda(bvh, cameras, kinds, dtype, float(miss), to)
     if to == "device":
         raise ValueError("to is 'device', but the CPU renders; expected device='cuda' with it")
+    triangle_id, depths = _empty_results(cameras, kinds, dtype)
+    if cameras.is_affine:
+        _render_affine(bvh, cameras, triangle_id, depths, dtype, float(miss), n_threads)
+    else:
+
+        def cast(
+            origin: np.ndarray, directions: np.ndarray, t_min: float
+        ) -> tuple[np.ndarray, np.ndarray]:
+            n_rays = len(directions)
+            distance, face = np.empty(n_rays), np.empty(n_rays, np.int32)
+            origins = np.broadcast_to(origin, (n_rays, 3)).copy()
+            rays.cast(
+                bvh.nodes, bvh.nodes.view(np.int32), bvh.slot_face, bvh.vertices, bvh.faces,
+                origins, directions, 0, n_rays, distance, face, np.empty((n_rays, 3)), t_min,
+            )  # fmt: skip
+            return distance, face
+
+        render_ray_by_ray(
+            cameras, cast, bvh.centre, bvh.scale, triangle_id, depths,
+            miss=float(miss), n_threads=n_threads,
+        )  # fmt: skip
+    return Rendering(triangle_id, kinds, float(miss), device, cameras, depths)
+
+
+def _empty_results(
+    cameras: Cameras, kinds: tuple[str, ...], dtype: np.dtype
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Memory for `triangle_id` and each kind of depth; MemoryError says how much it would take."""
     shape = (len(cameras), cameras.height, cameras.width)
+    n_bytes = math.prod(shape) * (4 + dtype.itemsize * len(kinds))
+    too_large = (
+        f"{cameras} need {n_bytes / 2**30:.1f} GiB; render fewer views at a time, or smaller ones"
+    )
+    # Asked for more than there is, the system may say yes, and end the process when it is used.
+    if n_bytes > available_memory():
+        raise MemoryError(too_large)
     try:
         triangle_id = recycling.empty(shape, np.int32)
-        depths = {name: recycling.empty(shape, dtype) for name in kinds}
+        return triangle_id, {name: recycling.empty(shape, dtype) for name in kinds}
     except MemoryError:
-        gib = math.prod(shape) * (4 + dtype.itemsize * len(kinds)) / 2**30
-        raise MemoryError(f"{cameras} need {gib:.1f} GiB; render fewer views at a time") from None
+        raise MemoryError(too_large) from None
+
+
+def _render_affine(
+    bvh: Bvh,
+    cameras: Cameras,
+    triangle_id: np.ndarray,
+    depths: dict[str, np.ndarray],
+    dtype: np.dtype,
+    miss: float,
+    n_threads: int,
+) -> None:
     not_asked = np.empty((0, 0), dtype)
     basis = local_ray_basis(bvh, cameras)
     projection = projections(basis, cameras.model)
+    among = stands_among(bvh, projection)
+    near, far = (limit * bvh.scale for limit in cameras.limits())
+    binary = bvh.nodes, bvh.nodes.view(np.int32), bvh.slot_face, bvh.vertices, bvh.faces
     band = rows_per_task(cameras, n_threads)
     bands = range(0, cameras.height, band)
 
     def render_band(task: int) -> None:
         view, first = divmod(task, len(bands))
         rows = bands[first], min(bands[first] + band, cameras.height)
-        find_visible(bvh, basis[view], projection[view], rows, triangle_id[view])
+        limited = basis[view], *rows, near[view], far[view], triangle_id[view]
+        if among[view]:
+            rays.visibility(*binary, *limited)
+        else:
+            find_visible(bvh, basis[view], projection[view], rows, triangle_id[view])
+            if cameras.has_limits:
+                rays.limit(*binary, *limited)
         outputs = [depths[name][view] if name in depths else not_asked for name in KINDS]
         kernels.resolve(
             bvh.vertices, bvh.faces, basis[view], projection[view], bvh.scale, *rows,
-            triangle_id[view], float(miss), *outputs,
+            triangle_id[view], miss, *outputs,
         )  # fmt: skip
 
     parallel.for_each(render_band, len(cameras) * len(bands), n_threads)
-    return Rendering(triangle_id, kinds, float(miss), device, cameras, depths)
 
 
 def _render_on_cuda(
@@ -203,15 +263,48 @@ def _render_on_cuda(
     from raydepth.cuda import images
     from raydepth.cuda.batch import BatchOptions
 
+    check_for_cuda(cameras)
+    if not cameras.is_affine:
+        if to == "device":
+            raise ValueError(
+                f"to is 'device', but {cameras.in_words} views come to main memory; "
+                "expected to='host'"
+            )
+        return _cast_on_cuda(bvh, cameras, kinds, dtype, miss)
     basis = local_ray_basis(bvh, cameras)
     projection = projections(basis, cameras.model)
     size = cameras.width, cameras.height
     options = BatchOptions(kinds, dtype, miss)
     if to == "device":
-        triangle_id, depths = images.render_to_device(bvh, basis, projection, size, options)
-        return Rendering(triangle_id, kinds, miss, "cuda", cameras, depths)
+        on_device = images.render_to_device(bvh, basis, projection, size, options)
+        return Rendering(on_device[0], kinds, miss, "cuda", cameras, on_device[1])
     views = images.render_to_host(bvh, basis, projection, size, options)
     return Rendering(views.triangle_id, kinds, miss, "cuda", cameras, views.depths)
+
+
+def _cast_on_cuda(
+    bvh: Bvh | DeviceMesh, cameras: Cameras, kinds: tuple[str, ...], dtype: np.dtype, miss: float
+) -> Rendering:
+    from raydepth.cuda import images
+
+    def cast(
+        origin: np.ndarray, directions: np.ndarray, t_min: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        origins = np.broadcast_to(origin, directions.shape).copy()
+        return images.cast_rays(bvh, origins, directions)[:2]
+
+    triangle_id, depths = _empty_results(cameras, kinds, dtype)
+    render_ray_by_ray(
+        cameras, cast, bvh.centre, bvh.scale, triangle_id, depths,
+        miss=miss, n_threads=1, task_pixels=DEVICE_RAYS,
+    )  # fmt: skip
+    return Rendering(triangle_id, kinds, miss, "cuda", cameras, depths)
+
+
+def check_for_cuda(cameras: Cameras) -> None:
+    """ValueError for what only the CPU renders."""
+    if cameras.has_limits:
+        raise ValueError("cameras have near or far limits, which CUDA does not know; use the CPU")
 
 
 def local_ray_basis(bvh: Bvh | DeviceMesh, cameras: Cameras) -> np.ndarray:
@@ -263,6 +356,20 @@ def find_visible(
         *bvh.wide, bvh.vertices, bvh.faces, basis, projection, *rows, triangle_id, work
     )
     return work
+
+
+def stands_among(bvh: Bvh, projection: np.ndarray) -> np.ndarray:
+    """(n_views,) bool: whether the mesh's box reaches from before a camera's plane to behind it.
+
+    The tile kernel is slow then, by up to a thousand times: what crosses the plane is imaged
+    everywhere. The single-ray kernel finds the same faces.
+    """
+    low = np.minimum(bvh.nodes[0, 0, :3], bvh.nodes[0, 2, :3]).astype(np.float64)
+    high = np.maximum(bvh.nodes[0, 1, :3], bvh.nodes[0, 3, :3]).astype(np.float64)
+    along, offset = projection[:, 8:11], projection[:, 13] - 4.0  # see projections
+    nearest = np.minimum(along * low, along * high).sum(axis=1) + offset
+    farthest = np.maximum(along * low, along * high).sum(axis=1) + offset
+    return (nearest <= 0.0) & (farthest > 0.0)
 
 
 def rows_per_task(cameras: Cameras, threads: int) -> int:

@@ -22,7 +22,7 @@ LEAVES = {
     "blender": {"camera", "errors", "files", "mesh", "poses", "readers", "version"},
     "builder": {"aligned", "parallel", "prepare", "sah", "simd", "subtree"},
     "bvh": {"builder", "limits", "parallel", "prepare", "refit", "sah", "subtree", "wide"},
-    "camera": {"poses"},
+    "camera": {"lenses", "poses"},
     "cameras": {"camera", "placements", "poses"},
     "compare": set(),
     "containers": {"deflate", "packages", "png"},
@@ -35,8 +35,10 @@ LEAVES = {
     "filters": set(),
     "folders": set(),
     "kernels": {"simd"},
+    "lenses": set(),
     "limits": set(),
     "loading": {"errors", "mesh", "readers"},
+    "memory": set(),
     "mesh": {"errors", "limits", "readers"},
     "outline": set(),
     "packages": {"errors"},
@@ -48,6 +50,7 @@ LEAVES = {
     "prepare": {"aligned", "parallel", "simd"},
     "preview": set(),
     "quantize": set(),
+    "ray_by_ray": {"camera", "lenses", "parallel"},
     "rays": {"bvh", "kernels", "simd"},
     "readers": {"errors"},
     "reading": {"stores"},
@@ -68,7 +71,7 @@ ON_RENDER = {"raycast", "many", "compiling", "crosscheck", "demo", "info"}
 
 # What makes data sets, from one mesh to a run on many machines; each may know those before it.
 DATASET = [
-    "shards", "memory", "inputs", "manifest", "failures", "settings", "views", "dataset",
+    "shards", "inputs", "manifest", "failures", "settings", "views", "dataset",
     "tasks", "messages", "worker_process", "workers", "pipeline", "ray_engine", "batch", "verify",
     "progress", "torch",
 ]  # fmt: skip
