@@ -6,8 +6,10 @@ A camera looks along its +z axis, x points right, y points down (OpenCV's axes).
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -330,6 +332,11 @@ class Cameras:
             "world_from_camera": self.world_from_camera[0].tolist(),
             **{name: value[0].tolist() for name, value in self._optional().items()},
         }
+
+    @cached_property
+    def json_text(self) -> str:
+        """`to_json` as text, made once."""
+        return json.dumps(self.to_json(), allow_nan=False)
 
     @classmethod
     def from_json(cls, data: dict[str, Any] | Sequence[dict[str, Any]]) -> Cameras:

@@ -200,9 +200,14 @@ def encode_depth(
 
 def metadata_text(metadata: dict[str, Any]) -> str:
     """The JSON object of `pixels_and_metadata` as files hold it."""
+    camera = metadata["camera"]
     # All but the mesh is raydepth's own.
     with as_value_error("mesh does not hold plain JSON data"):
-        return TO_JSON(metadata)
+        text = TO_JSON({**metadata, "camera": None})
+    if camera is None:
+        return text
+    # A camera keeps its text, which is the same in the files of many meshes.
+    return text.replace('"camera": null', f'"camera": {camera.json_text}', 1)
 
 
 def pixels_and_metadata(
@@ -225,6 +230,7 @@ def pixels_and_metadata(
     -------
     pixels : (height, width) uint16 with 0, or C-ordered little-endian floats with +inf, for a miss
     metadata : dict
+        For `metadata_text`; its camera is `camera`.
 
     Raises
     ------
@@ -242,7 +248,7 @@ def pixels_and_metadata(
         "kind": kind,
         "values_per_unit": None,
         "miss": "inf",
-        "camera": _camera_json(camera, depth.shape, kind),
+        "camera": _checked_camera(camera, depth.shape, kind),
         "mesh": _mesh_json(mesh),
     }
     if stores == "uint16":
@@ -484,7 +490,7 @@ def _why_not_uint16(depth: np.ndarray, scale: float, miss: float) -> str:
     )
 
 
-def _camera_json(camera: Any, shape: tuple[int, ...], kind: str) -> dict[str, Any] | None:
+def _checked_camera(camera: Any, shape: tuple[int, ...], kind: str) -> Cameras | None:
     if camera is None:
         return None
     if not isinstance(camera, Cameras) or len(camera) != 1:
@@ -492,7 +498,7 @@ def _camera_json(camera: Any, shape: tuple[int, ...], kind: str) -> dict[str, An
         raise ValueError(f"camera is {came}; expected Cameras of one view, cameras[i], or None")
     _check_camera(camera, shape)
     camera.check_kinds((kind,))
-    return camera.to_json()
+    return camera
 
 
 def _check_camera(camera: Cameras, shape: tuple[int, ...]) -> None:
