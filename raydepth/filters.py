@@ -87,6 +87,14 @@ def filter_rows(rows, pixel_bytes, filtered):
     n, step, one = np.uint64(n_bytes), np.uint64(pixel_bytes), np.uint64(1)
     for y in range(height):
         row, above, target = rows[y], rows[y - 1] if y > 0 else nothing, filtered[y]
+        different = np.uint8(0)
+        for i in range(n):
+            different = np.uint8(different | (row[i] ^ above[i]))
+        if different == 0:
+            # Background, as a rule. Nothing is smaller than no difference at all.
+            target[0] = UP
+            target[1:] = 0
+            continue
         sum_sub, sum_up, sum_paeth = 0, 0, 0
         for i in range(step):
             sub[i] = row[i]
