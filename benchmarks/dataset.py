@@ -5,9 +5,10 @@
 Every mesh of the folder is normalised, rendered from 12 directions at 256x256 and written as 16-bit
 PNG: by `python -m raydepth render`, and by scripts with Open3D and imageio, with trimesh, embreex
 and imageio, and with Blender (bpy, Cycles) in one warm process. The scripts are in this file, as
-short as their users write them; each times itself from its first mesh on, without imports. They
-take turns in small runs of the same meshes (`--peer-meshes`, evenly chosen from the folder, because
-some take seconds a mesh), raydepth on all of the folder. Needs Linux (/proc).
+short as their users write them. All take turns, on all of the folder, or, where that would take
+many minutes, on meshes chosen at random from it (`--some`). Compared is what is behind the imports:
+for the scripts from the first mesh on, for raydepth the run with the start of its workers; seconds
+of whole processes are given, too. Each run writes into a folder of its own. Needs Linux (/proc).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import json
 import os
 import platform
 import random
-import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -175,8 +176,7 @@ def main() -> None:
     arguments.add_argument("--meshes", type=Path, help=f"default: {SHARED.name}, or generated ones")
     arguments.add_argument("--peers", default=sys.executable, help="a Python with the peers")
     arguments.add_argument("--bpy", default=sys.executable, help="a Python with bpy")
-    arguments.add_argument("--peer-meshes", type=int, default=60)
-    arguments.add_argument("--blender-meshes", type=int, default=12)
+    arguments.add_argument("--some", type=int, default=40, help="meshes for the slow ones")
     arguments.add_argument("--repeats", type=int, default=3)
     arguments.add_argument("--json", type=Path, default=ROOT / "benchmarks/results/dataset.json")
     args = arguments.parse_args()
@@ -192,34 +192,26 @@ def main() -> None:
 def measure(args: argparse.Namespace, scratch: Path) -> dict:
     folder = args.meshes or (SHARED if SHARED.is_dir() else generated(scratch / "meshes"))
     meshes = sorted(str(path) for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    # The same for everyone, and no order of sizes or kinds.
+    # No order of sizes or kinds.
     random.Random(0).shuffle(meshes)
-    few, fewest = meshes[: args.peer_meshes], meshes[: args.blender_meshes]
-    run_raydepth(few, scratch)  # compiles, once
-    seconds: dict[str, list[float]] = {}
-    rows, ours, failed = {}, [], {}
+    some = meshes[: args.some]
+    peers = (
+        ("Open3D + imageio", OPEN3D, args.peers, meshes),
+        ("trimesh + embreex", EMBREEX, args.peers, some),
+        ("Blender (bpy), warm", BLENDER, args.bpy, some),
+    )
+    run_raydepth(some, scratch)  # compiles, once
+    runs: dict[str, list[dict]] = {}
     load_before = os.getloadavg()
     for _ in range(args.repeats):
         for mesh in meshes:  # from the disk into memory, for everyone
             Path(mesh).read_bytes()
-        ours.append(run_raydepth(meshes, scratch))
-        seconds.setdefault("raydepth, the same few", []).append(
-            run_raydepth(few, scratch)["seconds"]
-        )
-        for name, program, python, chosen in (
-            ("Open3D + imageio", OPEN3D, args.peers, few),
-            ("trimesh + embreex", EMBREEX, args.peers, few),
-            ("Blender (bpy), warm", BLENDER, args.bpy, fewest),
-        ):
+        runs.setdefault("raydepth", []).append(run_raydepth(meshes, scratch))
+        for name, program, python, chosen in peers:
             result = run_script(program, python, chosen, scratch)
             if result:
-                seconds.setdefault(name, []).append(result["seconds"])
-                failed[name] = result["n_failed"]
-    best = min(ours, key=lambda run: run["seconds"])
-    rows["raydepth"] = row(len(meshes), [run["seconds"] for run in ours], best["n_failed"])
-    for name, measured in seconds.items():
-        n_meshes = len(fewest if "Blender" in name else few)
-        rows[name] = row(n_meshes, measured, failed.get(name, 0))
+                runs.setdefault(name, []).append(result)
+    rows = {name: row(measured) for name, measured in runs.items()}
     ours_per_second = rows["raydepth"]["meshes_per_second"]
     for row_ in rows.values():
         row_["raydepth_is_times_as_fast"] = round(ours_per_second / row_["meshes_per_second"], 2)
@@ -233,28 +225,27 @@ def measure(args: argparse.Namespace, scratch: Path) -> dict:
         },
         "meshes": f"{len(meshes)} of {folder.name}",
         "rows": rows,
-        "raydepth": best,
+        "raydepth": min(runs["raydepth"], key=lambda run: run["seconds"]),
     }
 
 
-def row(n_meshes: int, seconds: list[float], n_failed: int) -> dict:
-    median = float(np.median(seconds))
+def row(runs: list[dict]) -> dict:
+    median = statistics.median(run["seconds"] for run in runs)
     return {
-        "meshes": n_meshes,
-        "seconds": [round(s, 3) for s in seconds],
-        "failed": n_failed,
-        "meshes_per_second": round(n_meshes / median, 3),
+        "meshes": runs[0]["n_meshes"],
+        "failed": runs[0]["n_failed"],
+        "seconds": [round(run["seconds"], 3) for run in runs],
+        "seconds_of_process": [round(run["seconds_of_process"], 3) for run in runs],
+        "meshes_per_second": round(runs[0]["n_meshes"] / median, 3),
     }
 
 
 def run_raydepth(meshes: list[str], scratch: Path) -> dict:
-    """The whole command, start of Python and all."""
-    out = scratch / "raydepth"
-    shutil.rmtree(out, ignore_errors=True)
+    out = tempfile.mkdtemp(dir=scratch)
     (scratch / "list.txt").write_text("\n".join(meshes))
     command = [
         sys.executable, "-m", "raydepth", "render", "--list", str(scratch / "list.txt"),
-        "-o", str(out), "--views", f"fibonacci:{VIEWS}", "--size", str(SIZE),
+        "-o", out, "--views", f"fibonacci:{VIEWS}", "--size", str(SIZE),
         "--normalize", "sphere", "--no-preview", "--log-json",
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -265,9 +256,10 @@ def run_raydepth(meshes: list[str], scratch: Path) -> dict:
     end = json.loads(done.stdout.splitlines()[-1])
     stages = end["stage_seconds"]
     return {
-        "seconds": round(seconds, 3),
-        "seconds_without_start": end["seconds"],
+        "n_meshes": len(meshes),
         "n_failed": end["failed"],
+        "seconds": end["seconds"],
+        "seconds_of_process": seconds,
         "machine_busy": round(busy / (seconds * len(os.sched_getaffinity(0))), 3),
         "stage_shares": {k: round(v / sum(stages.values()), 3) for k, v in stages.items()},
     }
@@ -278,12 +270,10 @@ def run_script(program: str, python: str, meshes: list[str], scratch: Path) -> d
     from raydepth import cameras
 
     views = cameras.fibonacci(VIEWS, size=SIZE)
-    out = scratch / "peer"
-    shutil.rmtree(out, ignore_errors=True)
     job = {
         "K": views.intrinsics[0].tolist(),
         "poses": views.world_from_camera.tolist(),
-        "out": str(out),
+        "out": tempfile.mkdtemp(dir=scratch),
         "size": SIZE,
         "meshes": meshes,
         "result": str(scratch / "result.json"),
@@ -292,11 +282,14 @@ def run_script(program: str, python: str, meshes: list[str], scratch: Path) -> d
     (scratch / "script.py").write_text(program + LOOP)
     Path(job["result"]).unlink(missing_ok=True)
     command = [python, str(scratch / "script.py"), str(scratch / "job.json")]
+    start = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if not Path(job["result"]).exists():
         print(f"left out: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
         return None
-    return json.loads(Path(job["result"]).read_text())
+    seconds = time.perf_counter() - start
+    result = json.loads(Path(job["result"]).read_text())
+    return {"n_meshes": len(meshes), "seconds_of_process": seconds, **result}
 
 
 def generated(folder: Path) -> Path:
