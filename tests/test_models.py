@@ -317,15 +317,16 @@ def test_among_the_faces_nothing_changes(model, radius, monkeypatch):
     render = sys.modules["raydepth.render"]
     bvh = rd.build_bvh(mesh)
     projection = render.projections(render.local_ray_basis(bvh, cameras), model)
-    among = render.stands_among(bvh, projection)
-    corners = np.array([-1, 1])[np.indices((2, 2, 2)).reshape(3, -1).T]
+    nearest, farthest = render.z_ranges(bvh, projection)
     box = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
-    corners = np.where(corners > 0, box[1], box[0])
-    z = (corners - cameras.centres[:, None]) @ cameras.world_from_camera[:, :3, 2, None]
-    assert among.tolist() == ((z.min(axis=1) <= 0) & (z.max(axis=1) > 0))[:, 0].tolist()
+    corners = np.where(np.indices((2, 2, 2)).reshape(3, -1).T, box[1], box[0])
+    z = ((corners - cameras.centres[:, None]) * cameras.world_from_camera[:, None, :3, 2]).sum(-1)
+    assert np.allclose(nearest / bvh.scale, z.min(axis=1), atol=1e-6)
+    assert np.allclose(farthest / bvh.scale, z.max(axis=1), atol=1e-6)
+    assert (nearest / bvh.scale <= z.min(axis=1) + 1e-12).all(), "its box may be larger only"
     first = [rd.render(mesh, views) for views in (cameras, limited)]
-    for answer in (True, False):
-        monkeypatch.setattr(render, "stands_among", lambda *_, a=answer: np.full(2, a))
+    for range_ in ((-9.0, 9.0), (1e-9, 9.0)):  # ray by ray, in tiles
+        monkeypatch.setattr(render, "z_ranges", lambda *_, r=range_: np.tile(r, (2, 1)).T)
         for views, expected in zip((cameras, limited), first, strict=True):
             again = rd.render(mesh, views)
             assert (again.triangle_id == expected.triangle_id).all()
