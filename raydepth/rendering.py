@@ -227,8 +227,13 @@ def _render_affine(
     not_asked = np.empty((0, 0), dtype)
     basis = local_ray_basis(bvh, cameras)
     projection = projections(basis, cameras.model)
-    among = stands_among(bvh, projection)
     near, far = (limit * bvh.scale for limit in cameras.limits())
+    nearest, farthest = z_ranges(bvh, projection)
+    # Where the mesh reaches from before a camera's plane to behind it, the tile kernel is slow, by
+    # up to a thousand times: what crosses the plane is imaged everywhere. Single rays find the
+    # same faces.
+    among = (nearest <= 0.0) & (farthest > 0.0)
+    limited = (near > nearest) | (far < farthest)
     binary = bvh.nodes, bvh.nodes.view(np.int32), bvh.slot_face, bvh.vertices, bvh.faces
     band = rows_per_task(cameras, n_threads)
     bands = range(0, cameras.height, band)
@@ -236,13 +241,13 @@ def _render_affine(
     def render_band(task: int) -> None:
         view, first = divmod(task, len(bands))
         rows = bands[first], min(bands[first] + band, cameras.height)
-        limited = basis[view], *rows, near[view], far[view], triangle_id[view]
+        job = basis[view], *rows, near[view], far[view], triangle_id[view]
         if among[view]:
-            rays.visibility(*binary, *limited)
+            rays.visibility(*binary, *job)
         else:
             find_visible(bvh, basis[view], projection[view], rows, triangle_id[view])
-            if cameras.has_limits:
-                rays.limit(*binary, *limited)
+            if limited[view]:
+                rays.limit(*binary, *job)
         outputs = [depths[name][view] if name in depths else not_asked for name in KINDS]
         kernels.resolve(
             bvh.vertices, bvh.faces, basis[view], projection[view], bvh.scale, *rows,
@@ -358,18 +363,13 @@ def find_visible(
     return work
 
 
-def stands_among(bvh: Bvh, projection: np.ndarray) -> np.ndarray:
-    """(n_views,) bool: whether the mesh's box reaches from before a camera's plane to behind it.
-
-    The tile kernel is slow then, by up to a thousand times: what crosses the plane is imaged
-    everywhere. The single-ray kernel finds the same faces.
-    """
+def z_ranges(bvh: Bvh, projection: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the greatest z of the mesh's box in each view, (n_views,), in local units."""
     low = np.minimum(bvh.nodes[0, 0, :3], bvh.nodes[0, 2, :3]).astype(np.float64)
     high = np.maximum(bvh.nodes[0, 1, :3], bvh.nodes[0, 3, :3]).astype(np.float64)
     along, offset = projection[:, 8:11], projection[:, 13] - 4.0  # see projections
     nearest = np.minimum(along * low, along * high).sum(axis=1) + offset
-    farthest = np.maximum(along * low, along * high).sum(axis=1) + offset
-    return (nearest <= 0.0) & (farthest > 0.0)
+    return nearest, np.maximum(along * low, along * high).sum(axis=1) + offset
 
 
 def rows_per_task(cameras: Cameras, threads: int) -> int:
