@@ -32,7 +32,7 @@ from raydepth.loading import FORMATS, load_mesh
 from raydepth.mesh import NORMALIZATIONS, Mesh
 from raydepth.peers import PEERS
 from raydepth.pipeline import TIMEOUT
-from raydepth.placements import PLACEMENTS
+from raydepth.placements.words import help_text
 from raydepth.progress import JsonLines, Words, counted
 from raydepth.render import DEVICES, chosen_device
 from raydepth.shards import Shard
@@ -334,10 +334,7 @@ def _cameras(args: argparse.Namespace, default: str) -> Cameras:
                 raise ValueError(f"{option} is given, but {views} has its own")
         return read_cameras(Path(views))
     return cameras_module.from_spec(
-        views,
-        radius=1.5 if args.radius is None else args.radius,
-        fov_deg=40.0 if args.fov is None else args.fov,
-        size=512 if args.size is None else args.size,
+        views, radius=args.radius, fov_deg=args.fov, size=512 if args.size is None else args.size
     )
 
 
@@ -401,6 +398,22 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(WRONG_USE, f"{self.prog}: error: {message} ({self.prog} --help says more)\n")
+
+
+class _Views(argparse.Action):
+    """Keeps what --views was given; `help` prints what it takes, and ends."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        if values == "help":
+            _tell(help_text())
+            parser.exit()
+        setattr(namespace, self.dest, values)
 
 
 def _size(text: str) -> int | tuple[int, int]:
@@ -687,8 +700,9 @@ def _add_views(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument(
         "--views",
         metavar="SPEC",
-        help=f"placement ({', '.join(PLACEMENTS)}) such as fibonacci:24, "
-        f"ring:12,elevation=30,up=y, random:9,seed=4, or a views.json (default: {default})",
+        action=_Views,
+        help="placement such as fibonacci:24, ring:12,elevation=30,up=y, or a file of cameras; "
+        f"help prints all (default: {default})",
     )
     parser.add_argument(
         "--radius", type=float, help="distance of the cameras from the origin (default: 1.5 units)"

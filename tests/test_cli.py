@@ -89,6 +89,15 @@ def refused(result, *words: str) -> None:
 # --- What render writes
 
 
+def test_views_help_prints_every_placement(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["render", "--views", "help"])
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    assert "hammersley:24" in out
+    assert "  jitter " in out
+
+
 def test_render_writes_what_the_library_renders(run, cube):
     code, out, err = run("render", cube, "-o", "out")
     assert (code, err) == (0, [])
