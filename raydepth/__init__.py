@@ -4,6 +4,7 @@ from raydepth import blender, cameras
 from raydepth.batch import render_dataset
 from raydepth.bvh import Bvh
 from raydepth.camera import Cameras
+from raydepth.camera_files import read_cameras, write_cameras
 from raydepth.cuda.build import DeviceMesh
 from raydepth.errors import BlenderError, DeviceError, MeshError
 from raydepth.export import DepthImage, read_depth, write_depth
@@ -36,9 +37,11 @@ __all__ = [
     "cast_rays",
     "load_mesh",
     "open_dataset",
+    "read_cameras",
     "read_depth",
     "render",
     "render_dataset",
     "render_many",
+    "write_cameras",
     "write_depth",
 ]

@@ -1,6 +1,6 @@
 """Cameras on a sphere around the origin: `Cameras` from placements, by function or in words.
 
-Every placement of `placements` has a function of the same name here. All of them take ViewOptions, and a seed.
+Every placement of `placements` has a function of the same name here, which takes ViewOptions.
 """
 
 from __future__ import annotations

@@ -20,8 +20,9 @@ from raydepth import bench_tables, blender, crosscheck
 from raydepth import cameras as cameras_module
 from raydepth.batch import ENGINES, MOST_PREVIEWED, dataset_entries, render_dataset
 from raydepth.camera import Cameras
+from raydepth.camera_files.words import cameras_from_words
 from raydepth.compiling import announce_compilation, compile_kernels
-from raydepth.dataset import Written, read_cameras, write_views
+from raydepth.dataset import Written, write_views
 from raydepth.demo import torus_knot
 from raydepth.errors import BlenderError, DeviceError, MissingPackageError, one_line
 from raydepth.export import KINDS, checked_scale
@@ -326,16 +327,18 @@ def _refuse_options_of_others(args: argparse.Namespace) -> None:
 
 def _cameras(args: argparse.Namespace, default: str) -> Cameras:
     """The cameras that --views asks for, by placement or by file."""
-    given = {"--radius": args.radius, "--fov": args.fov, "--size": args.size}
-    views = default if args.views is None else args.views
-    if views.lower().endswith(".json"):
-        for option, value in given.items():
-            if value is not None:
-                raise ValueError(f"{option} is given, but {views} has its own")
-        return read_cameras(Path(views))
-    return cameras_module.from_spec(
-        views, radius=args.radius, fov_deg=args.fov, size=512 if args.size is None else args.size
-    )
+    try:
+        return cameras_from_words(
+            default if args.views is None else args.views,
+            radius=args.radius,
+            fov_deg=args.fov,
+            size=args.size,
+        )
+    except ValueError as error:
+        message = str(error)
+        for word, option in (("radius", "--radius"), ("fov_deg", "--fov"), ("size", "--size")):
+            message = message.replace(f"{word} is given", f"{option} is given")
+        raise ValueError(message) from None
 
 
 def _make_folder(out: Path) -> None:

@@ -9,7 +9,6 @@ or OUT/bunny.npz with the same inside. A mesh appears whole or not at all.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,6 @@ from raydepth.mesh import Mesh
 from raydepth.render import chosen_device
 from raydepth.settings import Settings
 from raydepth.stores import located
-from raydepth.stores.description import FORMAT_NAME
 from raydepth.views import Clock, StageError, ViewRenderer
 
 # Two meshes have the same depth maps if these entries of their descriptions agree.
@@ -151,24 +149,3 @@ def _before_rendering(description: dict[str, Any]) -> dict[str, Any]:
     """What was known of the views before they were rendered."""
     views = [{key: view[key] for key in ("file", "camera")} for view in description["views"]]
     return {**description, "views": views}
-
-
-def read_cameras(path: Path) -> Cameras:
-    """The cameras of a views.json, or of a JSON file that holds what `Cameras.to_json` gives.
-
-    Raises
-    ------
-    ValueError
-        The file is not of that kind; the message names it.
-    OSError
-        It cannot be read.
-    """
-    content = path.read_bytes()
-    try:
-        data = json.loads(content)
-        if isinstance(data, dict) and data.get("format") == FORMAT_NAME:
-            data = [view["camera"] for view in data["views"]]
-        return Cameras.from_json(data)
-    except Exception as error:  # a foreign file fails in as many ways as JSON has shapes
-        reason = error if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        raise ValueError(f"{path} holds no cameras ({reason})") from None

@@ -27,12 +27,12 @@ def opencv_from_opengl(world_from_camera: Any) -> np.ndarray:
 
     Takes and returns `world_from_camera`, (..., 4, 4) float64.
     """
-    return np.asarray(world_from_camera, dtype=np.float64) @ OPENGL_FLIP
+    return _flipped(world_from_camera)
 
 
 def opengl_from_opencv(world_from_camera: Any) -> np.ndarray:
     """Poses in OpenCV axes, given for OpenGL or Blender axes; the inverse of the other."""
-    return np.asarray(world_from_camera, dtype=np.float64) @ OPENGL_FLIP
+    return _flipped(world_from_camera)
 
 
 def look_at(eye: Any, target: Any = (0.0, 0.0, 0.0), up: str | Sequence[float] = "z") -> np.ndarray:
@@ -166,6 +166,13 @@ def float_array(value: Any, name: str, shape: tuple[int, int]) -> np.ndarray:
         view = int(np.argmin(np.isfinite(array).all(axis=(1, 2))))
         raise ValueError(f"{name} of view {view} is not finite")
     return array
+
+
+def _flipped(world_from_camera: Any) -> np.ndarray:
+    """Poses times OPENGL_FLIP, exact to the signs of zeros."""
+    poses = np.array(world_from_camera, dtype=np.float64)
+    poses[..., :3, 1:3] = -poses[..., :3, 1:3]
+    return poses
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ LEAVES = {
     "builder": {"aligned", "parallel", "prepare", "sah", "simd", "subtree"},
     "bvh": {"builder", "limits", "parallel", "prepare", "refit", "sah", "subtree", "wide"},
     "camera": {"lenses", "poses"},
+    "camera_files": {"camera", "cameras", "files", "placements", "poses"},
     "cameras": {"camera", "placements", "poses"},
     "compare": set(),
     "containers": {"deflate", "packages", "png"},

@@ -46,7 +46,9 @@ def rotationnet() -> np.ndarray:
     Order: the 8 corners of a cube, then the golden rectangles with x = 0, y = 0 and z = 0; plus
     before minus, the last coordinate fastest, but x fastest where z = 0. The candidates of view
     permutations that RotationNet ships (case 2) count in this order. Their images begin at -y, as
-    MATLAB's `view` does: azimuth=-90. Source: Kanezaki, Matsushita and Nishida, "RotationNet", 2018.
+    MATLAB's `view` does: azimuth=-90.
+
+    Source: Kanezaki, Matsushita and Nishida, "RotationNet", 2018.
     """
     signs = _SIGNS[::-1]
     corners = [(x, y, z) for x in (1.0, -1.0) for y, z in signs]
