@@ -37,7 +37,7 @@ from raydepth.placements.words import help_text
 from raydepth.progress import JsonLines, Words, counted
 from raydepth.render import DEVICES, chosen_device
 from raydepth.shards import Shard
-from raydepth.stores import STORES, store_of
+from raydepth.stores import LAYOUTS, STORES, scale_or_default, store_of
 from raydepth.verify import N_SAMPLES, verify_dataset
 from raydepth.version import __version__
 
@@ -97,7 +97,14 @@ def _render(args: argparse.Namespace) -> int:
         meshes = [path for path in given if not _is_scene(Path(path))]
         paths = find_meshes(meshes, FORMATS) if meshes or not scenes else []
         names = output_names([*paths, *scenes])
-        checked_scale(args.values_per_unit)
+        if args.layout and args.format:
+            raise ValueError(
+                f"--layout {args.layout} and --format {args.format} exclude each other"
+            )
+        args.format = args.layout or args.format or "png16"
+        scale = checked_scale(scale_or_default(args.values_per_unit, args.format))
+        if paths:
+            store_of(args.format).check(cameras, args.kind, scale)
         shard = Shard.parse(args.shard, os.environ) if args.shard else None
         if shard and args.overwrite:
             raise ValueError(
@@ -516,16 +523,19 @@ def _parser() -> argparse.ArgumentParser:
     _add_views(render, RENDERED_VIEWS)
     render.add_argument(
         "--format",
-        choices=list(STORES),
-        default="png16",
+        choices=[name for name in STORES if name not in LAYOUTS],
         help="of the files (default: png16)",
+    )
+    render.add_argument(
+        "--layout",
+        choices=list(LAYOUTS),
+        help="16-bit PNGs and the files beside them that programs for these data sets read",
     )
     render.add_argument(
         "--values-per-unit",
         type=float,
-        default=10000,
         metavar="N",
-        help="scale of png16, the same for all images (default: 10000)",
+        help="scale of 16-bit images, the same for all (default: 10000; 5000 for tum)",
     )
     render.add_argument(
         "--device", choices=DEVICES, default="auto", help="where to render (default: auto)"

@@ -18,7 +18,7 @@ from raydepth.camera import Cameras
 from raydepth.mesh import Mesh
 from raydepth.render import chosen_device
 from raydepth.settings import Settings
-from raydepth.stores import located
+from raydepth.stores import located, scale_or_default
 from raydepth.views import Clock, StageError, ViewRenderer
 
 # Two meshes have the same depth maps if these entries of their descriptions agree.
@@ -63,7 +63,7 @@ def write_views(
     *,
     kind: str = "z",
     file_format: str = "png16",
-    values_per_unit: float = 10000,
+    values_per_unit: float | None = None,
     device: str = "auto",
     labels: Sequence[dict[str, Any]] | None = None,
     progress: Callable[[int], Any] = lambda n_views: None,
@@ -79,8 +79,8 @@ def write_views(
     kind : "z" or "ray"
     file_format : str
         The name of a form of storage with one mesh in a unit, see `stores.STORES`.
-    values_per_unit : float
-        The scale of 16-bit forms; the others hold units.
+    values_per_unit : float, optional
+        The scale of 16-bit forms; 10000, or the layout's, if not given. The others hold units.
     labels : sequence of dict, optional
         JSON data to keep in the description with each view.
     progress : callable
@@ -99,7 +99,7 @@ def write_views(
         cameras,
         kind=kind,
         file_format=file_format,
-        values_per_unit=values_per_unit,
+        values_per_unit=scale_or_default(values_per_unit, file_format),
         device=chosen_device(device),
         previews=True,
     )
