@@ -20,7 +20,10 @@ from raydepth import bench_tables, blender, crosscheck
 from raydepth import cameras as cameras_module
 from raydepth.batch import ENGINES, MOST_PREVIEWED, dataset_entries, render_dataset
 from raydepth.camera import Cameras
-from raydepth.camera_files.words import cameras_from_words
+from raydepth.camera_files import FORMATS as CAMERA_FORMATS
+from raydepth.camera_files import write_cameras
+from raydepth.camera_files.matrices import AXES, DIRECTIONS
+from raydepth.camera_files.words import cameras_from_words, is_file
 from raydepth.compiling import announce_compilation, compile_kernels
 from raydepth.dataset import Written, write_views
 from raydepth.demo import torus_knot
@@ -34,6 +37,7 @@ from raydepth.mesh import NORMALIZATIONS, Mesh
 from raydepth.peers import PEERS
 from raydepth.pipeline import TIMEOUT
 from raydepth.placements.words import help_text
+from raydepth.plot import plot_png
 from raydepth.progress import JsonLines, Words, counted
 from raydepth.render import DEVICES, chosen_device
 from raydepth.shards import Shard
@@ -227,6 +231,33 @@ def _verify(args: argparse.Namespace) -> int:
     return FAILED if found.problems else 0
 
 
+def _write_cameras(args: argparse.Namespace) -> int:
+    try:
+        if args.out is None and args.plot is None:
+            raise ValueError("nothing to do; expected -o FILE, --plot PICTURE or both")
+        cameras = _cameras(args, "")
+        if args.plot is not None:
+            if args.plot.suffix.lower() != ".png":
+                raise ValueError(f"--plot {args.plot}: expected a name that ends in .png")
+            if args.plot.is_dir() or not args.plot.parent.is_dir():
+                raise ValueError(f"--plot {args.plot}: expected a file in a folder that exists")
+            picture = plot_png(cameras, size=args.plot_size)
+        if args.out is not None:
+            write_cameras(
+                args.out, cameras, format=args.format, axes=args.axes, direction=args.direction
+            )
+    except (ValueError, OverflowError, FileNotFoundError) as error:
+        raise WrongUse(one_line(error)) from None
+    if args.plot is not None:
+        write_whole({args.plot: picture})
+    places = " and ".join(str(path) for path in (args.out, args.plot) if path is not None)
+    _tell(
+        f"{counted(len(cameras), cameras.model + ' view')} of {cameras.width}x{cameras.height} "
+        f"-> {places}"
+    )
+    return 0
+
+
 def _demo(args: argparse.Namespace) -> int:
     _make_folder(args.out)
     compile_kernels()
@@ -276,7 +307,7 @@ def _compare_blender(args: argparse.Namespace) -> int:
     compile_kernels()
     report, n_failed = crosscheck.Report(), 0
     modes = crosscheck.MODES if args.mode is None else (args.mode,)
-    from_file = args.views is not None and args.views.lower().endswith(".json")
+    from_file = args.views is not None and is_file(args.views)
     normalize = args.normalize or ("none" if from_file else "sphere")
     with _progress(len(args.meshes) * len(modes), "comparison") as bar:
         for path in args.meshes:
@@ -652,6 +683,37 @@ def _parser() -> argparse.ArgumentParser:
     )
     verify.set_defaults(command=_verify)
 
+    cameras = commands.add_parser(
+        "cameras",
+        help="write cameras for another program, or draw them",
+        description="Write cameras of a placement or of a file for another program, and draw them "
+        "around the sphere on which they stand.",
+    )
+    cameras.add_argument(
+        "views",
+        metavar="SPEC",
+        action=_Views,
+        help="placement such as fibonacci:24, or a file of cameras; help prints all",
+    )
+    cameras.add_argument(
+        "-o", "--out", type=Path, metavar="FILE",
+        help="cameras.json, transforms.json, scene_camera.json, poses.npy, or a folder (colmap)",
+    )  # fmt: skip
+    cameras.add_argument("--plot", type=Path, metavar="PNG", help="a picture of them")
+    cameras.add_argument(
+        "--plot-size", type=_whole_number, default=640, metavar="PIXELS",
+        help="of the square picture (default: 640)",
+    )  # fmt: skip
+    cameras.add_argument(
+        "--format", choices=list(CAMERA_FORMATS), help="of the file (default: by its name)"
+    )
+    cameras.add_argument("--axes", choices=AXES, help="of npy (default: opencv)")
+    cameras.add_argument(
+        "--direction", choices=DIRECTIONS, help="of npy (default: world_from_camera)"
+    )
+    _add_lens(cameras)
+    cameras.set_defaults(command=_write_cameras)
+
     demo = commands.add_parser(
         "demo", help="the main job on a shape made in code", description="Render a torus knot."
     )
@@ -717,6 +779,17 @@ def _add_views(parser: argparse.ArgumentParser, default: str) -> None:
         help="placement such as fibonacci:24, ring:12,elevation=30,up=y, or a file of cameras; "
         f"help prints all (default: {default})",
     )
+    _add_lens(parser)
+    parser.add_argument(
+        "--kind",
+        choices=KINDS,
+        default="z",
+        help="z: along the camera's axis; ray: from the camera's centre (default: z)",
+    )
+
+
+def _add_lens(parser: argparse.ArgumentParser) -> None:
+    """The options that a placement leaves open."""
     parser.add_argument(
         "--radius", type=float, help="distance of the cameras from the origin (default: 1.5 units)"
     )
@@ -724,12 +797,6 @@ def _add_views(parser: argparse.ArgumentParser, default: str) -> None:
         "--fov", type=float, help="degrees across the image's longer side (default: 40)"
     )
     parser.add_argument("--size", type=_size, help="pixels: 512 or 640x480 (default: 512)")
-    parser.add_argument(
-        "--kind",
-        choices=KINDS,
-        default="z",
-        help="z: along the camera's axis; ray: from the camera's centre (default: z)",
-    )
 
 
 def _add_blender(parser: argparse._ActionsContainer) -> None:

@@ -44,6 +44,7 @@ LEAVES = {
     "parallel": set(),
     "peers": {"camera", "mesh"},
     "placements": set(),
+    "plot": {"camera"},
     "png": {"deflate", "filters"},
     "poses": {"cuda", "limits", "placements"},
     "prepare": {"aligned", "parallel", "simd"},

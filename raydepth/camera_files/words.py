@@ -48,6 +48,11 @@ def cameras_from_words(
     return read_cameras(path, fov_deg=fov_deg, size=size, **words)
 
 
+def is_file(spec: str) -> bool:
+    """Whether the words name a file, and not a placement."""
+    return _file(spec)[0] is not None
+
+
 def _file(spec: str) -> tuple[Path | None, dict[str, Any]]:
     """The file that is meant, and the words behind it; None if it is a placement."""
     words: dict[str, Any] = {}
@@ -61,9 +66,9 @@ def _file(spec: str) -> tuple[Path | None, dict[str, Any]]:
             raise ValueError(f"{spec!r}: {key} is given twice; expected it once")
         words[key] = value
         path = before
-    is_file = (
+    meant = (
         path.lower().endswith(SUFFIXES)
         or os.sep in path
         or (path.partition(":")[0] not in PLACEMENTS and os.path.lexists(path))
     )
-    return (Path(path), words) if is_file else (None, {})
+    return (Path(path), words) if meant else (None, {})
