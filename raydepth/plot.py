@@ -24,7 +24,11 @@ AXES = {"x": (200, 40, 40), "y": (40, 150, 60), "z": (50, 80, 220)}
 # What lies behind the sphere's middle is drawn this far towards white.
 FADED = 0.62
 # Of a file: lines of few colours lose nothing that one sees.
-N_COLOURS = 48
+N_COLOURS = 64
+# How far a number stands from its camera, in pixels.
+AWAY = 12.0
+# For the numbers around all, in pixels.
+MARGIN = 30.0
 
 Colour = tuple[int, int, int]
 
@@ -53,7 +57,9 @@ def plot_png(cameras: Cameras, *, size: int = 640) -> bytes:
     """The picture of `plot_cameras` as a PNG file, in few colours."""
     from PIL import Image
 
-    picture = Image.fromarray(plot_cameras(cameras, size=size)).quantize(N_COLOURS)
+    picture = Image.fromarray(plot_cameras(cameras, size=size))
+    # The colours that differ most, so that also thin lines keep theirs.
+    picture = picture.quantize(N_COLOURS, method=Image.Quantize.MAXCOVERAGE)
     file = io.BytesIO()
     picture.save(file, "PNG", optimize=True)
     return file.getvalue()
@@ -72,7 +78,8 @@ class _Picture:
         self.radius = float(np.median(distances)) or 1.0
         self.length = min(0.2, 1.2 / math.sqrt(len(cameras)))
         self.frusta = _frusta(cameras, self.length * self.radius) / self.radius
-        self.scale = 1.0 / max(1.15, float(np.linalg.norm(self.frusta, axis=-1).max()) + 0.1)
+        farthest = max(1.0, float(np.linalg.norm(self.frusta, axis=-1).max()))
+        self.scale = (1.0 - 2.0 * MARGIN / size) / farthest
         azimuth, elevation = math.radians(AZIMUTH), math.radians(ELEVATION)
         towards = np.array(
             [
@@ -105,8 +112,7 @@ class _Picture:
             self._text(draw, end * 0.56, axis, AXES[axis])
         if len(self.frusta) <= MOST_NUMBERED:
             for tip, label in _labels(self.frusta[:, 0]):
-                outwards = tip / (np.linalg.norm(tip) or 1.0)
-                self._text(draw, tip + outwards * 0.07, label, self._shade(FRONT, tip))
+                self._text(draw, tip, label, self._shade(FRONT, tip), away=AWAY)
         return np.asarray(image)
 
     def _frustum(self, view: int) -> None:
@@ -142,8 +148,17 @@ class _Picture:
         pixels = [tuple(self._pixel(point) * OVERSAMPLING) for point in points]
         self.draw.line(pixels, fill=colour, width=width * OVERSAMPLING, joint="curve")
 
-    def _text(self, draw: Any, point: np.ndarray, text: str, colour: Colour) -> None:
-        x, y = self._pixel(point)
+    def _text(
+        self, draw: Any, point: np.ndarray, text: str, colour: Colour, away: float = 0.0
+    ) -> None:
+        """A text at a point, or so many pixels away from the middle of the picture."""
+        place = self._pixel(point)
+        outwards = place - self.size / 2.0
+        distance = float(np.linalg.norm(outwards))
+        # In front of the middle there is no outwards: above.
+        if distance < 0.1 * self.size:
+            outwards, distance = np.array([0.0, -1.0]), 1.0
+        x, y = place + outwards / distance * away
         left, top, right, bottom = draw.textbbox((0, 0), text)
         draw.text((x - (left + right) / 2.0, y - (top + bottom) / 2.0), text, fill=colour)
 

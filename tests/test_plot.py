@@ -12,8 +12,8 @@ from raydepth.plot import UP, _frusta, _labels, plot_cameras
 
 
 def near_up(image: np.ndarray) -> np.ndarray:
-    """Where the orange of a frustum's upper edge is."""
-    return np.abs(image.astype(int) - UP).max(axis=2) < 40
+    """Where the orange of a frustum's upper edge is, and not the red of the x axis."""
+    return np.abs(image.astype(int) - UP).max(axis=2) < 25
 
 
 def test_frusta_are_what_the_cameras_see():
