@@ -4,6 +4,7 @@ from . import blender, cameras
 from .batch import render_dataset
 from .bvh import Bvh
 from .camera import Cameras
+from .camera_files import read_cameras, write_cameras
 from .cuda.build import DeviceMesh
 from .errors import BlenderError, DeviceError, MeshError
 from .export import DepthImage, read_depth, write_depth
@@ -36,9 +37,11 @@ __all__ = [
     "cast_rays",
     "load_mesh",
     "open_dataset",
+    "read_cameras",
     "read_depth",
     "render",
     "render_dataset",
     "render_many",
+    "write_cameras",
     "write_depth",
 ]

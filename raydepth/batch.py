@@ -29,7 +29,7 @@ from raydepth.pipeline import Limits, render_units
 from raydepth.rendering import chosen_device
 from raydepth.settings import SETTINGS_FILE, Settings, difference, read_settings
 from raydepth.shards import BYTES_PER_MESH, Shard, members
-from raydepth.stores import STORES, Store, store_of
+from raydepth.stores import STORES, Store, scale_or_default, store_of
 from raydepth.tasks import Outcome, Task, Unit
 
 ENGINES = ("local", "ray")
@@ -107,7 +107,7 @@ def render_dataset(
     normalize: str = "none",
     kind: str = "z",
     file_format: str = "png16",
-    values_per_unit: float = 10000,
+    values_per_unit: float | None = None,
     device: str = "auto",
     previews: bool | None = None,
     timeout: float = Limits.timeout,
@@ -141,9 +141,10 @@ def render_dataset(
         See `Mesh.normalized`.
     kind : {"z", "ray"}
     file_format : str
-        The form of storage, one of `stores.STORES`.
-    values_per_unit : float
-        Of 16-bit forms.
+        The form of storage, one of `stores.STORES`; "nerf", "bop" and "tum" are layouts that other
+        programs read (see `stores.layouts`).
+    values_per_unit : float, optional
+        Of 16-bit forms; 10000, or the layout's, if not given.
     device : {"auto", "cpu", "cuda"}
     previews : bool, optional
         Whether each mesh gets a contact sheet; by default those of a data set begun with at most
@@ -198,7 +199,13 @@ def render_dataset(
     if previews is None:
         previews = found["previews"] if found else len(paths) <= MOST_PREVIEWED
     settings = Settings(
-        cameras, normalize, kind, file_format, values_per_unit, chosen_device(device), previews
+        cameras,
+        normalize,
+        kind,
+        file_format,
+        scale_or_default(values_per_unit, file_format),
+        chosen_device(device),
+        previews,
     )
     names = output_names(paths)
     limits = Limits(timeout, memory, threads)

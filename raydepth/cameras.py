@@ -1,8 +1,10 @@
-"""Cameras on a sphere around the origin: `Cameras` from placements, by function or in words."""
+"""Cameras on a sphere around the origin: `Cameras` from placements, by function or in words.
+
+Every placement of `placements` has a function of the same name here, which takes ViewOptions.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, TypedDict, Unpack
 
@@ -17,32 +19,52 @@ from raydepth.camera import (
     orthographic_intrinsics,
     perspective_intrinsics,
 )
-from raydepth.poses import look_at, opencv_from_opengl, opengl_from_opencv
+from raydepth.placements import words
+from raydepth.poses import look_at, opencv_from_opengl, opengl_from_opencv, rolled
 
 __all__ = [
     "Cameras",
+    "SeededOptions",
     "ViewOptions",
+    "cube",
     "cubemap_intrinsics",
     "dodecahedron",
     "equirectangular_intrinsics",
     "fibonacci",
     "fisheye_intrinsics",
     "from_spec",
+    "hammersley",
+    "hemisphere",
+    "icosahedron",
+    "icosphere",
+    "latlong",
     "look_at",
+    "mvcnn12",
+    "mvcnn80",
+    "octahedron",
     "on_sphere",
     "opencv_from_opengl",
     "opengl_from_opencv",
     "orthographic_intrinsics",
     "perspective_intrinsics",
+    "r2n2",
     "random",
     "ring",
+    "rolled",
+    "rotationnet",
+    "tetrahedron",
 ]
+
+RADIUS = 1.5
+FOV_DEG = 40.0
 
 
 def on_sphere(
     directions: Any,
     *,
-    radius: float = 1.5,
+    radius: float | None = None,
+    radii: float | Sequence[float] | None = None,
+    rolls: int | Sequence[float] = 1,
     fov_deg: float | None = None,
     ortho_width: float | None = None,
     size: int | Sequence[int] = 512,
@@ -50,12 +72,19 @@ def on_sphere(
 ) -> Cameras:
     """Cameras on a sphere around the origin, all looking at its centre.
 
+    Views are ordered by radius, then by direction, then by roll.
+
     Parameters
     ----------
-    directions : (n_views, 3) float
+    directions : (n_directions, 3) float
         Unit vectors from the origin to the cameras.
     radius : float
-        Distance of the cameras from the origin, in units.
+        Distance of the cameras from the origin, in units; 1.5 if neither this nor `radii` is given.
+    radii : (n_shells,) float
+        Instead: a shell of cameras at each of these distances.
+    rolls : int or (n_rolls,) float
+        Each camera, turned around its axis: so many times around the full turn, or by these
+        degrees, clockwise as seen from behind it (the image turns the other way).
     fov_deg : float
         Full field of view in degrees across the longer side of the image; 40 if neither this nor
         `ortho_width` is given.
@@ -63,61 +92,185 @@ def on_sphere(
         Makes the cameras orthographic, this many units across the longer side of the image.
     size : int or (width, height), pixels
     up : "x", "y", "z" or three numbers
+
+    Returns
+    -------
+    Cameras
+        n_shells * n_directions * n_rolls views.
     """
-    if not (math.isfinite(radius) and radius > 0.0):
-        raise ValueError(f"radius is {radius}; expected units above 0")
+    if radius is not None and radii is not None:
+        raise ValueError(f"radius is {radius} and radii {radii}; expected one of them")
     if fov_deg is not None and ortho_width is not None:
         raise ValueError("fov_deg and ortho_width are both given; expected one of them")
-    poses = look_at(np.asarray(directions, dtype=np.float64) * radius, up=up)
+    distances = placements.checked_radii(
+        radii if radii is not None else RADIUS if radius is None else radius
+    )
+    angles = placements.checked_rolls(rolls)
+    directions = np.asarray(directions, dtype=np.float64)
+    n_views = len(distances) * len(directions) * len(angles)
+    if n_views > placements.MAX_VIEWS:
+        raise ValueError(
+            f"{len(distances)} radii, {len(directions)} directions and {len(angles)} rolls are "
+            f"{n_views} views; expected {placements.MAX_VIEWS} at most"
+        )
+    poses = np.concatenate([look_at(directions * distance, up=up) for distance in distances])
+    poses = rolled(np.repeat(poses, len(angles), axis=0), np.tile(angles, n_views // len(angles)))
     if ortho_width is not None:
         intrinsics = orthographic_intrinsics(ortho_width, size)
         return Cameras(intrinsics, poses, size, model="orthographic")
-    return Cameras(perspective_intrinsics(40.0 if fov_deg is None else fov_deg, size), poses, size)
+    return Cameras(
+        perspective_intrinsics(FOV_DEG if fov_deg is None else fov_deg, size), poses, size
+    )
 
 
 class ViewOptions(TypedDict, total=False):
-    """The keywords that every placement shares; see `on_sphere`."""
+    """The keywords that every placement shares; see `on_sphere`. Angles are degrees.
 
-    radius: float
+    `azimuth` turns all directions around up. `jitter` moves each at random, by so much at most.
+    """
+
+    radius: float | None
+    radii: float | Sequence[float] | None
+    rolls: int | Sequence[float]
+    azimuth: float
+    jitter: float | None
     fov_deg: float | None
     ortho_width: float | None
     size: int | Sequence[int]
     up: str | Sequence[float]
 
 
-def fibonacci(n: int, **view: Unpack[ViewOptions]) -> Cameras:
+class SeededOptions(ViewOptions, total=False):
+    """ViewOptions, and a `seed` (a whole number from 0) for those that draw only the jitter."""
+
+    seed: int
+
+
+def fibonacci(n: int, **view: Unpack[SeededOptions]) -> Cameras:
     """n cameras spread evenly over the sphere: `placements.fibonacci`, `on_sphere`."""
     return _placed(placements.fibonacci(n), **view)
 
 
-def ring(n: int, elevation: float = 30.0, **view: Unpack[ViewOptions]) -> Cameras:
+def hammersley(n: int, **view: Unpack[SeededOptions]) -> Cameras:
+    """n cameras of low discrepancy: `placements.hammersley`, `on_sphere`."""
+    return _placed(placements.hammersley(n), **view)
+
+
+def ring(n: int, elevation: float = 30.0, **view: Unpack[SeededOptions]) -> Cameras:
     """n cameras around the up axis at one elevation in degrees: `placements.ring`, `on_sphere`."""
     return _placed(placements.ring(n, elevation), **view)
 
 
-def dodecahedron(**view: Unpack[ViewOptions]) -> Cameras:
+def latlong(
+    rows: int,
+    columns: int,
+    lowest: float = -90.0,
+    highest: float = 90.0,
+    **view: Unpack[SeededOptions],
+) -> Cameras:
+    """A grid of latitudes and longitudes: `placements.latlong`, `on_sphere`."""
+    return _placed(placements.latlong(rows, columns, lowest, highest), **view)
+
+
+def icosphere(levels: int, **view: Unpack[SeededOptions]) -> Cameras:
+    """10 x 4^levels + 2 cameras: `placements.icosphere`, `on_sphere`."""
+    return _placed(placements.icosphere(levels), **view)
+
+
+def tetrahedron(**view: Unpack[SeededOptions]) -> Cameras:
+    """4 cameras at a tetrahedron's vertices: `placements.tetrahedron`, `on_sphere`."""
+    return _placed(placements.tetrahedron(), **view)
+
+
+def cube(**view: Unpack[SeededOptions]) -> Cameras:
+    """8 cameras at a cube's corners: `placements.cube`, `on_sphere`."""
+    return _placed(placements.cube(), **view)
+
+
+def octahedron(**view: Unpack[SeededOptions]) -> Cameras:
+    """6 cameras, two on each axis: `placements.octahedron`, `on_sphere`."""
+    return _placed(placements.octahedron(), **view)
+
+
+def dodecahedron(**view: Unpack[SeededOptions]) -> Cameras:
     """20 cameras at a dodecahedron's vertices: `placements.dodecahedron`, `on_sphere`."""
     return _placed(placements.dodecahedron(), **view)
 
 
-def random(n: int, seed: int = 0, **view: Unpack[ViewOptions]) -> Cameras:
-    """n cameras drawn uniformly from the sphere: `placements.random`, `on_sphere`."""
-    return _placed(placements.random(n, seed), **view)
+def icosahedron(**view: Unpack[SeededOptions]) -> Cameras:
+    """12 cameras at an icosahedron's vertices: `placements.icosahedron`, `on_sphere`."""
+    return _placed(placements.icosahedron(), **view)
 
 
-def from_spec(spec: str, **view: Unpack[ViewOptions]) -> Cameras:
+def rotationnet(**view: Unpack[SeededOptions]) -> Cameras:
+    """A dodecahedron in RotationNet's order: `placements.rotationnet`, `on_sphere`."""
+    return _placed(placements.rotationnet(), **view)
+
+
+def mvcnn12(**view: Unpack[SeededOptions]) -> Cameras:
+    """MVCNN's 12 views of upright shapes: `placements.mvcnn12`, `on_sphere`."""
+    return _placed(placements.mvcnn12(), **view)
+
+
+def mvcnn80(**view: Unpack[SeededOptions]) -> Cameras:
+    """MVCNN's 80 views, 20 of 4 rolls: `placements.mvcnn80`, `on_sphere`."""
+    view.setdefault("rolls", placements.ROLLS["mvcnn80"])
+    return _placed(placements.mvcnn80(), **view)
+
+
+def r2n2(seed: int = 0, **view: Unpack[ViewOptions]) -> Cameras:
+    """3D-R2N2's 24 views: `placements.r2n2`, `on_sphere`."""
+    return _placed(placements.r2n2(seed), seed=seed, **view)
+
+
+def random(
+    n: int,
+    seed: int = 0,
+    lowest: float = -90.0,
+    highest: float = 90.0,
+    **view: Unpack[ViewOptions],
+) -> Cameras:
+    """n cameras drawn uniformly from the sphere or a band: `placements.random`, `on_sphere`."""
+    return _placed(placements.random(n, seed, lowest, highest), seed=seed, **view)
+
+
+def hemisphere(n: int, seed: int = 0, **view: Unpack[ViewOptions]) -> Cameras:
+    """n cameras drawn uniformly from the upper half: `placements.hemisphere`, `on_sphere`."""
+    return _placed(placements.hemisphere(n, seed), seed=seed, **view)
+
+
+def from_spec(spec: str, **view: Unpack[SeededOptions]) -> Cameras:
     """Cameras from a placement in words, such as "fibonacci:24" or "ring:12,elevation=30,up=y".
 
-    The grammar is `placements.parse`'s; other keywords are `on_sphere`'s.
+    The grammar is that of `placements.words`; other keywords are SeededOptions, and what is said
+    twice is refused.
     """
-    name, arguments = placements.parse(spec)
-    up = arguments.pop("up", None)
-    if up is not None:
-        view["up"] = str(up)
-    return _placed(placements.PLACEMENTS[name](**arguments), **view)
+    placement = words.parse(spec)
+    given: Any = {key: value for key, value in view.items() if value is not None}
+    for key in placement.changes:
+        if key in given:
+            raise ValueError(f"{spec!r}: {key} is also given as {given[key]!r}; expected it once")
+    if "radii" in placement.changes and "radius" in given:
+        raise ValueError(
+            f"{spec!r} has radii, and radius is given as {given['radius']}; expected one of them"
+        )
+    if placement.name in placements.ROLLS:
+        given.setdefault("rolls", placements.ROLLS[placement.name])
+    directions = placements.PLACEMENTS[placement.name](**placement.arguments)
+    return _placed(directions, **(given | placement.changes))
 
 
-def _placed(directions: np.ndarray, **view: Unpack[ViewOptions]) -> Cameras:
+def _placed(
+    directions: np.ndarray,
+    *,
+    azimuth: float = 0.0,
+    jitter: float | None = None,
+    seed: int = 0,
+    **view: Any,
+) -> Cameras:
     """`on_sphere` for directions given in the z-up frame."""
+    directions = placements.turned(directions, azimuth)
+    if jitter is not None:
+        directions = placements.jittered(directions, jitter, seed)
     frame = placements.up_frame(view.get("up", "z"))
     return on_sphere(directions @ frame.T, **view)

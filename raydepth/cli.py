@@ -20,8 +20,12 @@ from raydepth import bench_tables, blender, crosscheck
 from raydepth import cameras as cameras_module
 from raydepth.batch import ENGINES, MOST_PREVIEWED, dataset_entries, render_dataset
 from raydepth.camera import Cameras
+from raydepth.camera_files import FORMATS as CAMERA_FORMATS
+from raydepth.camera_files import write_cameras
+from raydepth.camera_files.matrices import AXES, DIRECTIONS
+from raydepth.camera_files.words import cameras_from_words, is_file
 from raydepth.compiling import announce_compilation, compile_kernels
-from raydepth.dataset import Written, read_cameras, write_views
+from raydepth.dataset import Written, write_views
 from raydepth.demo import torus_knot
 from raydepth.errors import BlenderError, DeviceError, MissingPackageError, one_line
 from raydepth.export import KINDS, checked_scale
@@ -32,11 +36,12 @@ from raydepth.loading import FORMATS, load_mesh
 from raydepth.mesh import NORMALIZATIONS, Mesh
 from raydepth.parallel import default_threads
 from raydepth.peers import PEERS
-from raydepth.placements import PLACEMENTS
+from raydepth.placements.words import help_text
+from raydepth.plot import plot_png
 from raydepth.progress import JsonLines, Words, counted
 from raydepth.rendering import DEVICES, chosen_device
 from raydepth.shards import Shard
-from raydepth.stores import STORES, store_of
+from raydepth.stores import LAYOUTS, STORES, scale_or_default, store_of
 from raydepth.tasks import TIMEOUT
 from raydepth.verify import N_SAMPLES, verify_dataset
 from raydepth.version import __version__
@@ -98,7 +103,14 @@ def _render(args: argparse.Namespace) -> int:
         meshes = [path for path in given if not _is_scene(Path(path))]
         paths = find_meshes(meshes, FORMATS) if meshes or not scenes else []
         names = output_names([*paths, *scenes])
-        checked_scale(args.values_per_unit)
+        if args.layout and args.format:
+            raise ValueError(
+                f"--layout {args.layout} and --format {args.format} exclude each other"
+            )
+        args.format = args.layout or args.format or "png16"
+        scale = checked_scale(scale_or_default(args.values_per_unit, args.format))
+        if paths:
+            store_of(args.format).check(cameras, args.kind, scale)
         shard = Shard.parse(args.shard, os.environ) if args.shard else None
         if shard and args.overwrite:
             raise ValueError(
@@ -223,6 +235,33 @@ def _verify(args: argparse.Namespace) -> int:
     return FAILED if found.problems else 0
 
 
+def _write_cameras(args: argparse.Namespace) -> int:
+    try:
+        if args.out is None and args.plot is None:
+            raise ValueError("nothing to do; expected -o FILE, --plot PICTURE or both")
+        cameras = _cameras(args, "")
+        if args.plot is not None:
+            if args.plot.suffix.lower() != ".png":
+                raise ValueError(f"--plot {args.plot}: expected a name that ends in .png")
+            if args.plot.is_dir() or not args.plot.parent.is_dir():
+                raise ValueError(f"--plot {args.plot}: expected a file in a folder that exists")
+            picture = plot_png(cameras, size=args.plot_size)
+        if args.out is not None:
+            write_cameras(
+                args.out, cameras, format=args.format, axes=args.axes, direction=args.direction
+            )
+    except (ValueError, OverflowError, FileNotFoundError) as error:
+        raise WrongUse(one_line(error)) from None
+    if args.plot is not None:
+        write_whole({args.plot: picture})
+    places = " and ".join(str(path) for path in (args.out, args.plot) if path is not None)
+    _tell(
+        f"{counted(len(cameras), cameras.model + ' view')} of {cameras.width}x{cameras.height} "
+        f"-> {places}"
+    )
+    return 0
+
+
 def _demo(args: argparse.Namespace) -> int:
     _make_folder(args.out)
     compile_kernels()
@@ -272,7 +311,7 @@ def _compare_blender(args: argparse.Namespace) -> int:
     compile_kernels()
     report, n_failed = crosscheck.Report(), 0
     modes = crosscheck.MODES if args.mode is None else (args.mode,)
-    from_file = args.views is not None and args.views.lower().endswith(".json")
+    from_file = args.views is not None and is_file(args.views)
     normalize = args.normalize or ("none" if from_file else "sphere")
     with _progress(len(args.meshes) * len(modes), "comparison") as bar:
         for path in args.meshes:
@@ -330,21 +369,20 @@ def _refuse_options_of_others(args: argparse.Namespace) -> None:
 
 def _cameras(args: argparse.Namespace, default: str) -> Cameras:
     """The cameras that --views asks for, by placement or by file."""
-    given = {"--radius": args.radius, "--fov": args.fov, "--size": args.size}
-    views = default if args.views is None else args.views
-    if views.lower().endswith(".json"):
-        for option, value in given.items():
-            if value is not None:
-                raise ValueError(f"{option} is given, but {views} has its own")
-        cameras = read_cameras(Path(views))
-        cameras.check_kinds((args.kind,))
-        return cameras
-    return cameras_module.from_spec(
-        views,
-        radius=1.5 if args.radius is None else args.radius,
-        fov_deg=40.0 if args.fov is None else args.fov,
-        size=512 if args.size is None else args.size,
-    )
+    try:
+        cameras = cameras_from_words(
+            default if args.views is None else args.views,
+            radius=args.radius,
+            fov_deg=args.fov,
+            size=args.size,
+        )
+    except ValueError as error:
+        message = str(error)
+        for word, option in (("radius", "--radius"), ("fov_deg", "--fov"), ("size", "--size")):
+            message = message.replace(f"{word} is given", f"{option} is given")
+        raise ValueError(message) from None
+    cameras.check_kinds((args.kind,))
+    return cameras
 
 
 def _make_folder(out: Path) -> None:
@@ -407,6 +445,22 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(WRONG_USE, f"{self.prog}: error: {message} ({self.prog} --help says more)\n")
+
+
+class _Views(argparse.Action):
+    """Keeps what --views was given; `help` prints what it takes, and ends."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        if values == "help":
+            _tell(help_text())
+            parser.exit()
+        setattr(namespace, self.dest, values)
 
 
 def _size(text: str) -> int | tuple[int, int]:
@@ -506,16 +560,19 @@ def _parser() -> argparse.ArgumentParser:
     _add_views(render, RENDERED_VIEWS)
     render.add_argument(
         "--format",
-        choices=list(STORES),
-        default="png16",
+        choices=[name for name in STORES if name not in LAYOUTS],
         help="of the files (default: png16)",
+    )
+    render.add_argument(
+        "--layout",
+        choices=list(LAYOUTS),
+        help="16-bit PNGs and the files beside them that programs for these data sets read",
     )
     render.add_argument(
         "--values-per-unit",
         type=float,
-        default=10000,
         metavar="N",
-        help="scale of png16, the same for all images (default: 10000)",
+        help="scale of 16-bit images, the same for all (default: 10000; 5000 for tum)",
     )
     render.add_argument(
         "--device", choices=DEVICES, default="auto", help="where to render (default: auto)"
@@ -632,6 +689,37 @@ def _parser() -> argparse.ArgumentParser:
     )
     verify.set_defaults(command=_verify)
 
+    cameras = commands.add_parser(
+        "cameras",
+        help="write cameras for another program, or draw them",
+        description="Write cameras of a placement or of a file for another program, and draw them "
+        "around the sphere on which they stand.",
+    )
+    cameras.add_argument(
+        "views",
+        metavar="SPEC",
+        action=_Views,
+        help="placement such as fibonacci:24, or a file of cameras; help prints all",
+    )
+    cameras.add_argument(
+        "-o", "--out", type=Path, metavar="FILE",
+        help="cameras.json, transforms.json, scene_camera.json, poses.npy, or a folder (colmap)",
+    )  # fmt: skip
+    cameras.add_argument("--plot", type=Path, metavar="PNG", help="a picture of them")
+    cameras.add_argument(
+        "--plot-size", type=_whole_number, default=640, metavar="PIXELS",
+        help="of the square picture (default: 640)",
+    )  # fmt: skip
+    cameras.add_argument(
+        "--format", choices=list(CAMERA_FORMATS), help="of the file (default: by its name)"
+    )
+    cameras.add_argument("--axes", choices=AXES, help="of npy (default: opencv)")
+    cameras.add_argument(
+        "--direction", choices=DIRECTIONS, help="of npy (default: world_from_camera)"
+    )
+    _add_lens(cameras)
+    cameras.set_defaults(command=_write_cameras)
+
     demo = commands.add_parser(
         "demo", help="the main job on a shape made in code", description="Render a torus knot."
     )
@@ -693,9 +781,21 @@ def _add_views(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument(
         "--views",
         metavar="SPEC",
-        help=f"placement ({', '.join(PLACEMENTS)}) such as fibonacci:24, "
-        f"ring:12,elevation=30,up=y, random:9,seed=4, or a views.json (default: {default})",
+        action=_Views,
+        help="placement such as fibonacci:24, ring:12,elevation=30,up=y, or a file of cameras; "
+        f"help prints all (default: {default})",
     )
+    _add_lens(parser)
+    parser.add_argument(
+        "--kind",
+        choices=KINDS,
+        default="z",
+        help="z: along the camera's axis; ray: from the camera's centre (default: z)",
+    )
+
+
+def _add_lens(parser: argparse.ArgumentParser) -> None:
+    """The options that a placement leaves open."""
     parser.add_argument(
         "--radius", type=float, help="distance of the cameras from the origin (default: 1.5 units)"
     )
@@ -703,12 +803,6 @@ def _add_views(parser: argparse.ArgumentParser, default: str) -> None:
         "--fov", type=float, help="degrees across the image's longer side (default: 40)"
     )
     parser.add_argument("--size", type=_size, help="pixels: 512 or 640x480 (default: 512)")
-    parser.add_argument(
-        "--kind",
-        choices=KINDS,
-        default="z",
-        help="z: along the camera's axis; ray: from the camera's centre (default: z)",
-    )
 
 
 def _add_blender(parser: argparse._ActionsContainer) -> None:

@@ -9,7 +9,6 @@ or OUT/bunny.npz with the same inside. A mesh appears whole or not at all.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,7 @@ from raydepth.camera import Cameras
 from raydepth.mesh import Mesh
 from raydepth.rendering import chosen_device
 from raydepth.settings import Settings
-from raydepth.stores import located
-from raydepth.stores.description import FORMAT_NAME
+from raydepth.stores import located, scale_or_default
 from raydepth.views import Clock, StageError, ViewRenderer
 
 # Two meshes have the same depth maps if these entries of their descriptions agree.
@@ -65,7 +63,7 @@ def write_views(
     *,
     kind: str = "z",
     file_format: str = "png16",
-    values_per_unit: float = 10000,
+    values_per_unit: float | None = None,
     device: str = "auto",
     labels: Sequence[dict[str, Any]] | None = None,
     progress: Callable[[int], Any] = lambda n_views: None,
@@ -81,8 +79,8 @@ def write_views(
     kind : "z" or "ray"
     file_format : str
         The name of a form of storage with one mesh in a unit, see `stores.STORES`.
-    values_per_unit : float
-        The scale of 16-bit forms; the others hold units.
+    values_per_unit : float, optional
+        The scale of 16-bit forms; 10000, or the layout's, if not given. The others hold units.
     labels : sequence of dict, optional
         JSON data to keep in the description with each view.
     progress : callable
@@ -101,7 +99,7 @@ def write_views(
         cameras,
         kind=kind,
         file_format=file_format,
-        values_per_unit=values_per_unit,
+        values_per_unit=scale_or_default(values_per_unit, file_format),
         device=chosen_device(device),
         previews=True,
     )
@@ -151,24 +149,3 @@ def _before_rendering(description: dict[str, Any]) -> dict[str, Any]:
     """What was known of the views before they were rendered."""
     views = [{key: view[key] for key in ("file", "camera")} for view in description["views"]]
     return {**description, "views": views}
-
-
-def read_cameras(path: Path) -> Cameras:
-    """The cameras of a views.json, or of a JSON file that holds what `Cameras.to_json` gives.
-
-    Raises
-    ------
-    ValueError
-        The file is not of that kind; the message names it.
-    OSError
-        It cannot be read.
-    """
-    content = path.read_bytes()
-    try:
-        data = json.loads(content)
-        if isinstance(data, dict) and data.get("format") == FORMAT_NAME:
-            data = [view["camera"] for view in data["views"]]
-        return Cameras.from_json(data)
-    except Exception as error:  # a foreign file fails in as many ways as JSON has shapes
-        reason = error if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        raise ValueError(f"{path} holds no cameras ({reason})") from None

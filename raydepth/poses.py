@@ -27,12 +27,12 @@ def opencv_from_opengl(world_from_camera: Any) -> np.ndarray:
 
     Takes and returns `world_from_camera`, (..., 4, 4) float64.
     """
-    return np.asarray(world_from_camera, dtype=np.float64) @ OPENGL_FLIP
+    return _flipped(world_from_camera)
 
 
 def opengl_from_opencv(world_from_camera: Any) -> np.ndarray:
     """Poses in OpenCV axes, given for OpenGL or Blender axes; the inverse of the other."""
-    return np.asarray(world_from_camera, dtype=np.float64) @ OPENGL_FLIP
+    return _flipped(world_from_camera)
 
 
 def look_at(eye: Any, target: Any = (0.0, 0.0, 0.0), up: str | Sequence[float] = "z") -> np.ndarray:
@@ -89,6 +89,44 @@ def look_at(eye: Any, target: Any = (0.0, 0.0, 0.0), up: str | Sequence[float] =
     return poses
 
 
+def rolled(world_from_camera: Any, degrees: Any) -> np.ndarray:
+    """Cameras turned around their own axis, clockwise as seen from behind.
+
+    What they see turns counterclockwise in the image. By 0 degrees nothing changes, bit for bit,
+    and quarter turns exchange axes exactly.
+
+    Parameters
+    ----------
+    world_from_camera : (n_views, 4, 4) float
+    degrees : float or (n_views,) float
+
+    Returns
+    -------
+    (n_views, 4, 4) float64
+    """
+    poses = np.array(world_from_camera, dtype=np.float64)
+    degrees = np.broadcast_to(np.asarray(degrees, dtype=np.float64), len(poses))
+    quarters = np.round(degrees / 90.0)
+    rest = np.radians(degrees - 90.0 * quarters)
+    # Sine and cosine of the quarter turns are exact.
+    sign_sine = np.array([0.0, 1.0, 0.0, -1.0])[quarters.astype(np.int64) % 4]
+    sign_cosine = np.array([1.0, 0.0, -1.0, 0.0])[quarters.astype(np.int64) % 4]
+    cosine = sign_cosine * np.cos(rest) - sign_sine * np.sin(rest)
+    sine = sign_sine * np.cos(rest) + sign_cosine * np.sin(rest)
+    right, down = poses[:, :3, 0], poses[:, :3, 1]
+    turned = np.stack(
+        [
+            cosine[:, None] * right + sine[:, None] * down,
+            cosine[:, None] * down - sine[:, None] * right,
+        ],
+        axis=2,
+    )
+    # Where nothing turns, not even the sign of a zero changes.
+    turns = degrees != 0.0
+    poses[turns, :3, :2] = turned[turns]
+    return poses
+
+
 def checked_poses(world_from_camera: Any) -> np.ndarray:
     poses = float_array(world_from_camera, "world_from_camera", (4, 4))
     rotation = poses[:, :3, :3]
@@ -128,6 +166,13 @@ def float_array(value: Any, name: str, shape: tuple[int, int]) -> np.ndarray:
         view = int(np.argmin(np.isfinite(array).all(axis=(1, 2))))
         raise ValueError(f"{name} of view {view} is not finite")
     return array
+
+
+def _flipped(world_from_camera: Any) -> np.ndarray:
+    """Poses times OPENGL_FLIP, exact to the signs of zeros."""
+    poses = np.array(world_from_camera, dtype=np.float64)
+    poses[..., :3, 1:3] = -poses[..., :3, 1:3]
+    return poses
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

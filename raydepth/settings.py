@@ -63,8 +63,8 @@ class Settings:
             if value not in known:
                 raise ValueError(f"{name} is {value!r}; expected one of {', '.join(known)}")
         self.cameras.check_kinds((self.kind,))
-        store_of(self.file_format)
-        checked_scale(self.values_per_unit)
+        scale = checked_scale(self.values_per_unit)
+        store_of(self.file_format).check(self.cameras, self.kind, scale)
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object of dataset.json."""

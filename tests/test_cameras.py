@@ -234,7 +234,7 @@ BAD = [
     (lambda: from_spec("spiral:3"), "unknown placement 'spiral'; expected one of fibonacci"),
     (lambda: from_spec("fibonacci"), "lacks its number of views"),
     (lambda: from_spec("fibonacci:x"), "n is 'x'; expected a whole number"),
-    (lambda: from_spec("ring:3,tilt=2"), "'tilt=2' is not understood; ring takes n, elevation, up"),
+    (lambda: from_spec("ring:3,tilt=2"), "'tilt=2' is not understood; ring takes n, elevation, "),
     (lambda: from_spec("ring:3,elevation=up"), "elevation is 'up'; expected a number"),
     (lambda: from_spec("ring:3,elevation="), "is not understood"),
     (lambda: rd.cameras.fibonacci(2).to_json(), "one view, got 2"),

@@ -18,7 +18,8 @@ import shapes
 from mesh_files import contents, write_obj, write_off
 
 import raydepth as rd
-from raydepth import cli, dataset
+from raydepth import cli
+from raydepth.camera_files import read_cameras
 from raydepth.stores import STORES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -86,6 +87,15 @@ def refused(result, *words: str) -> None:
 
 
 # --- What render writes
+
+
+def test_views_help_prints_every_placement(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["render", "--views", "help"])
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    assert "hammersley:24" in out
+    assert "  jitter " in out
 
 
 def test_render_writes_what_the_library_renders(run, cube):
@@ -159,7 +169,7 @@ def test_normalize_radius_fov_size_and_scale(run):
 @pytest.mark.parametrize("spec", ["ring:4,elevation=-20", "dodecahedron", "random:3,seed=5,up=x"])
 def test_placements(run, cube, spec):
     assert run("render", cube, "-o", "out", "--views", spec, "--size", "4")[0] == 0
-    found = dataset.read_cameras(Path("out/cube/views.json"))
+    found = read_cameras("out/cube/views.json")
     expected = rd.cameras.from_spec(spec, size=4)
     assert (found.world_from_camera == expected.world_from_camera).all()
 
@@ -374,7 +384,7 @@ def test_one_line_per_broken_mesh_and_the_rest_is_written(run, cube):
         (("--normalize", "unit"), "--normalize"),
         (("--device", "tpu"), "--device"),
         (("--views", "none.json"), "none.json: No such file"),
-        (("--views", "folder.json"), "folder.json: Is a directory"),
+        (("--views", "folder.json"), "folder.json holds no cameras (the folder has none of"),
         (("--sharp",), "--sharp"),
     ],
 )

@@ -14,7 +14,8 @@ from mesh_files import contents
 
 import raydepth as rd
 from raydepth import folders, views
-from raydepth.dataset import read_cameras, write_views
+from raydepth.camera_files import read_cameras
+from raydepth.dataset import write_views
 from raydepth.folders import whole_folder
 from raydepth.inputs import output_names
 

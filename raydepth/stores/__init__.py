@@ -8,6 +8,7 @@ from typing import Any
 from raydepth.containers import EXR_PACKAGE
 from raydepth.packages import needed
 from raydepth.stores.folders import FolderStore
+from raydepth.stores.layouts import LAYOUTS
 from raydepth.stores.npz import NpzStore
 from raydepth.stores.store import MeshViews, Store, StoredMesh
 from raydepth.stores.tar import TarStore
@@ -21,9 +22,22 @@ STORES: dict[str, Store] = {
     "npz": NpzStore(),
     "zarr": ZarrStore(),
     "webdataset": TarStore(),
+    **{
+        name: FolderStore(name, ".png", stores_uint16=True, layout=layout)
+        for name, layout in LAYOUTS.items()
+    },
 }
 
-__all__ = ["STORES", "MeshViews", "Store", "StoredMesh", "located", "store_of"]
+__all__ = [
+    "LAYOUTS",
+    "STORES",
+    "MeshViews",
+    "Store",
+    "StoredMesh",
+    "located",
+    "scale_or_default",
+    "store_of",
+]
 
 
 def store_of(file_format: str) -> Store:
@@ -45,6 +59,11 @@ def store_of(file_format: str) -> Store:
     if store.package is not None:
         needed(*store.package)
     return store
+
+
+def scale_or_default(values_per_unit: float | None, file_format: str) -> float:
+    """The scale that is given, or that of the form of storage."""
+    return store_of(file_format).values_per_unit if values_per_unit is None else values_per_unit
 
 
 def located(out: Path, name: str) -> tuple[Path, dict[str, Any]] | None:

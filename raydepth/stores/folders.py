@@ -3,6 +3,9 @@
 OUT/bunny/000.png ...   the views, as `export` writes them
 OUT/bunny/views.json    the description
 OUT/bunny/preview.png   the contact sheet
+
+A layout (see `layouts`) puts the views into a folder of their own and other programs' files beside
+it.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ from raydepth.containers import Parts
 from raydepth.export import encode_depth, read_depth
 from raydepth.folders import removed, whole_folder
 from raydepth.stores.description import description_text, parsed_description
-from raydepth.stores.store import MeshViews, Store, StoredMesh, check_agreement
+from raydepth.stores.layouts import LAYOUT_FOLDER, Layout
+from raydepth.stores.store import DEFAULT_SCALE, MeshViews, Store, StoredMesh, check_agreement
 
 VIEWS_FILE = "views.json"
 PREVIEW_FILE = "preview.png"
@@ -29,13 +33,27 @@ ZARR_FILE = "zarr.json"  # in a folder that holds many, but none of this form
 
 @dataclass(frozen=True)
 class FolderStore(Store):
-    """A folder for each mesh; `suffix` says what its files are."""
+    """A folder for each mesh; `suffix` says what its files are, `layout` where they are."""
 
     file_format: str
     suffix: str
     stores_uint16: bool = False
     package: tuple[str, str] | None = None
+    layout: Layout | None = None
     description_file = VIEWS_FILE
+
+    @property
+    def values_per_unit(self) -> float:
+        return DEFAULT_SCALE if self.layout is None else self.layout.values_per_unit
+
+    def check(self, cameras: Cameras, kind: str, values_per_unit: float) -> None:
+        if self.layout is not None:
+            self.layout.check(cameras, kind, values_per_unit)
+
+    def file_of(self, view: int, n_views: int) -> str:
+        if self.layout is not None:
+            return self.layout.file_of(view)
+        return super().file_of(view, n_views)
 
     def encode(
         self,
@@ -61,12 +79,17 @@ class FolderStore(Store):
     def write(self, out: Path, meshes: Sequence[MeshViews], *, index: int = 0) -> None:
         for mesh in meshes:
             with whole_folder(out / mesh.name, last=VIEWS_FILE) as aside:
+                if self.layout is not None:
+                    (aside / self.layout.folder).mkdir()
                 files = (view["file"] for view in mesh.description["views"])
                 for file, parts in zip(files, mesh.views, strict=True):
                     for addition, content in parts.items():
                         (aside / f"{file}{addition}").write_bytes(content)
                 if mesh.preview is not None:
                     (aside / PREVIEW_FILE).write_bytes(mesh.preview)
+                if self.layout is not None:
+                    for name, text in self.layout.files(mesh.description).items():
+                        (aside / name).write_text(text, encoding="utf-8")
                 text = description_text(mesh.description)
                 (aside / VIEWS_FILE).write_text(text, encoding="utf-8")
 
@@ -80,7 +103,13 @@ class FolderStore(Store):
             return False
         # Someone may have taken files away.
         files = {view["file"] for view in description["views"]}
-        return files <= set(os.listdir(out / name))
+        there = set(os.listdir(out / name))
+        if self.layout is not None:
+            files.update(self.layout.beside)
+            inside = self.layout.folder
+            if inside in there:
+                there.update(f"{inside}/{file}" for file in os.listdir(out / name / inside))
+        return files <= there
 
     def remove(self, out: Path, name: str) -> None:
         removed(out / name)
@@ -98,7 +127,10 @@ class FolderMesh(StoredMesh):
 
     def _depth(self, view: int) -> np.ndarray:
         file = self.metadata["views"][view]["file"]
-        if not isinstance(file, str) or os.path.basename(file) != file:
+        if not isinstance(file, str) or file not in (
+            os.path.basename(file),
+            f"{LAYOUT_FOLDER}/{os.path.basename(file)}",
+        ):
             raise ValueError(f"its file is {file!r}; expected a name in the same folder")
         image = read_depth(self.place / file)
         check_agreement(image, self.metadata)

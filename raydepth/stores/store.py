@@ -15,6 +15,9 @@ import numpy as np
 from raydepth.camera import Cameras
 from raydepth.export import DepthImage
 
+# Values per unit of 16-bit forms, if nothing else is said.
+DEFAULT_SCALE = 10000
+
 
 @dataclass
 class MeshViews:
@@ -66,6 +69,15 @@ class Store(ABC):
     meshes_per_unit: int = 1
     package: tuple[str, str] | None = None
     description_file: str = "views"
+
+    @property
+    def values_per_unit(self) -> float:
+        """The scale of 16-bit forms, if nothing else is said."""
+        return DEFAULT_SCALE
+
+    def check(self, cameras: Cameras, kind: str, values_per_unit: float) -> None:
+        """ValueError if this form cannot hold what these settings give; most hold everything."""
+        return
 
     def file_of(self, view: int, n_views: int) -> str:
         """The name of one view, such as "007.png": its file, or what stands for it inside one."""

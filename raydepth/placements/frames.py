@@ -1,0 +1,71 @@
+"""What placements share: where "up" is, heights and azimuths, the number of views."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+MAX_VIEWS = 1_000_000
+
+
+def up_frame(up: str | Sequence[float] = "z") -> np.ndarray:
+    """The (3, 3) rotation whose columns are the azimuth-0 axis, the azimuth-90 axis and up.
+
+    `up` is "x", "y" or "z", or any vector of three. Named axes turn cyclically: up "y" has its
+    azimuth 0 at +z, up "z" at +x.
+    """
+    if isinstance(up, str):
+        if up not in ("x", "y", "z"):
+            raise ValueError(f"up is {up!r}; expected 'x', 'y', 'z' or three numbers")
+        axis = np.eye(3)["xyz".index(up)]
+    else:
+        axis = np.asarray(up, dtype=np.float64)
+        if axis.shape != (3,) or not np.isfinite(axis).all() or not axis.any():
+            raise ValueError(f"up is {up!r}; expected 'x', 'y', 'z' or three numbers, not all 0")
+        axis = axis / np.abs(axis).max()
+        axis = axis / np.linalg.norm(axis)
+    azimuth_0 = np.eye(3)[(int(np.argmax(np.abs(axis))) + 1) % 3]
+    azimuth_0 = azimuth_0 - axis * (axis @ azimuth_0)
+    azimuth_0 = azimuth_0 / np.linalg.norm(azimuth_0)
+    return np.stack([azimuth_0, np.cross(axis, azimuth_0), axis], axis=1)
+
+
+def from_height(z: np.ndarray, azimuth: np.ndarray) -> np.ndarray:
+    """Unit directions of heights from -1 to 1 and azimuths in radians."""
+    across = np.sqrt(np.maximum(0.0, 1.0 - z * z))
+    return np.stack([across * np.cos(azimuth), across * np.sin(azimuth), z], axis=1)
+
+
+def from_elevation(elevation: np.ndarray, azimuth: np.ndarray) -> np.ndarray:
+    """Unit directions of elevations in degrees and azimuths in radians; exact at the poles."""
+    radians = np.radians(elevation)
+    across = np.where(np.abs(elevation) == 90.0, 0.0, np.cos(radians))
+    return np.stack([across * np.cos(azimuth), across * np.sin(azimuth), np.sin(radians)], axis=1)
+
+
+def checked_count(n: int, what: str = "the number of views") -> int:
+    if isinstance(n, bool) or int(n) != n or not 1 <= n <= MAX_VIEWS:
+        raise ValueError(f"{what} is {n}; expected 1 to {MAX_VIEWS}, a whole number")
+    return int(n)
+
+
+def checked_seed(seed: int) -> int:
+    if isinstance(seed, bool) or int(seed) != seed or seed < 0:
+        raise ValueError(f"seed is {seed}; expected a whole number from 0")
+    return int(seed)
+
+
+def checked_elevation(elevation: float, what: str = "elevation") -> float:
+    if not (math.isfinite(elevation) and -90.0 <= elevation <= 90.0):
+        raise ValueError(f"{what} is {elevation}; expected degrees from -90 to 90")
+    return float(elevation)
+
+
+def checked_band(lowest: float, highest: float) -> tuple[float, float]:
+    """Two elevations in degrees that enclose something."""
+    low, high = checked_elevation(lowest, "lowest"), checked_elevation(highest, "highest")
+    if low >= high:
+        raise ValueError(f"lowest is {lowest} and highest {highest}; expected lowest below highest")
+    return low, high
