@@ -136,5 +136,9 @@ def difference(found: dict[str, Any], wanted: dict[str, Any]) -> str | None:
             noun = "" if what == "views" else f"{what} "
             return f"{noun}{n_there}{' views' if not noun else ''}; this run has {n_here}"
     place = next(i for i, (a, b) in enumerate(zip(there, here, strict=True)) if a != b)
-    keys = [key for key in here[place] if there[place].get(key) != here[place][key]]
+    keys = [
+        key
+        for key in {**here[place], **there[place]}
+        if there[place].get(key) != here[place].get(key)
+    ]
     return f"other cameras (view {place} differs in {', '.join(keys)})"

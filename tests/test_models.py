@@ -23,6 +23,9 @@ from raydepth.cameras import (
     orthographic_intrinsics,
     perspective_intrinsics,
 )
+from raydepth.crosscheck.reference import blender_job
+from raydepth.peers import Rays
+from raydepth.settings import Settings, difference
 from raydepth.verify import verify_dataset
 
 FIVE = [-0.25, 0.08, 2e-3, -1e-3, 0.01]
@@ -398,6 +401,27 @@ def test_files_know_their_camera(tmp_path):
     assert not (tmp_path / "b.png").exists()
 
 
+def test_a_data_set_with_other_limits_is_another():
+    with_limits, without = (
+        Settings(cameras_of("panorama", **limits), kind="ray").to_json()
+        for limits in ({"near": 0.1}, {})
+    )
+    for there, here in ((with_limits, without), (without, with_limits)):
+        assert difference(there, here) == "other cameras (view 0 differs in near)"
+    with pytest.raises(ValueError, match="equirectangular cameras have no z depth"):
+        Settings(cameras_of("panorama"))
+
+
+def test_info_names_the_model(tmp_path, capsys):
+    camera = cameras_of("kannala", near=0.1)[1]
+    depth = rd.render(rd.Mesh(*shapes.cube()), camera, kind="ray").depth[0]
+    rd.write_depth(tmp_path / "a.png", depth, kind="ray", camera=camera)
+    assert cli.main(["info", str(tmp_path / "a.png")]) == 0
+    said = capsys.readouterr().out
+    assert "distorted fisheye at (0.9, 0.5, -0.4), fx " in said
+    assert "near 0.1 units" in said
+
+
 # --- what is refused ------------------------------------------------------------------------------
 
 K, EYE = perspective_intrinsics(60, 16), np.eye(4)
@@ -420,6 +444,9 @@ REFUSED = [
     (lambda: cameras_of("five").ray_basis(), "distorted perspective cameras are not affine"),
     (lambda: rd.blender.blender_from_cameras(FISH), "cameras are distorted fisheye; expected"),
     (lambda: rd.blender.blender_from_cameras(LIMITED), "near or far limits, which are not taken"),
+    (lambda: blender_job(CUBE, FISH, "camera", 1), "cameras are distorted fisheye; expected"),
+    (lambda: blender_job(CUBE, LIMITED, "camera", 1), "near or far limits, which are not taken"),
+    (lambda: Rays.of(FISH), "the rays of distorted fisheye cameras are not affine"),
     (lambda: Cameras(K * [0, 1, 1], EYE, 16, model="fisheye"), "fx of view 0 is 0.0; expected"),
     (lambda: Cameras(K * np.nan, EYE, 16, model="fisheye"), "intrinsics of view 0 is not finite"),
     (lambda: Cameras(K, np.diag([1, 1, -1, 1.0]), 16, model="fisheye"), "mirrored"),
