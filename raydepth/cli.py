@@ -24,12 +24,13 @@ from raydepth.compiling import announce_compilation, compile_kernels
 from raydepth.dataset import Written, read_cameras, write_views
 from raydepth.demo import torus_knot
 from raydepth.errors import BlenderError, DeviceError, MissingPackageError, one_line
-from raydepth.export import KINDS, checked_scale
+from raydepth.export import checked_scale
 from raydepth.files import write_whole
 from raydepth.info import describe
 from raydepth.inputs import find_meshes, output_names, read_list
 from raydepth.loading import FORMATS, load_mesh
 from raydepth.mesh import NORMALIZATIONS, Mesh
+from raydepth.outputs import KINDS
 from raydepth.peers import PEERS
 from raydepth.pipeline import TIMEOUT
 from raydepth.placements import PLACEMENTS

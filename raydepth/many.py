@@ -13,10 +13,10 @@ from raydepth import parallel
 from raydepth.camera import Cameras
 from raydepth.export import checked_scale, encode_uint16
 from raydepth.mesh import Mesh
+from raydepth.outputs import checked_kinds
 from raydepth.render import (
     Rendering,
     build_bvh,
-    checked_kinds,
     chosen_device,
     local_ray_basis,
     projections,

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from raydepth import bvh as bvh_module
-from raydepth import kernels, parallel, recycling, tiles
+from raydepth import parallel, recycling, tiles
 from raydepth.bvh import Bvh
 from raydepth.camera import Cameras
 from raydepth.cuda.build import DeviceMesh
 from raydepth.errors import DeviceError
-from raydepth.export import KINDS
 from raydepth.mesh import Mesh
+from raydepth.outputs import KINDS, ON_DEVICE, checked_hits, checked_outputs
+from raydepth.resolver import Resolver, bytes_needed, check_available, on_the_host
 
 DEVICES = ("auto", "cpu", "cuda")
 DESTINATIONS = ("host", "device")
@@ -35,8 +35,8 @@ class Rendering:
     triangle_id : (n_views, height, width) int32
         The face each pixel sees, an index into the mesh's faces; -1 = miss. It and the depths are
         NumPy arrays, or `raydepth.cuda.arrays.DeviceArray` where they were asked to stay there.
-    kinds : tuple of str
-        The kinds of depth that were asked for.
+    outputs : tuple of str
+        What was asked for, see `outputs.OUTPUTS`; `rendering["normal"]` gives one.
     miss : float
         The depth of a pixel that sees nothing.
     device : str
@@ -45,18 +45,33 @@ class Rendering:
     """
 
     triangle_id: Any
-    kinds: tuple[str, ...]
+    outputs: tuple[str, ...]
     miss: float
     device: str
     cameras: Cameras
-    _depths: dict[str, Any] = field(repr=False)
+    _arrays: dict[str, Any] = field(repr=False)
+
+    def __getitem__(self, output: str) -> Any:
+        """An output by its name; shapes, types and misses are in `outputs.OUTPUTS`."""
+        if output == "triangle_id":
+            return self.triangle_id
+        if output not in self._arrays:
+            expected = ", ".join(["triangle_id", *self._arrays])
+            raise KeyError(f"{output!r} was not rendered; there are {expected}")
+        return self._arrays[output]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of depth among the outputs."""
+        return tuple(name for name in self.outputs if name in KINDS)
 
     @property
     def depth(self) -> Any:
         """(n_views, height, width) depth of the one kind that was asked for, in units."""
         if len(self.kinds) != 1:
-            raise ValueError("both kinds of depth were rendered; use z_depth or ray_depth")
-        return self._depths[self.kinds[0]]
+            rendered = "both kinds of depth were rendered; use z_depth or ray_depth"
+            raise ValueError(rendered if self.kinds else "no depth was rendered; ask for 'z'")
+        return self._arrays[self.kinds[0]]
 
     @property
     def z_depth(self) -> Any:
@@ -69,9 +84,9 @@ class Rendering:
         return self._of_kind("ray")
 
     def _of_kind(self, kind: str) -> Any:
-        if kind not in self._depths:
+        if kind not in self._arrays:
             raise ValueError(f"{kind} depth was not rendered; ask for it: kind=('z', 'ray')")
-        return self._depths[kind]
+        return self._arrays[kind]
 
 
 def build_bvh(mesh: Mesh) -> Bvh:
@@ -99,13 +114,15 @@ def render(
     cameras: Cameras,
     *,
     kind: str | Sequence[str] = "z",
+    outputs: str | Sequence[str] | None = None,
+    hits: int = 4,
     device: str = "auto",
     miss: float = np.inf,
     dtype: Any = np.float32,
     threads: int | None = None,
     to: str = "host",
 ) -> Rendering:
-    """Cast one ray through the centre of every pixel and return exact depth.
+    """Cast one ray through the centre of every pixel and return exact depth, or more.
 
     Both sides of a face are seen. Depth is the float64 intersection of the ray with the face,
     rounded once to `dtype`. The same input gives the same bits, whatever the number of threads.
@@ -118,6 +135,11 @@ def render(
         "z" is the distance along the camera's z axis, "ray" the Euclidean distance from the
         camera's centre. Orthographic rays start on the camera's plane: both kinds are equal.
         `("z", "ray")` gives both from one pass.
+    outputs : sequence of str, optional
+        In place of `kind`: depth and whatever else is to be known of each pixel, from one pass.
+        Names, shapes, types and misses are in `outputs.OUTPUTS` and docs/outputs.md.
+    hits : int
+        How many hits of each ray the output "hits" holds, 1 to 64.
     device : "auto", "cpu" or "cuda"
         "auto" takes the CPU, and CUDA once that path has been checked on a device; the result says
         which. "cuda" never falls back.
@@ -145,7 +167,8 @@ def render(
     """
     if not isinstance(cameras, Cameras):
         raise TypeError(f"cameras is a {type(cameras).__name__}; expected raydepth.Cameras")
-    kinds = checked_kinds(kind)
+    names = checked_outputs(kind, outputs)
+    n_hits = checked_hits(hits)
     if to not in DESTINATIONS:
         raise ValueError(f"to is {to!r}; expected one of {', '.join(DESTINATIONS)}")
     if isinstance(mesh, DeviceMesh) and device == "auto":
@@ -156,62 +179,115 @@ def render(
         raise ValueError(f"dtype is {dtype}; expected float32 or float64")
     n_threads = parallel.checked_threads(threads)
 
+    further = on_the_host(names)
     if isinstance(mesh, DeviceMesh):
         if device != "cuda":
             raise ValueError("the mesh is on the CUDA device; expected device='cuda' or 'auto'")
-        return _render_on_cuda(mesh, cameras, kinds, dtype, float(miss), to)
-    bvh = hierarchy_of(mesh)
-    if device == "cuda":
-        return _render_on_cuda(bvh, cameras, kinds, dtype, float(miss), to)
-    if to == "device":
+        if further:
+            raise ValueError(
+                f"{further[0]} is asked for of a DeviceMesh; expected outputs among "
+                f"{', '.join(ON_DEVICE)}, or a Mesh"
+            )
+        bvh: Bvh | DeviceMesh = mesh
+    else:
+        bvh = hierarchy_of(mesh)
+        check_available(mesh, names)
+    if to == "device" and device != "cuda":
         raise ValueError("to is 'device', but the CPU renders; expected device='cuda' with it")
-    shape = (len(cameras), cameras.height, cameras.width)
+    if to == "device" and further:
+        raise ValueError(
+            f"to is 'device' and {further[0]} is computed on the host; expected outputs among "
+            f"{', '.join(ON_DEVICE)}, or to='host'"
+        )
+    task = _Task(bvh, mesh if isinstance(mesh, Mesh) else None, cameras, names, n_hits, dtype)
     try:
-        triangle_id = recycling.empty(shape, np.int32)
-        depths = {name: recycling.empty(shape, dtype) for name in kinds}
+        if device == "cuda":
+            triangle_id, arrays = _render_on_cuda(task, float(miss), to, n_threads)
+        else:
+            triangle_id, arrays = _render_on_cpu(task, float(miss), n_threads)
     except MemoryError:
-        gib = math.prod(shape) * (4 + dtype.itemsize * len(kinds)) / 2**30
+        if device == "cuda":
+            raise
+        gib = bytes_needed(names, cameras, dtype, n_hits) / 2**30
         raise MemoryError(f"{cameras} need {gib:.1f} GiB; render fewer views at a time") from None
-    not_asked = np.empty((0, 0), dtype)
-    basis = local_ray_basis(bvh, cameras)
-    projection = projections(basis, cameras.model)
+    return Rendering(triangle_id, names, float(miss), device, cameras, arrays)
+
+
+class _Task(NamedTuple):
+    """What to render."""
+
+    bvh: Any
+    mesh: Mesh | None
+    cameras: Cameras
+    names: tuple[str, ...]
+    n_hits: int
+    dtype: np.dtype
+
+
+def _resolver(task: _Task, names: tuple[str, ...], miss: float) -> Resolver:
+    basis = local_ray_basis(task.bvh, task.cameras)
+    projection = projections(basis, task.cameras.model)
+    names = tuple(name for name in names if name != "triangle_id")
+    return Resolver(
+        task.bvh, task.mesh, task.cameras, basis, projection, names, task.dtype, miss, task.n_hits
+    )
+
+
+def _render_on_cpu(task: _Task, miss: float, n_threads: int) -> tuple[np.ndarray, dict[str, Any]]:
+    bvh, cameras = task.bvh, task.cameras
+    triangle_id = recycling.empty((len(cameras), cameras.height, cameras.width), np.int32)
+    resolver = _resolver(task, task.names, miss)
+
+    def render_band(view: int, rows: tuple[int, int]) -> None:
+        find_visible(bvh, resolver.basis[view], resolver.projection[view], rows, triangle_id[view])
+        resolver.fill(view, rows, triangle_id[view])
+
+    _for_bands(render_band, cameras, n_threads)
+    return triangle_id, resolver.arrays
+
+
+def _for_bands(
+    work: Callable[[int, tuple[int, int]], None], cameras: Cameras, n_threads: int
+) -> None:
+    """Call `work` with each view and some of its rows, on threads, until all rows are done."""
     band = rows_per_task(cameras, n_threads)
     bands = range(0, cameras.height, band)
 
-    def render_band(task: int) -> None:
-        view, first = divmod(task, len(bands))
-        rows = bands[first], min(bands[first] + band, cameras.height)
-        find_visible(bvh, basis[view], projection[view], rows, triangle_id[view])
-        outputs = [depths[name][view] if name in depths else not_asked for name in KINDS]
-        kernels.resolve(
-            bvh.vertices, bvh.faces, basis[view], projection[view], bvh.scale, *rows,
-            triangle_id[view], float(miss), *outputs,
-        )  # fmt: skip
+    def work_on(number: int) -> None:
+        view, place = divmod(number, len(bands))
+        work(view, (bands[place], min(bands[place] + band, cameras.height)))
 
-    parallel.for_each(render_band, len(cameras) * len(bands), n_threads)
-    return Rendering(triangle_id, kinds, float(miss), device, cameras, depths)
+    parallel.for_each(work_on, len(cameras) * len(bands), n_threads)
 
 
 def _render_on_cuda(
-    bvh: Bvh | DeviceMesh,
-    cameras: Cameras,
-    kinds: tuple[str, ...],
-    dtype: np.dtype,
-    miss: float,
-    to: str,
-) -> Rendering:
+    task: _Task, miss: float, to: str, n_threads: int
+) -> tuple[Any, dict[str, Any]]:
+    """Faces and depths from the device; all else on the host, from the faces."""
     from raydepth.cuda import images
     from raydepth.cuda.batch import BatchOptions
 
+    bvh, cameras = task.bvh, task.cameras
     basis = local_ray_basis(bvh, cameras)
     projection = projections(basis, cameras.model)
     size = cameras.width, cameras.height
-    options = BatchOptions(kinds, dtype, miss)
+    kinds = tuple(name for name in task.names if name in KINDS)
+    options = BatchOptions(kinds, task.dtype, miss)
     if to == "device":
-        triangle_id, depths = images.render_to_device(bvh, basis, projection, size, options)
-        return Rendering(triangle_id, kinds, miss, "cuda", cameras, depths)
+        return images.render_to_device(bvh, basis, projection, size, options)
     views = images.render_to_host(bvh, basis, projection, size, options)
-    return Rendering(views.triangle_id, kinds, miss, "cuda", cameras, views.depths)
+    triangle_id, arrays = views.triangle_id, dict(views.depths)
+    assert triangle_id is not None
+    further = on_the_host(task.names)
+    if further:
+        resolver = _resolver(task, further, miss)
+        _for_bands(
+            lambda view, rows: resolver.fill(view, rows, triangle_id[view]),
+            cameras,
+            n_threads,
+        )
+        arrays |= resolver.arrays
+    return triangle_id, arrays
 
 
 def local_ray_basis(bvh: Bvh | DeviceMesh, cameras: Cameras) -> np.ndarray:
@@ -270,14 +346,6 @@ def rows_per_task(cameras: Cameras, threads: int) -> int:
     pixels = len(cameras) * cameras.width * cameras.height
     per_task = max(pixels // (16 * threads), 1 << 13)
     return max(1, per_task // (cameras.width * tiles.TILE)) * tiles.TILE
-
-
-def checked_kinds(kind: str | Sequence[str]) -> tuple[str, ...]:
-    """The asked-for kinds of depth, in the order asked for."""
-    kinds = (kind,) if isinstance(kind, str) else tuple(kind)
-    if not kinds or len(set(kinds)) != len(kinds) or not set(kinds) <= set(KINDS):
-        raise ValueError(f"kind is {kind!r}; expected 'z', 'ray' or ('z', 'ray')")
-    return kinds
 
 
 def chosen_device(device: str) -> str:

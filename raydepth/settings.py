@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from raydepth.camera import Cameras
-from raydepth.export import KINDS, as_number, checked_scale
+from raydepth.export import as_number, checked_scale
 from raydepth.files import whole_file
 from raydepth.mesh import NORMALIZATIONS
+from raydepth.outputs import KINDS
 from raydepth.stores import store_of
 from raydepth.version import __version__
 
