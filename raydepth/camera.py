@@ -1,4 +1,4 @@
-"""`Cameras`: many views of one model and size, their rays, and their intrinsics.
+"""`Cameras`: many views of one model and size, their rays, and what they image where.
 
 A camera looks along its +z axis, x points right, y points down (OpenCV's axes). The centre of pixel
 (row, column) is at image coordinates (column + 0.5, row + 0.5); row 0 is the top row.
@@ -7,16 +7,18 @@ A camera looks along its +z axis, x points right, y points down (OpenCV's axes).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from raydepth.lenses import DISTORTIONS, MODELS, lens_of
+from raydepth.lenses.cubemap import FACE_FROM_CAMERA
+from raydepth.lenses.lens import Lens
 from raydepth.poses import checked_poses, float_array
 
-MODELS = ("perspective", "orthographic")
-
 MAX_SIDE = 65535
+WITH_Z = ("perspective", "orthographic")
 
 
 class Cameras:
@@ -25,15 +27,33 @@ class Cameras:
     Parameters
     ----------
     intrinsics : (3, 3) or (n_views, 3, 3) float
-        `[[fx, skew, cx], [0, fy, cy], [0, 0, 1]]`, in pixels. Takes camera coordinates to image
-        coordinates: of `(x / z, y / z, 1)` for a perspective camera, of `(x, y, 1)` for an
-        orthographic one, whose fx and fy are therefore pixels per unit.
+        `[[fx, skew, cx], [0, fy, cy], [0, 0, 1]]`, in pixels. What they take to image coordinates,
+        and what distortion does before, depends on the model:
+
+        - "perspective": (x / z, y / z). Distortion of 5 (k1 k2 p1 p2 k3) or 8 (... k4 k5 k6)
+          parameters is Brown-Conrady's, in OpenCV's order and meaning.
+        - "orthographic": (x, y); fx and fy are therefore pixels per unit.
+        - "fisheye": r (x, y) / |(x, y)| with r = theta, the angle from the axis in radians
+          (equidistant). Distortion of 4 parameters (k1 k2 k3 k4) is Kannala-Brandt's, as in
+          OpenCV's fisheye: r = theta (1 + k1 theta^2 + k2 theta^4 + k3 theta^6 + k4 theta^8).
+        - "equirectangular": (longitude, latitude) in radians; 0 ahead, growing to the right and
+          downwards.
+        - "cubemap": six faces of 90 degrees, s x s pixels each, side by side: right, left, up,
+          down, front, back, in the order and orientation of OpenGL's cube maps. The intrinsics are
+          those of one face: `cubemap_intrinsics`.
+
+        See `lenses` for the field of each, in which rays and pixels are one to one. Pixels outside
+        it are misses.
     world_from_camera : (4, 4) or (n_views, 4, 4) float
         Takes camera points to world points (OpenCV axes). Rotation and translation only. It and the
         intrinsics may be arrays on a CUDA device; they are copied to main memory.
     size : int or (width, height)
         Image size in pixels; one number means a square.
-    model : "perspective" or "orthographic"
+    model : "perspective", "orthographic", "fisheye", "equirectangular" or "cubemap"
+    distortion : (n,) or (n_views, n) float, optional
+    near, far : float or (n_views,) float, optional
+        What is nearer or farther is not seen, in units of z depth where the model has it, of ray
+        depth elsewhere. A surface behind one that is too near is seen.
 
     Raises
     ------
@@ -49,13 +69,28 @@ class Cameras:
         size: int | Sequence[int],
         *,
         model: str = "perspective",
+        distortion: Any = None,
+        near: Any = None,
+        far: Any = None,
     ) -> None:
         if model not in MODELS:
             raise ValueError(f"model is {model!r}; expected one of {', '.join(MODELS)}")
         self.model = model
         self.width, self.height = checked_size(size)
         self.world_from_camera = checked_poses(world_from_camera)
-        self.intrinsics = _checked_intrinsics(intrinsics, len(self.world_from_camera))
+        n_views = len(self.world_from_camera)
+        self.intrinsics = _checked_intrinsics(intrinsics, n_views)
+        if model == "cubemap":
+            _check_cubemap(self.intrinsics, self.width, self.height)
+        self.distortion = _checked_distortion(distortion, model, n_views)
+        self.near = _checked_limit(near, "near", n_views)
+        self.far = _checked_limit(far, "far", n_views)
+        if self.near is not None and self.far is not None and (self.near >= self.far).any():
+            view = int(np.argmax(self.near >= self.far))
+            raise ValueError(
+                f"near of view {view} is {self.near[view]}, far {self.far[view]}; "
+                "expected near below far"
+            )
 
     def __len__(self) -> int:
         return len(self.world_from_camera)
@@ -71,10 +106,32 @@ class Cameras:
             self.world_from_camera[views],
             (self.width, self.height),
             model=self.model,
+            **{name: value[views] for name, value in self._optional().items()},
         )
 
     def __repr__(self) -> str:
         return f"Cameras({len(self)} {self.model} views, {self.width}x{self.height})"
+
+    def _optional(self) -> dict[str, np.ndarray]:
+        """The fields that not all cameras have, of those that have them."""
+        fields = {"distortion": self.distortion, "near": self.near, "far": self.far}
+        return {name: value for name, value in fields.items() if value is not None}
+
+    @property
+    def is_affine(self) -> bool:
+        """Whether both ends of a ray are affine in the image coordinates: see `ray_basis`."""
+        straight = self.distortion is None or not self.distortion.any()
+        return self.model in WITH_Z and straight
+
+    @property
+    def has_z(self) -> bool:
+        """Whether z depth is defined: for perspective, also distorted, and orthographic views."""
+        return self.model in WITH_Z
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether `near` or `far` is given."""
+        return self.near is not None or self.far is not None
 
     @property
     def camera_from_world(self) -> np.ndarray:
@@ -89,11 +146,22 @@ class Cameras:
     def ray_basis(self) -> np.ndarray:
         """What turns image coordinates into rays: (n_views, 6, 3) float64.
 
-        For perspective and orthographic cameras both ends of a ray are affine in the image
-        coordinates (x, y). With rows o, ox, oy, d, dx, dy, the ray through (x, y) has the origin
-        `o + x * ox + y * oy` and the direction `d + x * dx + y * dy`, in the world. A point at
-        `origin + t * direction` has z depth t: directions are not normalised.
+        For perspective and orthographic cameras without distortion (`is_affine`) both ends of a
+        ray are affine in the image coordinates (x, y). With rows o, ox, oy, d, dx, dy, the ray
+        through (x, y) has the origin `o + x * ox + y * oy` and the direction
+        `d + x * dx + y * dy`, in the world. A point at `origin + t * direction` has z depth t:
+        directions are not normalised.
+
+        Raises
+        ------
+        ValueError
+            The rays of this model are not affine; `rays` gives those of all.
         """
+        if not self.is_affine:
+            raise ValueError(
+                f"the rays of {self.in_words} cameras are not affine in the pixel; expected "
+                "perspective or orthographic cameras without distortion"
+            )
         rotation = self.world_from_camera[:, :3, :3]
         fx, skew, cx = self.intrinsics[:, 0, 0], self.intrinsics[:, 0, 1], self.intrinsics[:, 0, 2]
         fy, cy = self.intrinsics[:, 1, 1], self.intrinsics[:, 1, 2]
@@ -115,6 +183,144 @@ class Cameras:
             basis[:, 3] = rotation[:, :, 2]
         return basis
 
+    @property
+    def in_words(self) -> str:
+        """The model, and whether it is distorted."""
+        distorted = self.distortion is not None and self.distortion.any()
+        return f"distorted {self.model}" if distorted else self.model
+
+    def check_kinds(self, kinds: Sequence[str]) -> None:
+        """ValueError if z depth is asked of a model that has none."""
+        if "z" in kinds and not self.has_z:
+            raise ValueError(
+                f"kind is 'z', but {self.model} cameras have no z depth; ask for kind 'ray'"
+            )
+
+    def lenses(self) -> Iterator[tuple[Lens, np.ndarray]]:
+        """Each distinct lens (intrinsics and distortion) and the numbers of its views."""
+        fields = [self.intrinsics.reshape(len(self), 9)]
+        if self.distortion is not None:
+            fields.append(self.distortion)
+        _, first, lens_of_view = np.unique(
+            np.concatenate(fields, axis=1), axis=0, return_index=True, return_inverse=True
+        )
+        for number, view in enumerate(first):
+            distortion = None if self.distortion is None else self.distortion[view]
+            lens = lens_of(self.model, self.intrinsics[view], distortion, (self.width, self.height))
+            yield lens, np.flatnonzero(lens_of_view.reshape(-1) == number)
+
+    def project(self, points: Any) -> np.ndarray:
+        """Image coordinates of world points, in every view.
+
+        Parameters
+        ----------
+        points : (..., 3) float
+
+        Returns
+        -------
+        (n_views, ..., 2) float64
+            (x, y) in pixels, inside the image or not; NaN outside the field of the model, such as
+            behind a perspective camera.
+        """
+        points = _checked_points(points, "points", 3)
+        pixels = np.empty((len(self), *points.shape[:-1], 2))
+        for lens, views in self.lenses():
+            for view in views:
+                pose = self.world_from_camera[view]
+                pixels[view] = lens.project((points - pose[:3, 3]) @ pose[:3, :3])
+        return pixels
+
+    def rays(self, pixels: Any = None) -> tuple[np.ndarray, np.ndarray]:
+        """The rays of pixels, in the world; `cast_rays` takes them.
+
+        Parameters
+        ----------
+        pixels : (n_views or 1, ..., 2) float, optional
+            Image coordinates (x, y) in each view, or the same in all; the centres of all pixels,
+            (1, height, width, 2), if not given.
+
+        Returns
+        -------
+        origins, directions : (n_views, ..., 3) float64
+            A point at `origin + t * direction` has z depth t where the model has z; elsewhere
+            directions have length 1, and it has ray depth t. A pixel outside the field has
+            direction 0, which hits nothing.
+        """
+        pixels = self._checked_pixels(pixels)
+        shape = (len(self), *pixels.shape[1:-1], 3)
+        if self.is_affine:
+            basis = self.ray_basis().reshape(len(self), 6, *(1,) * (pixels.ndim - 2), 3)
+            x, y = pixels[..., :1], pixels[..., 1:]
+            origins = basis[:, 0] + x * basis[:, 1] + y * basis[:, 2]
+            return np.broadcast_to(origins, shape), basis[:, 3] + x * basis[:, 4] + y * basis[:, 5]
+        directions = np.empty(shape)
+        for lens, views in self.lenses():
+            shared = lens.directions(pixels[0]) if len(pixels) == 1 else None
+            for view in views:
+                in_camera = lens.directions(pixels[view]) if shared is None else shared
+                directions[view] = turned(self.world_from_camera[view], in_camera)
+        centres = self.centres.reshape(len(self), *(1,) * (pixels.ndim - 2), 3)
+        return np.broadcast_to(centres, shape), directions
+
+    def unproject(self, pixels: Any, depth: Any, kind: str = "z") -> np.ndarray:
+        """World points that pixels see at a depth; the inverse of `project`.
+
+        Parameters
+        ----------
+        pixels : (n_views or 1, ..., 2) float, or None
+            As for `rays`.
+        depth : (n_views, ...) float
+            Of the pixels; broadcast against them.
+        kind : "z" or "ray"
+
+        Returns
+        -------
+        (n_views, ..., 3) float64
+            NaN outside the field, and where depth is not finite.
+
+        Raises
+        ------
+        ValueError
+            z depth is asked of a model that has none, or a shape does not fit.
+        """
+        if kind not in ("z", "ray"):
+            raise ValueError(f"kind is {kind!r}; expected 'z' or 'ray'")
+        self.check_kinds((kind,))
+        origins, directions = self.rays(pixels)
+        along = np.asarray(depth, dtype=np.float64)
+        try:
+            along = np.broadcast_to(along, origins.shape[:-1])
+        except ValueError:
+            raise ValueError(
+                f"depth has shape {along.shape}; expected {origins.shape[:-1]}"
+            ) from None
+        length = np.sqrt((directions * directions).sum(axis=-1))
+        along = np.where(np.isfinite(along) & (length > 0.0), along, np.nan)
+        if kind == "ray" and self.has_z:
+            along = along / length
+        return origins + along[..., None] * directions
+
+    def faces(self) -> Cameras:
+        """The faces of cube maps as (6 n_views) perspective cameras, without near and far."""
+        if self.model != "cubemap":
+            raise ValueError(f"model is {self.model!r}; expected 'cubemap'")
+        poses = np.repeat(self.world_from_camera, 6, axis=0)
+        camera_from_face = np.tile(np.swapaxes(FACE_FROM_CAMERA, 1, 2), (len(self), 1, 1))
+        poses[:, :3, :3] = poses[:, :3, :3] @ camera_from_face
+        return Cameras(np.repeat(self.intrinsics, 6, axis=0), poses, self.height)
+
+    def _checked_pixels(self, pixels: Any) -> np.ndarray:
+        if pixels is None:
+            x, y = np.arange(self.width) + 0.5, np.arange(self.height) + 0.5
+            return np.stack(np.meshgrid(x, y), axis=-1)[None]
+        pixels = _checked_points(pixels, "pixels", 2)
+        if pixels.ndim < 2 or len(pixels) not in (1, len(self)):
+            raise ValueError(
+                f"pixels has shape {pixels.shape}; expected ({len(self)}, ..., 2), a first axis of "
+                "the views, or (1, ..., 2), the same for all"
+            )
+        return pixels
+
     def to_json(self) -> dict[str, Any]:
         """One view as plain JSON data; numbers survive the round trip bit for bit."""
         if len(self) != 1:
@@ -127,6 +333,7 @@ class Cameras:
             "pixel_centre": [0.5, 0.5],
             "intrinsics": self.intrinsics[0].tolist(),
             "world_from_camera": self.world_from_camera[0].tolist(),
+            **{name: value[0].tolist() for name, value in self._optional().items()},
         }
 
     @classmethod
@@ -151,6 +358,14 @@ class Cameras:
                         "expected the same for all"
                     )
         first = views[0]
+        optional = [key for key in ("distortion", "near", "far") if key in first]
+        for i, view in enumerate(views):
+            for key in ("distortion", "near", "far"):
+                if (key in view) != (key in first):
+                    raise ValueError(
+                        f"one of cameras {i} and 0 has {key}, the other has not; "
+                        "expected it in all or in none"
+                    )
         if first["axes"] != "opencv" or first["pixel_centre"] != [0.5, 0.5]:
             raise ValueError(
                 f"cameras have axes {first['axes']!r} and pixel_centre {first['pixel_centre']!r}; "
@@ -161,6 +376,7 @@ class Cameras:
             [view["world_from_camera"] for view in views],
             (first["width"], first["height"]),
             model=first["model"],
+            **{key: [view[key] for view in views] for key in optional},
         )
 
 
@@ -185,6 +401,43 @@ def orthographic_intrinsics(ortho_width: float, size: int | Sequence[int]) -> np
     return np.array([[scale, 0.0, width / 2.0], [0.0, scale, height / 2.0], [0.0, 0.0, 1.0]])
 
 
+def fisheye_intrinsics(fov_deg: float, size: int | Sequence[int]) -> np.ndarray:
+    """(3, 3) intrinsics of an equidistant fisheye with the principal point in the middle.
+
+    `fov_deg` is the full angle in degrees across the longer side of the image, 360 at most.
+    """
+    width, height = checked_size(size)
+    if not 0.0 < fov_deg <= 360.0:
+        raise ValueError(f"fov_deg is {fov_deg}; expected degrees above 0, 360 at most")
+    focal = max(width, height) / math.radians(fov_deg)
+    return np.array([[focal, 0.0, width / 2.0], [0.0, focal, height / 2.0], [0.0, 0.0, 1.0]])
+
+
+def equirectangular_intrinsics(size: int | Sequence[int]) -> np.ndarray:
+    """(3, 3) intrinsics of a panorama of the whole sphere; ahead is in the middle of the image."""
+    width, height = checked_size(size)
+    fx, fy = width / (2.0 * math.pi), height / math.pi
+    return np.array([[fx, 0.0, width / 2.0], [0.0, fy, height / 2.0], [0.0, 0.0, 1.0]])
+
+
+def cubemap_intrinsics(size: Sequence[int]) -> np.ndarray:
+    """(3, 3) intrinsics of a face of a cube map; `size` is that of all six, (6 s, s)."""
+    width, height = checked_size(size)
+    _check_cubemap_size(width, height)
+    half = height / 2.0
+    return np.array([[half, 0.0, half], [0.0, half, half], [0.0, 0.0, 1.0]])
+
+
+def turned(world_from_camera: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """Directions (..., 3) in a camera's frame, in the world.
+
+    Sum by sum: what a matrix product rounds to depends on how many it takes at once.
+    """
+    x, y, z = (directions[..., axis, None] for axis in range(3))
+    right, down, forward = world_from_camera[:3, :3].T
+    return x * right + y * down + z * forward
+
+
 def checked_size(size: int | Sequence[int]) -> tuple[int, int]:
     sides = (size, size) if isinstance(size, (int, np.integer)) else tuple(size)
     if len(sides) != 2 or not all(
@@ -194,6 +447,84 @@ def checked_size(size: int | Sequence[int]) -> tuple[int, int]:
             f"size is {size!r}; expected one whole number or (width, height), 1 to {MAX_SIDE}"
         )
     return int(sides[0]), int(sides[1])
+
+
+def _checked_points(value: Any, name: str, n_axes: int) -> np.ndarray:
+    try:
+        points = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} is not an array of numbers") from None
+    if points.ndim == 0 or points.shape[-1] != n_axes:
+        raise ValueError(f"{name} has shape {points.shape}; expected (..., {n_axes})")
+    return points
+
+
+def _check_cubemap_size(width: int, height: int) -> None:
+    if width != 6 * height:
+        raise ValueError(
+            f"size of a cubemap is {width}x{height}; expected six square faces side by side, "
+            f"such as {6 * height}x{height}"
+        )
+
+
+def _check_cubemap(intrinsics: np.ndarray, width: int, height: int) -> None:
+    _check_cubemap_size(width, height)
+    wrong = (intrinsics != cubemap_intrinsics((width, height))).any(axis=(1, 2))
+    if wrong.any():
+        view = int(np.argmax(wrong))
+        raise ValueError(
+            f"intrinsics of view {view} are {intrinsics[view].tolist()}; a cubemap of faces of "
+            f"{height} pixels has {cubemap_intrinsics((width, height)).tolist()}"
+        )
+
+
+def _checked_distortion(value: Any, model: str, n_views: int) -> np.ndarray | None:
+    if value is None:
+        return None
+    if model not in DISTORTIONS:
+        raise ValueError(f"distortion is given, but {model} cameras have none")
+    counts = DISTORTIONS[model]
+    try:
+        parameters = np.atleast_1d(np.array(value, dtype=np.float64))
+    except (TypeError, ValueError):
+        raise ValueError("distortion is not an array of numbers") from None
+    expected = f"{' or '.join(map(str, counts))} parameters"
+    if parameters.ndim > 2 or parameters.shape[-1] not in counts:
+        raise ValueError(
+            f"distortion has shape {parameters.shape}; expected {expected} for {model}, of one "
+            "view or of all"
+        )
+    if parameters.ndim == 2 and len(parameters) not in (1, n_views):
+        raise ValueError(f"distortion is of {len(parameters)} views, poses of {n_views}")
+    return _for_views(parameters, "distortion", (n_views, parameters.shape[-1]))
+
+
+def _checked_limit(value: Any, name: str, n_views: int) -> np.ndarray | None:
+    if value is None:
+        return None
+    try:
+        limit = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} is not a number, nor one for each view") from None
+    if limit.shape not in ((), (1,), (n_views,)):
+        raise ValueError(f"{name} has shape {limit.shape}; expected a number or ({n_views},)")
+    limit = _for_views(limit, name, (n_views,))
+    wrong = limit < 0.0 if name == "near" else limit <= 0.0
+    if wrong.any():
+        view = int(np.argmax(wrong))
+        expected = "0 or more" if name == "near" else "above 0"
+        raise ValueError(f"{name} of view {view} is {limit[view]}; expected units, {expected}")
+    return limit
+
+
+def _for_views(values: np.ndarray, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Finite values, repeated for all views where they are shared."""
+    values = np.ascontiguousarray(np.broadcast_to(values, shape))
+    if not np.isfinite(values).all():
+        view = int(np.argmin(np.isfinite(values).reshape(len(values), -1).all(axis=1)))
+        raise ValueError(f"{name} of view {view} is {values[view]}; expected finite numbers")
+    values.setflags(write=False)
+    return values
 
 
 def _checked_intrinsics(intrinsics: Any, n_views: int) -> np.ndarray:

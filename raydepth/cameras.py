@@ -9,14 +9,24 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 
 from raydepth import placements
-from raydepth.camera import Cameras, orthographic_intrinsics, perspective_intrinsics
+from raydepth.camera import (
+    Cameras,
+    cubemap_intrinsics,
+    equirectangular_intrinsics,
+    fisheye_intrinsics,
+    orthographic_intrinsics,
+    perspective_intrinsics,
+)
 from raydepth.poses import look_at, opencv_from_opengl, opengl_from_opencv
 
 __all__ = [
     "Cameras",
     "ViewOptions",
+    "cubemap_intrinsics",
     "dodecahedron",
+    "equirectangular_intrinsics",
     "fibonacci",
+    "fisheye_intrinsics",
     "from_spec",
     "look_at",
     "on_sphere",

@@ -242,7 +242,7 @@ def pixels_and_metadata(
         "kind": kind,
         "values_per_unit": None,
         "miss": "inf",
-        "camera": _camera_json(camera, depth.shape),
+        "camera": _camera_json(camera, depth.shape, kind),
         "mesh": _mesh_json(mesh),
     }
     if stores == "uint16":
@@ -484,13 +484,14 @@ def _why_not_uint16(depth: np.ndarray, scale: float, miss: float) -> str:
     )
 
 
-def _camera_json(camera: Any, shape: tuple[int, ...]) -> dict[str, Any] | None:
+def _camera_json(camera: Any, shape: tuple[int, ...], kind: str) -> dict[str, Any] | None:
     if camera is None:
         return None
     if not isinstance(camera, Cameras) or len(camera) != 1:
         came = f"{len(camera)} views" if isinstance(camera, Cameras) else type(camera).__name__
         raise ValueError(f"camera is {came}; expected Cameras of one view, cameras[i], or None")
     _check_camera(camera, shape)
+    camera.check_kinds((kind,))
     return camera.to_json()
 
 

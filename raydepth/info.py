@@ -74,7 +74,12 @@ def _describe_depth(path: Path) -> list[tuple[str, str]]:
 def _camera(camera: Cameras) -> str:
     k = camera.intrinsics[0]
     lens = f"fx {k[0, 0]:.6g}, fy {k[1, 1]:.6g}, cx {k[0, 2]:.6g}, cy {k[1, 2]:.6g} pixels"
-    return f"{camera.model} at {_vector(camera.centres[0])}, {lens}"
+    limits = "".join(
+        f", {name} {limit[0]:.6g} units"
+        for name, limit in (("near", camera.near), ("far", camera.far))
+        if limit is not None
+    )
+    return f"{camera.in_words} at {_vector(camera.centres[0])}, {lens}{limits}"
 
 
 def _place(point: np.ndarray, radius: float) -> str:

@@ -29,7 +29,8 @@ def _sort_in(t, face, distances, found):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def crossings(
-    nodes, links, slot_face, vertices, faces, origins, directions, distances, first, last
+    nodes, links, slot_face, vertices, faces, origins, directions, near, far,
+    first, first_t, last, last_t,
 ):  # fmt: skip
     """Fill `first` with the faces that each ray meets, nearest first, and `last` with the farthest.
 
@@ -40,12 +41,13 @@ def crossings(
     ----------
     nodes : (n_nodes, 4, 4) float32, and `links`, the same memory as int32
     origins, directions : (n_rays, 3) float64, in the local frame
-    distances : (n_hits,) float64
-        Scratch.
-    first : (n_rays, n_hits) int32
-        -1 behind the last of them.
-    last : (n_rays,) or (0,) int32
-        -1 = miss. Without elements it is not asked for, and the search ends with the nearest.
+    near, far : (n_rays,) float64
+        What is nearer or farther is not met, in lengths of the directions.
+    first, first_t : (n_rays, n_hits) int32 and float64
+        Faces and distances; -1 and +inf behind the last of them.
+    last, last_t : (n_rays,) or (0,) int32 and float64
+        -1 and -inf = miss. Without elements they are not asked for, and the search ends with the
+        nearest.
     """
     node_rows, node_links = pointer(nodes), pointer(links)
     vertex, corner = pointer(vertices), pointer(faces)
@@ -56,14 +58,14 @@ def crossings(
         for axis in range(3):
             origin[axis] = origins[ray, axis]
             direction[axis] = directions[ray, axis]
-        found = first[ray]
+        found, distances = first[ray], first_t[ray]
         for hit in range(n_hits):
             distances[hit] = np.inf
             found[hit] = -1
-        last_t, last_face = -np.inf, np.int64(-1)
+        farthest, last_face = -np.inf, np.int64(-1)
         if direction[0] == 0.0 and direction[1] == 0.0 and direction[2] == 0.0:
             if len(last) > 0:
-                last[ray] = -1
+                last[ray], last_t[ray] = -1, -np.inf
             continue
         kx, ky, kz, sx, sy = shear(direction)
         reciprocals(direction, inverse)
@@ -72,7 +74,9 @@ def crossings(
         while stack_size > 0:
             stack_size -= 1
             node = np.int64(stack[stack_size])
-            bound = np.inf if len(last) > 0 else distances[n_hits - 1]
+            bound = far[ray]
+            if len(last) == 0 and distances[n_hits - 1] < bound:
+                bound = distances[n_hits - 1]
             t0 = enter(node_rows, 16 * node, origin, inverse, bound)
             t1 = enter(node_rows, 16 * node + 8, origin, inverse, bound)
             # The far child first on the stack, so that the near one is taken first.
@@ -89,11 +93,11 @@ def crossings(
                 for slot in range(link, link + n_slots):
                     face = np.int64(slot_face[slot])
                     t = hit_distance(vertex, corner, face, origin, direction, kx, ky, kz, sx, sy)
-                    if t == np.inf:
+                    if t == np.inf or t < near[ray] or t > far[ray]:
                         continue
                     if n_hits > 0:
                         _sort_in(t, face, distances, found)
-                    if t > last_t or (t == last_t and face > last_face):
-                        last_t, last_face = t, face
+                    if t > farthest or (t == farthest and face > last_face):
+                        farthest, last_face = t, face
         if len(last) > 0:
-            last[ray] = last_face
+            last[ray], last_t[ray] = last_face, farthest

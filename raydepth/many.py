@@ -17,6 +17,7 @@ from raydepth.outputs import checked_kinds
 from raydepth.render import (
     Rendering,
     build_bvh,
+    check_for_cuda,
     chosen_device,
     local_ray_basis,
     projections,
@@ -68,16 +69,26 @@ def render_many(
     scale = None if values_per_unit is None else float(checked_scale(values_per_unit))
     n_threads = parallel.checked_threads(threads)
     run = _on_cuda if device == "cuda" else _on_cpu
-    return run(_checked(pairs), kinds, float(miss), dtype, scale, n_threads)
+    return run(_checked(pairs, kinds, device), kinds, float(miss), dtype, scale, n_threads)
 
 
-def _checked(pairs: Iterable[tuple[Mesh, Cameras]]) -> Iterator[tuple[Mesh, Cameras]]:
+def _checked(
+    pairs: Iterable[tuple[Mesh, Cameras]], kinds: tuple[str, ...], device: str
+) -> Iterator[tuple[Mesh, Cameras]]:
     for i, (mesh, cameras) in enumerate(pairs):
         if not isinstance(mesh, Mesh) or not isinstance(cameras, Cameras):
             raise TypeError(
                 f"pair {i} is a {type(mesh).__name__} and a {type(cameras).__name__}; "
                 "expected a raydepth.Mesh and raydepth.Cameras"
             )
+        cameras.check_kinds(kinds)
+        if device == "cuda":
+            check_for_cuda(cameras)
+            if not cameras.is_affine:
+                raise ValueError(
+                    f"pair {i} has {cameras.in_words} cameras, whose rays are not affine in the "
+                    "pixel; expected others, or raydepth.render for each"
+                )
         yield mesh, cameras
 
 

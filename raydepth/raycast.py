@@ -10,6 +10,7 @@ from raydepth import parallel, rays
 from raydepth.bvh import Bvh
 from raydepth.mesh import Mesh
 from raydepth.render import chosen_device, hierarchy_of
+from raydepth.resolver import in_mesh_order
 
 RAYS_PER_TASK = 1 << 13
 
@@ -39,6 +40,7 @@ def cast_rays(
     origins: Any,
     directions: Any,
     *,
+    t_min: float = 0.0,
     device: str = "auto",
     threads: int | None = None,
 ) -> RayHits:
@@ -50,6 +52,8 @@ def cast_rays(
     origins, directions : (..., 3) float
         In the world; broadcast against each other. Directions need not have length 1; one of
         length 0 hits nothing.
+    t_min : float
+        Nothing nearer than this is hit, in lengths of the direction; on the CPU only.
     device : "auto", "cpu" or "cuda"
         See `render`. The results are the same, bit for bit.
     threads : int, optional
@@ -74,21 +78,29 @@ def cast_rays(
     origin = np.ascontiguousarray((origin.reshape(-1, 3) - bvh.centre) * bvh.scale)
     direction = np.ascontiguousarray(direction.reshape(-1, 3))
     n_threads = parallel.checked_threads(threads)
+    if not 0.0 <= t_min < np.inf:
+        raise ValueError(f"t_min is {t_min}; expected a finite number, 0 or more")
+    if device == "cuda" and t_min > 0.0:
+        raise ValueError(f"t_min is {t_min}, which CUDA does not know; expected device='cpu'")
     if device == "cuda":
         from raydepth.cuda import images
 
         distance, triangle_id, barycentric = images.cast_rays(bvh, origin, direction)
     else:
-        distance, triangle_id, barycentric = _cast_on_cpu(bvh, origin, direction, n_threads)
+        distance, triangle_id, barycentric = _cast_on_cpu(
+            bvh, origin, direction, t_min * bvh.scale, n_threads
+        )
     distance /= bvh.scale
-    _to_mesh_order(bvh, triangle_id, barycentric)
+    hit = np.flatnonzero(triangle_id >= 0)
+    face = triangle_id[hit]
+    barycentric[hit] = in_mesh_order(barycentric[hit], bvh.faces[face], bvh.mesh_faces[face])
     return RayHits(
         distance.reshape(shape), triangle_id.reshape(shape), barycentric.reshape(*shape, 3)
     )
 
 
 def _cast_on_cpu(
-    bvh: Bvh, origin: np.ndarray, direction: np.ndarray, n_threads: int
+    bvh: Bvh, origin: np.ndarray, direction: np.ndarray, t_min: float, n_threads: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`rays.cast` on threads: distance, triangle_id and barycentric of rays in the local frame."""
     n_rays = len(origin)
@@ -102,20 +114,11 @@ def _cast_on_cpu(
         rays.cast(
             bvh.nodes, links, bvh.slot_face, bvh.vertices, bvh.faces, origin, direction,
             begin, min(begin + RAYS_PER_TASK, n_rays), distance, triangle_id, barycentric,
+            t_min,
         )  # fmt: skip
 
     parallel.for_each(cast, -(-n_rays // RAYS_PER_TASK), n_threads)
     return distance, triangle_id, barycentric
-
-
-def _to_mesh_order(bvh: Bvh, triangle_id: np.ndarray, barycentric: np.ndarray) -> None:
-    """Put weights, given in the hierarchy's order of a face's vertices, into the mesh's order."""
-    hit = np.flatnonzero(triangle_id >= 0)
-    ours, theirs = bvh.faces[triangle_id[hit]], bvh.mesh_faces[triangle_id[hit]]
-    weights = barycentric[hit]
-    for corner in range(3):
-        place = np.argmax(ours == theirs[:, corner, None], axis=1)
-        barycentric[hit, corner] = np.take_along_axis(weights, place[:, None], axis=1)[:, 0]
 
 
 def _points(value: Any, name: str) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 from raydepth.bvh import MAX_DEPTH
-from raydepth.kernels import edge_functions, hit_distance, shear
+from raydepth.kernels import edge_functions, hit_distance, pixel_ray, shear
 from raydepth.simd import pointer, stack_float64, stack_int32
 
 # Ize, "Robust BVH Ray Traversal", 2013: each slab distance carries three roundings (reciprocal,
@@ -49,10 +49,12 @@ def reciprocals(direction, inverse):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _nearest_face(nodes, links, slot_face, vertices, faces, origin, direction, inverse, stack):
+def _nearest_face(
+    nodes, links, slot_face, vertices, faces, origin, direction, inverse, stack, t_min
+):
     """The face that the ray meets first and its distance; -1 and +inf if none.
 
-    Of equally near faces the one of the lowest index.
+    Of equally near faces the one of the lowest index. Faces nearer than `t_min` do not count.
     """
     best_t = np.inf
     best_face = np.int64(-1)
@@ -85,7 +87,7 @@ def _nearest_face(nodes, links, slot_face, vertices, faces, origin, direction, i
             for slot in range(link, link + n_slots):
                 face = np.int64(slot_face[slot])
                 t = hit_distance(vertices, faces, face, origin, direction, kx, ky, kz, sx, sy)
-                if t < best_t or (t == best_t and face < best_face):
+                if t >= t_min and (t < best_t or (t == best_t and face < best_face)):
                     best_t = t
                     best_face = face
         if down >= 0:
@@ -100,7 +102,7 @@ def _nearest_face(nodes, links, slot_face, vertices, faces, origin, direction, i
 @njit(cache=True, nogil=True, error_model="numpy")
 def cast(
     nodes, links, slot_face, vertices, faces, origins, directions, begin, end,
-    distance, triangle_id, barycentric,
+    distance, triangle_id, barycentric, t_min=0.0,
 ):  # fmt: skip
     """Fill `distance`, `triangle_id` and `barycentric` of the rays from `begin` to `end`.
 
@@ -112,6 +114,8 @@ def cast(
     triangle_id : (n_rays,) int32
     barycentric : (n_rays, 3) float64
         Weights of the vertices in the order of `faces` (lexicographic, see bvh.py).
+    t_min : float64
+        What is nearer is not hit, in lengths of the direction.
     """
     vertex = pointer(vertices)
     corner = pointer(faces)
@@ -125,7 +129,7 @@ def cast(
             direction[axis] = directions[ray, axis]
         face, t = _nearest_face(
             pointer(nodes), pointer(links), pointer(slot_face), vertex, corner,
-            origin, direction, inverse, stack,
+            origin, direction, inverse, stack, t_min,
         )  # fmt: skip
         distance[ray] = t
         triangle_id[ray] = face
@@ -139,3 +143,47 @@ def cast(
         else:
             for axis in range(3):
                 barycentric[ray, axis] = np.nan
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def limit(
+    nodes, links, slot_face, vertices, faces, basis, first_row, last_row, near, far, on_ray,
+    triangle_id,
+):  # fmt: skip
+    """Take what lies nearer than `near` or farther than `far` out of rows of one view.
+
+    A pixel whose face is too near sees what lies behind it, if that is within the limits.
+
+    Parameters
+    ----------
+    basis : (6, 3) float64, `Cameras.ray_basis` in the local frame
+    near, far : float64
+        z depth, or ray depth if `on_ray`, in local units.
+    triangle_id : (height, width) int32
+    """
+    vertex = pointer(vertices)
+    corner = pointer(faces)
+    view = pointer(basis)
+    origin = stack_float64(3)
+    direction = stack_float64(3)
+    inverse = stack_float64(3)
+    stack = stack_int32(MAX_DEPTH)
+    for row in range(first_row, last_row):
+        for column in range(triangle_id.shape[1]):
+            face = np.int64(triangle_id[row, column])
+            if face < 0:
+                continue
+            pixel_ray(view, column, row, origin, direction)
+            length = 1.0
+            if on_ray:
+                squared = direction[0] ** 2 + direction[1] ** 2 + direction[2] ** 2
+                length = np.sqrt(squared)
+            t_min, t_max = near / length, far / length
+            kx, ky, kz, sx, sy = shear(direction)
+            t = hit_distance(vertex, corner, face, origin, direction, kx, ky, kz, sx, sy)
+            if t < t_min:
+                face, t = _nearest_face(
+                    pointer(nodes), pointer(links), pointer(slot_face), vertex, corner,
+                    origin, direction, inverse, stack, t_min,
+                )  # fmt: skip
+            triangle_id[row, column] = face if t <= t_max else -1

@@ -10,17 +10,31 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from raydepth import bvh as bvh_module
-from raydepth import parallel, recycling, tiles
+from raydepth import parallel, rays, recycling, tiles
 from raydepth.bvh import Bvh
 from raydepth.camera import Cameras
 from raydepth.cuda.build import DeviceMesh
 from raydepth.errors import DeviceError
+from raydepth.memory import available_memory
 from raydepth.mesh import Mesh
 from raydepth.outputs import KINDS, ON_DEVICE, checked_hits, checked_outputs
-from raydepth.resolver import Resolver, bytes_needed, check_available, on_the_host
+from raydepth.ray_by_ray import render_ray_by_ray
+from raydepth.resolver import (
+    Resolver,
+    Wanted,
+    bytes_needed,
+    check_available,
+    empty_arrays,
+    on_the_host,
+    share_of_samples,
+    with_samples,
+)
 
 DEVICES = ("auto", "cpu", "cuda")
 DESTINATIONS = ("host", "device")
+
+# Rays that a device casts at once, of cameras whose rays are not affine in the pixel.
+DEVICE_RAYS = 1 << 20
 
 # A hierarchy lives as long as the mesh it was built for.
 _built: weakref.WeakKeyDictionary[Mesh, Bvh] = weakref.WeakKeyDictionary()
@@ -134,7 +148,8 @@ def render(
     kind : "z", "ray" or both
         "z" is the distance along the camera's z axis, "ray" the Euclidean distance from the
         camera's centre. Orthographic rays start on the camera's plane: both kinds are equal.
-        `("z", "ray")` gives both from one pass.
+        Fisheye, equirectangular and cubemap views have no z depth. `("z", "ray")` gives both from
+        one pass.
     outputs : sequence of str, optional
         In place of `kind`: depth and whatever else is to be known of each pixel, from one pass.
         Names, shapes, types and misses are in `outputs.OUTPUTS` and docs/outputs.md.
@@ -168,6 +183,7 @@ def render(
     if not isinstance(cameras, Cameras):
         raise TypeError(f"cameras is a {type(cameras).__name__}; expected raydepth.Cameras")
     names = checked_outputs(kind, outputs)
+    cameras.check_kinds(names)
     n_hits = checked_hits(hits)
     if to not in DESTINATIONS:
         raise ValueError(f"to is {to!r}; expected one of {', '.join(DESTINATIONS)}")
@@ -199,50 +215,62 @@ def render(
             f"to is 'device' and {further[0]} is computed on the host; expected outputs among "
             f"{', '.join(ON_DEVICE)}, or to='host'"
         )
-    task = _Task(bvh, mesh if isinstance(mesh, Mesh) else None, cameras, names, n_hits, dtype)
+    if device == "cuda":
+        check_for_cuda(cameras)
+        if to == "device":
+            return _render_to_device(bvh, cameras, names, dtype, float(miss))
+    n_bytes = bytes_needed(names, cameras, dtype, n_hits)
+    too_large = (
+        f"{cameras} need {n_bytes / 2**30:.1f} GiB; render fewer views at a time, or smaller ones"
+    )
+    # Asked for more than there is, the system may say yes, and end the process when it is used.
+    if n_bytes > available_memory():
+        raise MemoryError(too_large)
+    scene = mesh if isinstance(mesh, Mesh) else None
+    job = _Job(bvh, Wanted(names, dtype, float(miss), n_hits, scene), device, n_threads)
     try:
-        if device == "cuda":
-            triangle_id, arrays = _render_on_cuda(task, float(miss), to, n_threads)
-        else:
-            triangle_id, arrays = _render_on_cpu(task, float(miss), n_threads)
+        triangle_id, arrays = _rendered(job, cameras)
     except MemoryError:
-        if device == "cuda":
-            raise
-        gib = bytes_needed(names, cameras, dtype, n_hits) / 2**30
-        raise MemoryError(f"{cameras} need {gib:.1f} GiB; render fewer views at a time") from None
+        raise MemoryError(too_large) from None
     return Rendering(triangle_id, names, float(miss), device, cameras, arrays)
 
 
-class _Task(NamedTuple):
-    """What to render."""
+class _Job(NamedTuple):
+    """A rendering whose arguments are checked."""
 
     bvh: Any
-    mesh: Mesh | None
-    cameras: Cameras
-    names: tuple[str, ...]
-    n_hits: int
-    dtype: np.dtype
+    wanted: Wanted
+    device: str
+    n_threads: int
 
 
-def _resolver(task: _Task, names: tuple[str, ...], miss: float) -> Resolver:
-    basis = local_ray_basis(task.bvh, task.cameras)
-    projection = projections(basis, task.cameras.model)
-    names = tuple(name for name in names if name != "triangle_id")
-    return Resolver(
-        task.bvh, task.mesh, task.cameras, basis, projection, names, task.dtype, miss, task.n_hits
-    )
+# Faces, (n_views, height, width), and the other outputs by name.
+_Images = tuple[np.ndarray, dict[str, np.ndarray]]
 
 
-def _render_on_cpu(task: _Task, miss: float, n_threads: int) -> tuple[np.ndarray, dict[str, Any]]:
-    bvh, cameras = task.bvh, task.cameras
+def _rendered(job: _Job, cameras: Cameras) -> _Images:
+    if cameras.model == "cubemap":
+        return _render_cubemaps(job, cameras)
+    if not cameras.is_affine:
+        return _render_ray_by_ray(job, cameras)
+    return _render_affine(job, cameras)
+
+
+def _render_affine(job: _Job, cameras: Cameras, whole: Cameras | None = None) -> _Images:
+    """Tiles of pixels at a time; `whole` is the cube map of which the cameras are the faces."""
+    basis = local_ray_basis(job.bvh, cameras)
+    projection = projections(basis, cameras.model)
+    if job.device == "cuda":
+        return _render_on_cuda(job, cameras, whole, basis, projection)
     triangle_id = recycling.empty((len(cameras), cameras.height, cameras.width), np.int32)
-    resolver = _resolver(task, task.names, miss)
+    resolver = Resolver(job.bvh, cameras, job.wanted, basis, projection, whole)
 
     def render_band(view: int, rows: tuple[int, int]) -> None:
-        find_visible(bvh, resolver.basis[view], resolver.projection[view], rows, triangle_id[view])
+        find_visible(job.bvh, basis[view], projection[view], rows, triangle_id[view])
+        resolver.limit(view, basis[view], rows, triangle_id[view])
         resolver.fill(view, rows, triangle_id[view])
 
-    _for_bands(render_band, cameras, n_threads)
+    _for_bands(render_band, cameras, job.n_threads)
     return triangle_id, resolver.arrays
 
 
@@ -261,33 +289,121 @@ def _for_bands(
 
 
 def _render_on_cuda(
-    task: _Task, miss: float, to: str, n_threads: int
-) -> tuple[Any, dict[str, Any]]:
+    job: _Job,
+    cameras: Cameras,
+    whole: Cameras | None,
+    basis: np.ndarray,
+    projection: np.ndarray,
+) -> _Images:
     """Faces and depths from the device; all else on the host, from the faces."""
     from raydepth.cuda import images
     from raydepth.cuda.batch import BatchOptions
 
-    bvh, cameras = task.bvh, task.cameras
-    basis = local_ray_basis(bvh, cameras)
-    projection = projections(basis, cameras.model)
+    wanted = job.wanted
+    options = BatchOptions(wanted.kinds, wanted.dtype, wanted.miss)
     size = cameras.width, cameras.height
-    kinds = tuple(name for name in task.names if name in KINDS)
-    options = BatchOptions(kinds, task.dtype, miss)
-    if to == "device":
-        return images.render_to_device(bvh, basis, projection, size, options)
-    views = images.render_to_host(bvh, basis, projection, size, options)
+    views = images.render_to_host(job.bvh, basis, projection, size, options)
     triangle_id, arrays = views.triangle_id, dict(views.depths)
     assert triangle_id is not None
-    further = on_the_host(task.names)
+    further = on_the_host(wanted.names)
     if further:
-        resolver = _resolver(task, further, miss)
+        wanted = wanted._replace(names=further)
+        resolver = Resolver(job.bvh, cameras, wanted, basis, projection, whole)
         _for_bands(
             lambda view, rows: resolver.fill(view, rows, triangle_id[view]),
             cameras,
-            n_threads,
+            job.n_threads,
         )
         arrays |= resolver.arrays
     return triangle_id, arrays
+
+
+def _render_to_device(
+    bvh: Bvh | DeviceMesh, cameras: Cameras, names: tuple[str, ...], dtype: np.dtype, miss: float
+) -> Rendering:
+    from raydepth.cuda import images
+    from raydepth.cuda.batch import BatchOptions
+
+    if not cameras.is_affine:
+        raise ValueError(
+            f"to is 'device', but {cameras.in_words} views come to main memory; expected to='host'"
+        )
+    basis = local_ray_basis(bvh, cameras)
+    projection = projections(basis, cameras.model)
+    size = cameras.width, cameras.height
+    kinds = tuple(name for name in names if name in KINDS)
+    options = BatchOptions(kinds, dtype, miss)
+    triangle_id, arrays = images.render_to_device(bvh, basis, projection, size, options)
+    return Rendering(triangle_id, names, miss, "cuda", cameras, arrays)
+
+
+def _render_cubemaps(job: _Job, cameras: Cameras) -> _Images:
+    """The six faces of a view are perspective views; side by side they make the image."""
+    triangle_id = recycling.empty((len(cameras), cameras.height, cameras.width), np.int32)
+    arrays = empty_arrays(job.wanted, cameras)
+    for view in range(len(cameras)):
+        one = cameras[view]
+        seen, parts = _render_affine(job, one.faces(), whole=one)
+        _side_by_side(seen, triangle_id[view])
+        for name, faces in parts.items():
+            if name == "hits":
+                for hit in range(job.wanted.n_hits):
+                    _side_by_side(faces[:, hit], arrays[name][view, hit])
+            else:
+                _side_by_side(faces, arrays[name][view])
+    return triangle_id, arrays
+
+
+def _side_by_side(faces: np.ndarray, image: np.ndarray) -> None:
+    """The faces of a cube map, (6, side, side, ...), into its image, (side, 6 side, ...)."""
+    side = len(image)
+    for number, face in enumerate(faces):
+        image[:, number * side : (number + 1) * side] = face
+
+
+def _render_ray_by_ray(job: _Job, cameras: Cameras) -> _Images:
+    """Models whose rays are not affine in the pixel."""
+    bvh = job.bvh
+    triangle_id = recycling.empty((len(cameras), cameras.height, cameras.width), np.int32)
+    coverage = "coverage" in job.wanted.names
+    resolver = Resolver(bvh, cameras, job.wanted)
+
+    def cast(
+        origin: np.ndarray, directions: np.ndarray, t_min: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        n_rays = len(directions)
+        origins = np.broadcast_to(origin, (n_rays, 3)).copy()
+        if job.device == "cuda":
+            from raydepth.cuda import images
+
+            return images.cast_rays(bvh, origins, directions)
+        distance, face = np.empty(n_rays), np.empty(n_rays, np.int32)
+        weights = np.empty((n_rays, 3))
+        rays.cast(
+            bvh.nodes, bvh.nodes.view(np.int32), bvh.slot_face, bvh.vertices, bvh.faces,
+            origins, directions, 0, n_rays, distance, face, weights, t_min,
+        )  # fmt: skip
+        return distance, face, weights
+
+    on_cuda = {"n_threads": 1, "task_pixels": DEVICE_RAYS} if job.device == "cuda" else {}
+    render_ray_by_ray(
+        cameras, cast, bvh.centre, bvh.scale, triangle_id,
+        lambda view, rows, found: resolver.fill_from_rays(view, rows, triangle_id[view], found),
+        **({"n_threads": job.n_threads} | on_cuda),
+    )  # fmt: skip
+    if coverage:
+        for view in range(len(cameras)):
+            samples = _render_ray_by_ray(
+                job._replace(wanted=job.wanted._replace(names=())), with_samples(cameras[view])
+            )
+            share_of_samples(samples[0][0], resolver.arrays["coverage"][view])
+    return triangle_id, resolver.arrays
+
+
+def check_for_cuda(cameras: Cameras) -> None:
+    """ValueError for what only the CPU renders."""
+    if cameras.has_limits:
+        raise ValueError("cameras have near or far limits, which CUDA does not know; use the CPU")
 
 
 def local_ray_basis(bvh: Bvh | DeviceMesh, cameras: Cameras) -> np.ndarray:

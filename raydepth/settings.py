@@ -63,6 +63,7 @@ class Settings:
         ):
             if value not in known:
                 raise ValueError(f"{name} is {value!r}; expected one of {', '.join(known)}")
+        self.cameras.check_kinds((self.kind,))
         store_of(self.file_format)
         checked_scale(self.values_per_unit)
 

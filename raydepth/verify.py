@@ -18,7 +18,7 @@ from raydepth.loaders import borrowed_loader
 from raydepth.manifest import Entry
 from raydepth.memory import available_memory
 from raydepth.mesh import Mesh
-from raydepth.outline import judge
+from raydepth.outline import BAND, RING, judge
 from raydepth.pipeline import TIMEOUT
 from raydepth.raycast import cast_rays
 from raydepth.readers.scene import transform
@@ -247,14 +247,11 @@ def _traced_again(
     row = rng.integers(cameras.height, size=n_samples)
     column = rng.integers(cameras.width, size=n_samples)
     view = np.array([number for number, _ in depths])[place]
-    basis = cameras.ray_basis()[view]
-    x, y = column[:, None] + 0.5, row[:, None] + 0.5
-    origins = basis[:, 0] + x * basis[:, 1] + y * basis[:, 2]
-    directions = basis[:, 3] + x * basis[:, 4] + y * basis[:, 5]
-    # A ray's parameter is its z depth (see Cameras.ray_basis).
-    expected = cast_rays(mesh, origins, directions).distance
-    if description["kind"] == "ray":
-        expected = expected * np.linalg.norm(directions, axis=1)
+    expected = np.empty(n_samples)
+    for number in np.unique(view):
+        these = view == number
+        pixels = np.stack([column[these], row[these]], axis=1) + 0.5
+        expected[these], _ = _traced(mesh, cameras[int(number)], pixels, description["kind"])
     seen = np.array([depths[p][1][r, c] for p, r, c in zip(place, row, column, strict=True)])
     found.n_pixels += n_samples
     step = 0.0 if scale is None else 0.5 / scale
@@ -275,8 +272,30 @@ def _traced_again(
         )
 
 
+def _traced(
+    mesh: Mesh, camera: Cameras, pixels: np.ndarray, kind: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Depth of a kind, and the face, of image coordinates (n, 2) in one view."""
+    origins, directions = camera.rays(pixels[None])
+    near = 0.0 if camera.near is None else float(camera.near[0])
+    # A ray's parameter is its z depth, or its ray depth where there is no z.
+    distance, face, _ = cast_rays(mesh, origins[0], directions[0], t_min=near)
+    if camera.far is not None:
+        beyond = distance > camera.far[0]
+        distance, face = np.where(beyond, np.inf, distance), np.where(beyond, -1, face)
+    if kind == "ray" and camera.has_z:
+        distance = distance * np.linalg.norm(directions[0], axis=1)
+    return distance, face
+
+
 def _excused(mesh: Mesh, camera: Cameras, row: int, column: int) -> bool:
     """Whether the visible face changes within `outline.BAND` of a pixel's centre."""
+    if not camera.is_affine or camera.has_limits:
+        angle = 2.0 * np.pi * np.arange(RING) / RING
+        ring = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        pixels = np.array([column, row]) + 0.5 + np.concatenate([[[0.0, 0.0]], BAND * ring])
+        _, face = _traced(mesh, camera, pixels, "ray")
+        return bool((face != face[0]).any())
     corners = transform(camera.camera_from_world[0], mesh.vertices)[mesh.faces]
     pixel = np.array([[row, column]])
     judgement = judge(pixel, np.full(1, np.inf), corners, camera.intrinsics[0], camera.model)

@@ -20,7 +20,7 @@ LEAVES = {
     "blender": {"camera", "errors", "files", "mesh", "poses", "readers", "version"},
     "builder": {"aligned", "parallel", "prepare", "sah", "simd", "subtree"},
     "bvh": {"builder", "limits", "parallel", "prepare", "refit", "sah", "subtree", "wide"},
-    "camera": {"poses"},
+    "camera": {"lenses", "poses"},
     "cameras": {"camera", "placements", "poses"},
     "compare": set(),
     "containers": {"deflate", "packages", "png"},
@@ -33,8 +33,10 @@ LEAVES = {
     "filters": set(),
     "folders": set(),
     "kernels": {"simd"},
+    "lenses": set(),
     "limits": set(),
     "loading": {"errors", "mesh", "readers"},
+    "memory": set(),
     "mesh": {"errors", "limits", "readers"},
     "layers": {"bvh", "kernels", "rays", "simd"},
     "outline": set(),
@@ -48,6 +50,7 @@ LEAVES = {
     "prepare": {"aligned", "parallel", "simd"},
     "preview": set(),
     "quantize": set(),
+    "ray_by_ray": {"camera", "lenses", "parallel"},
     "rays": {"bvh", "kernels", "simd"},
     "readers": {"errors"},
     "resolver": {
@@ -57,6 +60,8 @@ LEAVES = {
         "layers",
         "mesh",
         "outputs",
+        "ray_by_ray",
+        "rays",
         "recycling",
         "surface",
         "tiles",
@@ -80,7 +85,7 @@ ON_RENDER = {"raycast", "many", "compiling", "crosscheck", "demo", "info"}
 
 # What makes data sets, from one mesh to a run on many machines; each may know those before it.
 DATASET = [
-    "shards", "memory", "inputs", "manifest", "failures", "settings", "views",
+    "shards", "inputs", "manifest", "failures", "settings", "views",
     "dataset", "loader_process", "loaders", "pipeline", "ray_engine", "batch", "verify",
     "progress", "torch",
 ]  # fmt: skip

@@ -202,7 +202,7 @@ def text(camera, **change):
 ONE = rd.cameras.ring(1)
 
 BAD = [
-    (lambda: Cameras(K, np.eye(4), 64, model="fisheye"), "model is 'fisheye'; expected"),
+    (lambda: Cameras(K, np.eye(4), 64, model="pinhole"), "model is 'pinhole'; expected"),
     (lambda: Cameras(K, np.eye(4), 0), "size is 0; expected"),
     (lambda: Cameras(K, np.eye(4), (64, 64.5)), "size is"),
     (lambda: Cameras(K, np.eye(4), (64, 65536)), "1 to 65535"),

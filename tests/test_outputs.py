@@ -8,7 +8,12 @@ from oracle import all_crossings, brute_force, rays, surface, ulps
 from shapes import cube, icosphere, soup, square
 
 import raydepth as rd
-from raydepth.camera import perspective_intrinsics
+from raydepth.camera import (
+    cubemap_intrinsics,
+    equirectangular_intrinsics,
+    fisheye_intrinsics,
+    perspective_intrinsics,
+)
 from raydepth.outputs import OUTPUTS
 from raydepth.readers.scene import Part, Texture
 
@@ -340,6 +345,120 @@ def test_cuda_gives_the_same_from_its_faces(fake_cuda):
         np.testing.assert_array_equal(theirs[name], ours[name], name)
     with pytest.raises(ValueError, match="to is 'device' and normal is computed on the host"):
         rd.render(mesh, cameras, outputs=("z", "normal"), device="cuda", to="device")
+
+
+def lens(model):
+    """A view of each model whose rays are not affine in the pixel, and a cube map."""
+    pose = rd.cameras.look_at([[0.15, 0.1, 0.9]], [0.0, 0, 0.0])
+    if model == "distorted":
+        distortion = [-0.2, 0.05, 0.001, -0.002, 0.01]
+        return rd.Cameras(perspective_intrinsics(70, 40), pose, 40, distortion=distortion)
+    if model == "fisheye":
+        return rd.Cameras(fisheye_intrinsics(160, 40), pose, 40, model=model)
+    if model == "equirectangular":
+        size = (64, 32)
+        return rd.Cameras(equirectangular_intrinsics(size), pose, size, model=model)
+    return rd.Cameras(cubemap_intrinsics((96, 16)), pose, (96, 16), model=model)
+
+
+@pytest.mark.parametrize("model", ["distorted", "fisheye", "equirectangular", "cubemap"])
+def test_all_outputs_of_every_model_agree_with_each_other(model):
+    camera = lens(model)
+    vertices, faces = soup(11, n=80)
+    mesh = textured(vertices, faces)
+    names = tuple(name for name in ALL if name != "z" or camera.has_z)
+    rendering = rd.render(mesh, camera, outputs=names, dtype=np.float64, hits=3)
+    hit = rendering["hit"][0]
+    assert hit.any()
+    np.testing.assert_array_equal(hit, rendering["triangle_id"][0] >= 0)
+    origin, direction = (ends[0] for ends in camera.rays())
+    unit = direction / np.linalg.norm(direction, axis=-1, keepdims=True)
+    point, face = rendering["point"][0][hit], rendering["triangle_id"][0][hit]
+    ray = rendering["ray"][0][hit]
+    expected = origin[hit] + ray[:, None] * unit[hit]
+    np.testing.assert_allclose(point, expected, atol=1e-12)
+    weights = rendering["barycentric"][0][hit]
+    on_face = (weights[:, :, None] * mesh.vertices[mesh.faces[face]]).sum(axis=1)
+    np.testing.assert_allclose(on_face, point, atol=1e-9)
+    a, b, c = np.moveaxis(mesh.vertices[mesh.faces[face]], 1, 0)
+    area = np.cross(b - a, c - a)
+    normal = area / np.linalg.norm(area, axis=1, keepdims=True)
+    np.testing.assert_allclose(rendering["normal"][0][hit], normal, atol=1e-9)
+    facing = -np.sign((area * unit[hit]).sum(axis=1))
+    np.testing.assert_array_equal(rendering["facing"][0][hit], facing)
+    rotation, centre = camera.world_from_camera[0, :3, :3], camera.centres[0]
+    for name in ("normal", "smooth_normal"):
+        np.testing.assert_allclose(
+            rendering[f"{name}_camera"][0][hit], rendering[name][0][hit] @ rotation, atol=1e-12
+        )
+    seen = rendering["point_camera"][0][hit]
+    np.testing.assert_allclose(seen, (point - centre) @ rotation, atol=1e-12)
+    depth = rendering["z"][0][hit] if camera.has_z else ray
+    np.testing.assert_allclose(rendering["disparity"][0][hit], 1 / depth, rtol=1e-12)
+    uv = mesh.texture.uv[mesh.texture.faces[face]]
+    uv = (weights[:, :, None] * uv).sum(axis=1)
+    np.testing.assert_allclose(rendering["uv"][0][hit], uv, atol=1e-9)
+    np.testing.assert_allclose(rendering["hits"][0, 0][hit], ray, rtol=1e-12)
+    n_checked = 0
+    for row, column in np.argwhere(hit)[::5]:
+        found, clear = all_crossings(vertices, faces, origin[row, column], unit[row, column])
+        if clear > 1e-6:
+            t = [t for t, _ in found]
+            hits = rendering["hits"][0, :, row, column]
+            n = min(3, len(t))
+            np.testing.assert_allclose(hits[:n], t[:n], rtol=1e-9)
+            assert np.isinf(hits[n:]).all()
+            thickness = rendering["thickness"][0, row, column]
+            np.testing.assert_allclose(thickness, t[-1] - t[0], atol=1e-9)
+            n_checked += 1
+    assert n_checked > 20
+    coverage = rendering["coverage"][0]
+    assert ((coverage > 0) & (coverage < 1)).any()
+    # Most pixels that hit are covered for the most part.
+    assert (coverage[hit] >= 0.5).mean() > 0.8
+    # NaN, 0 and the miss value, as the table says.
+    for name in names:
+        if name not in ("hits", "coverage"):
+            values = rendering[name][0][~hit]
+            expected = {"miss": np.inf, "false": False}.get(OUTPUTS[name].miss, OUTPUTS[name].miss)
+            np.testing.assert_array_equal(values, np.full(values.shape, expected, values.dtype))
+
+
+@pytest.mark.parametrize("model", ["perspective", "distorted", "cubemap"])
+def test_limits_hold_for_hits_thickness_and_coverage(model):
+    # Sheets at z = 0, 1 and 2, seen from z = -1: the first is too near and the last too far.
+    # Moved aside, so that no ray meets the diagonal that two faces share.
+    sheets = [square(9.0, z)[0] + [0.3, 0, 0] for z in (0.0, 1.0, 1.5, 2.0)]
+    faces = np.concatenate([square()[1] + 4 * i for i in range(4)])
+    pose = np.eye(4)
+    pose[2, 3] = -1
+    if model == "cubemap":
+        camera = rd.Cameras(
+            cubemap_intrinsics((54, 9)), pose, (54, 9), model=model, near=1.3, far=2.95
+        )
+        centre = (4, 4 * 9 + 4)
+    else:
+        distortion = [0.0, 0.01, 0, 0, 0] if model == "distorted" else None
+        camera = rd.Cameras(
+            perspective_intrinsics(20, 9), pose, 9, distortion=distortion, near=1.3, far=2.95
+        )
+        centre = (4, 4)
+    rendering = rd.render(
+        rd.Mesh(np.concatenate(sheets), faces), camera,
+        outputs=("hits", "thickness", "coverage", "ray"), hits=3,
+    )  # fmt: skip
+    np.testing.assert_allclose(rendering["hits"][0, :, *centre], [2, 2.5, np.inf], atol=1e-6)
+    np.testing.assert_allclose(rendering["thickness"][0, *centre], 0.5, atol=1e-6)
+    assert rendering["coverage"][0, *centre] == 1
+    beyond = rd.Cameras(
+        camera.intrinsics, pose, (camera.width, camera.height), model=camera.model,
+        distortion=camera.distortion, near=3.5,
+    )  # fmt: skip
+    nothing = rd.render(
+        rd.Mesh(np.concatenate(sheets), faces), beyond, outputs=("coverage", "hits")
+    )
+    assert nothing["coverage"][0, *centre] == 0
+    assert np.isinf(nothing["hits"][0, :, *centre]).all()
 
 
 @pytest.mark.parametrize(

@@ -213,8 +213,10 @@ def blender_from_cameras(cameras: Cameras, name: str = "Camera") -> tuple[Blende
     ------
     ValueError
         A view has skew, pixels more than 200 times as long as wide, or an image side below 4
-        pixels: Blender has none of these. The message names the view.
+        pixels: Blender has none of these. The message names the view. Or the model is another than
+        perspective or orthographic, is distorted, or has near and far limits.
     """
+    check_model(cameras)
     if min(cameras.width, cameras.height) < MIN_SIDE:
         raise ValueError(
             f"images are {cameras.width}x{cameras.height}; Blender's have at least "
@@ -256,6 +258,19 @@ def blender_from_cameras(cameras: Cameras, name: str = "Camera") -> tuple[Blende
             )
         )
     return tuple(converted)
+
+
+def check_model(cameras: Cameras) -> None:
+    """ValueError for models and limits that are not taken to Blender."""
+    if not cameras.is_affine:
+        raise ValueError(
+            f"cameras are {cameras.in_words}; expected perspective or orthographic ones without "
+            "distortion, the only ones that are taken to Blender"
+        )
+    if cameras.has_limits:
+        raise ValueError(
+            "cameras have near or far limits, which are not taken to Blender; expected none"
+        )
 
 
 def _without_scale(matrix_world: Any, name: str) -> np.ndarray:

@@ -16,7 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from raydepth.blender.convert import BlenderCamera, blender_from_cameras, cameras_from_blender
+from raydepth.blender.convert import (
+    BlenderCamera,
+    blender_from_cameras,
+    cameras_from_blender,
+    check_model,
+)
 from raydepth.blender.process import TIMEOUT, Answer, Blender, run
 from raydepth.camera import Cameras
 from raydepth.compare import Differences, agrees, differences, summary
@@ -296,6 +301,7 @@ def blender_job(
     ValueError, BlenderError
         As for `compare_with_blender`.
     """
+    check_model(cameras)
     vertices, placed = _scene(mesh, cameras, mode)
     job = {
         "command": "depth",

@@ -102,7 +102,7 @@ def render_to_device(
 
 
 def cast_rays(
-    bvh: Bvh, origins: np.ndarray, directions: np.ndarray
+    bvh: Bvh | DeviceMesh, origins: np.ndarray, directions: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`rays.cast` on the device, for (n_rays, 3) float64 rays in the local frame.
 
