@@ -4,12 +4,14 @@ from raydepth import blender, cameras
 from raydepth.batch import render_dataset
 from raydepth.bvh import Bvh
 from raydepth.camera import Cameras
+from raydepth.conversions import depth_from_points, points_from_depth, ray_from_z, z_from_ray
 from raydepth.cuda.build import DeviceMesh
 from raydepth.errors import BlenderError, DeviceError, MeshError
 from raydepth.export import DepthImage, read_depth, write_depth
 from raydepth.loading import load_mesh
 from raydepth.many import render_many
 from raydepth.mesh import Mesh
+from raydepth.pointcloud import PointCloud
 from raydepth.raycast import RayHits, cast_rays
 from raydepth.reading import DepthDataset, open_dataset
 from raydepth.render import Rendering, build_bvh, render
@@ -26,6 +28,7 @@ __all__ = [
     "DeviceMesh",
     "Mesh",
     "MeshError",
+    "PointCloud",
     "RayHits",
     "Rendering",
     "StoredMesh",
@@ -34,11 +37,15 @@ __all__ = [
     "build_bvh",
     "cameras",
     "cast_rays",
+    "depth_from_points",
     "load_mesh",
     "open_dataset",
+    "points_from_depth",
+    "ray_from_z",
     "read_depth",
     "render",
     "render_dataset",
     "render_many",
     "write_depth",
+    "z_from_ray",
 ]

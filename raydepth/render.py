@@ -13,11 +13,13 @@ from raydepth import bvh as bvh_module
 from raydepth import parallel, rays, recycling, tiles
 from raydepth.bvh import Bvh
 from raydepth.camera import Cameras
+from raydepth.conversions import points_from_depth
 from raydepth.cuda.build import DeviceMesh
 from raydepth.errors import DeviceError
 from raydepth.memory import available_memory
 from raydepth.mesh import Mesh
 from raydepth.outputs import KINDS, ON_DEVICE, checked_hits, checked_outputs
+from raydepth.pointcloud import PointCloud
 from raydepth.ray_by_ray import render_ray_by_ray
 from raydepth.resolver import (
     Resolver,
@@ -96,6 +98,37 @@ class Rendering:
     def ray_depth(self) -> Any:
         """(n_views, height, width) distance from the camera's centre, in units."""
         return self._of_kind("ray")
+
+    def points(self, normals: bool = False) -> PointCloud:
+        """What all pixels see, as points in the world.
+
+        From the output "point" where that was rendered, else from z or ray depth; `normals` takes
+        the output "normal".
+
+        Raises
+        ------
+        ValueError
+            None of them was rendered, or not "normal", or the results are on a device.
+        """
+        if not isinstance(self.triangle_id, np.ndarray):
+            raise ValueError("the results are on a device; expected to='host' for points")
+        if normals and "normal" not in self._arrays:
+            raise ValueError("normals are asked for; expected 'normal' among the outputs")
+        view, row, column = np.nonzero(self.triangle_id >= 0)
+        if "point" in self._arrays:
+            points = self._arrays["point"][view, row, column].astype(np.float64)
+        elif self.kinds:
+            depth = self._arrays[self.kinds[0]].astype(np.float64)
+            depth[self.triangle_id < 0] = np.inf
+            points = points_from_depth(depth, self.cameras, self.kinds[0])[view, row, column]
+        else:
+            raise ValueError("points are asked for; expected 'point', 'z' or 'ray' among outputs")
+        return PointCloud(
+            points,
+            self._arrays["normal"][view, row, column].astype(np.float64) if normals else None,
+            view.astype(np.int32),
+            np.stack((row, column), axis=1).astype(np.int32),
+        )
 
     def _of_kind(self, kind: str) -> Any:
         if kind not in self._arrays:

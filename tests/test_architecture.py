@@ -23,6 +23,7 @@ LEAVES = {
     "camera": {"lenses", "poses"},
     "cameras": {"camera", "placements", "poses"},
     "compare": set(),
+    "conversions": {"camera"},
     "containers": {"deflate", "packages", "png"},
     # All that names CUDA; render and what stands on it ask for it when a device is asked for.
     "cuda": {"bvh", "errors", "kernels", "limits", "simd"},
@@ -46,6 +47,7 @@ LEAVES = {
     "peers": {"camera", "mesh"},
     "placements": set(),
     "png": {"deflate", "filters"},
+    "pointcloud": {"files", "version"},
     "poses": {"cuda", "limits", "placements"},
     "prepare": {"aligned", "parallel", "simd"},
     "preview": set(),
