@@ -30,12 +30,13 @@ from raydepth.info import describe
 from raydepth.inputs import find_meshes, output_names, read_list
 from raydepth.loading import FORMATS, load_mesh
 from raydepth.mesh import NORMALIZATIONS, Mesh
-from raydepth.outputs import KINDS
+from raydepth.outputs import KINDS, OUTPUTS, depth_and_others
 from raydepth.peers import PEERS
 from raydepth.pipeline import TIMEOUT
 from raydepth.placements import PLACEMENTS
 from raydepth.progress import JsonLines, Words, counted
 from raydepth.render import DEVICES, chosen_device
+from raydepth.settings import Settings
 from raydepth.shards import Shard
 from raydepth.stores import STORES, store_of
 from raydepth.verify import N_SAMPLES, verify_dataset
@@ -98,6 +99,8 @@ def _render(args: argparse.Namespace) -> int:
         paths = find_meshes(meshes, FORMATS) if meshes or not scenes else []
         names = output_names([*paths, *scenes])
         checked_scale(args.values_per_unit)
+        kind, others = depth_and_others(args.kind, args.outputs)
+        Settings(cameras, kind=kind, file_format=args.format, outputs=others, hits=args.hits)
         shard = Shard.parse(args.shard, os.environ) if args.shard else None
         if shard and args.overwrite:
             raise ValueError(
@@ -137,6 +140,8 @@ def _render_meshes(
             values_per_unit=args.values_per_unit,
             device=args.device,
             previews=args.preview,
+            outputs=args.outputs,
+            hits=args.hits,
             timeout=args.timeout or TIMEOUT,
             memory=None if args.memory is None else int(args.memory * 2**30),
             shard=shard,
@@ -164,15 +169,18 @@ def _render_scene(args: argparse.Namespace, path: Path, name: str) -> bool:
                 timeout=args.timeout or blender.TIMEOUT,
             )
             bar.total = scene.n_views
+            kind, others = depth_and_others(args.kind, args.outputs)
             for shot in scene:
                 written = write_views(
                     shot.mesh,
                     shot.cameras,
                     args.out / name / shot.label,
-                    kind=args.kind,
+                    kind=kind,
                     file_format=args.format,
                     values_per_unit=args.values_per_unit,
                     device=args.device,
+                    outputs=others,
+                    hits=args.hits,
                     labels=shot.view_labels(),
                     progress=bar.update,
                 )
@@ -461,6 +469,11 @@ def _sizes(text: str) -> list[int]:
     return [_whole_number(size) for size in text.split(",")]
 
 
+def _names(text: str) -> list[str]:
+    """`z,normal,instance`"""
+    return [name.strip() for name in text.lower().split(",")]
+
+
 def _peers(text: str) -> list[str]:
     """`open3d,warp`"""
     names = text.lower().split(",")
@@ -504,6 +517,21 @@ def _parser() -> argparse.ArgumentParser:
         choices=list(STORES),
         default="png16",
         help="of the files (default: png16)",
+    )
+    render.add_argument(
+        "--outputs",
+        type=_names,
+        default=[],
+        metavar="NAMES",
+        help="what to write besides depth, such as z,normal,instance: "
+        + ", ".join(name for name in OUTPUTS if name not in KINDS),
+    )
+    render.add_argument(
+        "--hits",
+        type=_whole_number,
+        default=4,
+        metavar="N",
+        help="how many hits of a ray the output hits has (default: 4)",
     )
     render.add_argument(
         "--values-per-unit",

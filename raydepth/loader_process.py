@@ -28,6 +28,7 @@ class Request(NamedTuple):
     folder: str
     normalize: str
     memory: int
+    uv: bool
 
 
 class Answer(NamedTuple):
@@ -68,7 +69,7 @@ def answer(request: Request) -> tuple[Answer, list[memoryview]]:
     try:
         os.chdir(request.folder)
         _limit_memory(request.memory)
-        mesh = load_mesh(request.path, normalize=request.normalize)
+        mesh = load_mesh(request.path, normalize=request.normalize, uv=request.uv)
         mesh.sha256  # noqa: B018  kept by the mesh, so that nobody else needs to compute it
         arrays: list[pickle.PickleBuffer] = []
         content = pickle.dumps(mesh, protocol=5, buffer_callback=arrays.append)

@@ -37,7 +37,16 @@ class Loader:
         self._closed = False
         self._timed_out = False
 
-    def load(self, path: str, *, folder: str, normalize: str, timeout: float, memory: int) -> Mesh:
+    def load(
+        self,
+        path: str,
+        *,
+        folder: str,
+        normalize: str,
+        timeout: float,
+        memory: int,
+        uv: bool = False,
+    ) -> Mesh:
         """Load a mesh as `load_mesh` does, in the process.
 
         Parameters
@@ -48,6 +57,8 @@ class Loader:
             Seconds after which the process is killed.
         memory : int
             Bytes that loading may take besides what the process has already, on Linux.
+        uv : bool
+            Whether to read texture coordinates, too.
 
         Raises
         ------
@@ -57,7 +68,7 @@ class Loader:
         LoaderStopped
             `stop` was called.
         """
-        request = Request(path, folder, normalize, memory)
+        request = Request(path, folder, normalize, memory, uv)
         # A first crash may have come from outside (someone's kill -9, the system's out-of-memory
         # killer because of others), or between two meshes.
         for attempt in range(2):

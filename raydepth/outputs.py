@@ -91,6 +91,22 @@ def checked_kinds(kind: str | Sequence[str]) -> tuple[str, ...]:
     return kinds
 
 
+def depth_and_others(kind: str, outputs: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """The kind of depth of a data set, and what else is stored; ("z", "hit") is "z" and "hit".
+
+    Raises
+    ------
+    ValueError
+        More than one kind is asked for.
+    """
+    names = (outputs,) if isinstance(outputs, str) else tuple(outputs)
+    kinds = {name for name in names if name in KINDS}
+    if len(kinds) > 1 or (kinds and kind != "z" and kind not in kinds):
+        asked = " and ".join(sorted(kinds | {kind}))
+        raise ValueError(f"{asked} depth are asked for; expected one kind in a data set")
+    return next(iter(kinds), kind), tuple(name for name in names if name not in KINDS)
+
+
 def checked_hits(hits: int) -> int:
     """How many hits of a ray are asked for."""
     if not isinstance(hits, (int, np.integer)) or not 1 <= hits <= MOST_HITS:

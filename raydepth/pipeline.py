@@ -285,6 +285,7 @@ class _Pipeline:
                 normalize=self._settings.normalize,
                 timeout=self._timeout,
                 memory=self._memory,
+                uv="uv" in self._settings.outputs,
             )
         except MeshError as error:
             with self._changed:

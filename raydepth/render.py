@@ -136,11 +136,11 @@ class Rendering:
         return self._arrays[kind]
 
 
-def build_bvh(mesh: Mesh) -> Bvh:
+def build_bvh(mesh: Mesh, *, threads: int | None = None) -> Bvh:
     """The mesh's bounding volume hierarchy; built once, kept as long as the mesh."""
     bvh = _built.get(mesh)
     if bvh is None:
-        bvh = _built[mesh] = bvh_module.build(mesh.vertices, mesh.faces)
+        bvh = _built[mesh] = bvh_module.build(mesh.vertices, mesh.faces, threads=threads)
     return bvh
 
 

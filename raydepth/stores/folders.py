@@ -19,7 +19,8 @@ from raydepth.camera import Cameras
 from raydepth.containers import Parts
 from raydepth.export import encode_depth, read_depth
 from raydepth.folders import removed, whole_folder
-from raydepth.stores.description import description_text, parsed_description
+from raydepth.stores.description import description_text, output_files, parsed_description
+from raydepth.stores.output_files import parts_of
 from raydepth.stores.store import MeshViews, Store, StoredMesh, check_agreement
 
 VIEWS_FILE = "views.json"
@@ -62,7 +63,10 @@ class FolderStore(Store):
         for mesh in meshes:
             with whole_folder(out / mesh.name, last=VIEWS_FILE) as aside:
                 files = (view["file"] for view in mesh.description["views"])
-                for file, parts in zip(files, mesh.views, strict=True):
+                for file, view in zip(files, mesh.views, strict=True):
+                    parts, further = parts_of(view)
+                    for name, content in further.items():
+                        (aside / name).write_bytes(content)
                     for addition, content in parts.items():
                         (aside / f"{file}{addition}").write_bytes(content)
                 if mesh.preview is not None:
@@ -79,7 +83,8 @@ class FolderStore(Store):
         if description is None:
             return False
         # Someone may have taken files away.
-        files = {view["file"] for view in description["views"]}
+        files = set(output_files(description))
+        files |= {view["file"] for view in description["views"]}
         return files <= set(os.listdir(out / name))
 
     def remove(self, out: Path, name: str) -> None:
@@ -95,6 +100,11 @@ class FolderMesh(StoredMesh):
 
     def _description(self) -> dict[str, Any]:
         return parsed_description((self.place / VIEWS_FILE).read_bytes())
+
+    def _file(self, name: str) -> bytes:
+        if os.path.basename(name) != name:
+            raise ValueError(f"its file is {name!r}; expected a name in the same folder")
+        return (self.place / name).read_bytes()
 
     def _depth(self, view: int) -> np.ndarray:
         file = self.metadata["views"][view]["file"]
