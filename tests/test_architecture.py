@@ -77,6 +77,7 @@ LEAVES = {
     "stores": {
         "camera",
         "containers",
+        "conversions",
         "export",
         "files",
         "folders",

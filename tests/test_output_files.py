@@ -211,7 +211,34 @@ def test_one_kind_in_a_data_set():
 
 
 def test_each_form_says_what_it_holds():
-    assert {form for form, store in STORES.items() if not store.outputs} == {"zarr"}
+    less = {form: store.outputs for form, store in STORES.items() if store.outputs < set(OTHERS)}
+    assert less == {"zarr": frozenset(), "ply": {"normal"}}
+
+
+def test_a_point_cloud_for_each_mesh(meshes, tmp_path):
+    trimesh = pytest.importorskip("trimesh")
+    out = tmp_path / "out"
+    rd.render_dataset(meshes, out, CAMERAS, outputs=("z", "normal"), file_format="ply")
+    assert sorted(path.name for path in out.glob("*.ply")) == ["ball.points.ply", "soup.points.ply"]
+    for stored in rd.open_dataset(out):
+        rendering = rd.render(
+            rd.load_mesh(meshes / f"{stored.name}.obj"), CAMERAS, outputs=("z", "normal")
+        )
+        np.testing.assert_array_equal(stored.depths(), rendering.depth)
+        np.testing.assert_array_equal(stored.output("normal", 1), rendering["normal"][1])
+        cloud = rendering.points(normals=True)
+        read = trimesh.load(out / f"{stored.name}.points.ply")
+        np.testing.assert_array_equal(read.vertices, cloud.points.astype(np.float32))
+        raw = read.metadata["_ply_raw"]["vertex"]["data"]
+        np.testing.assert_array_equal(raw["nz"].ravel(), cloud.normals[:, 2].astype(np.float32))
+        np.testing.assert_array_equal(raw["row"].ravel(), cloud.pixel[:, 0])
+    assert verify_dataset(out).problems == []
+    path = out / "ball.points.ply"
+    path.write_bytes(path.read_bytes()[:-5])
+    (first, _) = verify_dataset(out).problems
+    assert "points are announced" in first.reason
+    with pytest.raises(ValueError, match="format ply does not hold 'uv'; expected one of png16"):
+        rd.render_dataset(meshes, tmp_path / "other", CAMERAS, outputs="uv", file_format="ply")
 
 
 def test_coverage_survives_eight_bits():
