@@ -30,7 +30,7 @@ def _sort_in(t, face, distances, found):
 @njit(cache=True, nogil=True, error_model="numpy")
 def crossings(
     nodes, links, slot_face, vertices, faces, origins, directions, near, far,
-    first, first_t, last, last_t,
+    seen, first, first_t, last, last_t,
 ):  # fmt: skip
     """Fill `first` with the faces that each ray meets, nearest first, and `last` with the farthest.
 
@@ -43,6 +43,8 @@ def crossings(
     origins, directions : (n_rays, 3) float64, in the local frame
     near, far : (n_rays,) float64
         What is nearer or farther is not met, in lengths of the directions.
+    seen : (n_rays,) int32
+        The face that each ray meets first; of those with -1 nothing else is looked for.
     first, first_t : (n_rays, n_hits) int32 and float64
         Faces and distances; -1 and +inf behind the last of them.
     last, last_t : (n_rays,) or (0,) int32 and float64
@@ -63,7 +65,7 @@ def crossings(
             distances[hit] = np.inf
             found[hit] = -1
         farthest, last_face = -np.inf, np.int64(-1)
-        if direction[0] == 0.0 and direction[1] == 0.0 and direction[2] == 0.0:
+        if seen[ray] < 0:
             if len(last) > 0:
                 last[ray], last_t[ray] = -1, -np.inf
             continue

@@ -319,7 +319,9 @@ class Resolver:
         height, width = triangle_id.shape
         n_rows = rows[1] - rows[0]
         origins, directions = self._rays(view, rows, width)
-        first, last, _, _ = self._crossings(view, origins, directions)
+        first, last, _, _ = self._crossings(
+            view, origins, directions, triangle_id[slice(*rows)].reshape(-1)
+        )
         part = slice(*rows)
         # Of a view's size, of which only these rows are touched.
         seen = np.empty((height, width), np.int32)
@@ -347,7 +349,7 @@ class Resolver:
         self.arrays["thickness"][view, part] = between
 
     def _crossings(
-        self, view: int, origins: np.ndarray, directions: np.ndarray
+        self, view: int, origins: np.ndarray, directions: np.ndarray, seen: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """The faces of the first hits and of the last, and their distances along the rays."""
         n_rays, bvh = len(origins), self._bvh
@@ -364,7 +366,7 @@ class Resolver:
             )
         layers.crossings(
             bvh.nodes, bvh.nodes.view(np.int32), bvh.slot_face, bvh.vertices, bvh.faces,
-            origins, directions, near, far, first, first_t, last, last_t,
+            origins, directions, near, far, seen, first, first_t, last, last_t,
         )  # fmt: skip
         return first, last, first_t, last_t
 
@@ -440,7 +442,9 @@ class Resolver:
             self._put_described(put, face, found.barycentric[seen], found.in_world[seen], rotation)
         if wanted.asks("hits", "thickness"):
             origins = np.broadcast_to(frame[9:12] * scale, found.in_world.shape).copy()
-            _, _, first_t, last_t = self._crossings(view, origins, found.in_world)
+            _, _, first_t, last_t = self._crossings(
+                view, origins, found.in_world, triangle_id[part].reshape(-1)
+            )
             if self._has_z:
                 x, y, z = found.in_camera.T
                 length = np.sqrt(x * x + y * y + z * z)
