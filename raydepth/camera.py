@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from raydepth.lenses import DISTORTIONS, MODELS, lens_of
-from raydepth.lenses.cubemap import FACE_FROM_CAMERA
 from raydepth.lenses.lens import Lens
 from raydepth.poses import checked_poses, float_array
 
@@ -183,6 +182,11 @@ class Cameras:
             basis[:, 3] = rotation[:, :, 2]
         return basis
 
+    def limits(self) -> tuple[np.ndarray, np.ndarray]:
+        """`near` and `far` of each view, (n_views,) float64; 0 and +inf where there are none."""
+        near = np.zeros(len(self)) if self.near is None else self.near
+        return near, np.full(len(self), np.inf) if self.far is None else self.far
+
     @property
     def in_words(self) -> str:
         """The model, and whether it is distorted."""
@@ -299,15 +303,6 @@ class Cameras:
         if kind == "ray" and self.has_z:
             along = along / length
         return origins + along[..., None] * directions
-
-    def faces(self) -> Cameras:
-        """The faces of cube maps as (6 n_views) perspective cameras, without near and far."""
-        if self.model != "cubemap":
-            raise ValueError(f"model is {self.model!r}; expected 'cubemap'")
-        poses = np.repeat(self.world_from_camera, 6, axis=0)
-        camera_from_face = np.tile(np.swapaxes(FACE_FROM_CAMERA, 1, 2), (len(self), 1, 1))
-        poses[:, :3, :3] = poses[:, :3, :3] @ camera_from_face
-        return Cameras(np.repeat(self.intrinsics, 6, axis=0), poses, self.height)
 
     def _checked_pixels(self, pixels: Any) -> np.ndarray:
         if pixels is None:

@@ -319,7 +319,7 @@ def seen_by_eight(triangle_id, at, count, last_ones):
 @njit(cache=True, nogil=True, error_model="numpy")
 def resolve(
     vertices, faces, basis, projection, frame, scale, first_row, last_row, triangle_id, miss,
-    z, ray, disparity, point, point_camera, without_z,
+    z, ray, disparity, point, point_camera,
 ):  # fmt: skip
     """Turn rows of `triangle_id` into depths and points; arrays without elements are not asked for.
 
@@ -338,7 +338,7 @@ def resolve(
     miss : float
         Of z and ray; that of disparity is 0, of points NaN.
     z, ray, disparity : (height, width) or (0, 0) float
-        Disparity is 1 / z, or 1 / ray if `without_z`.
+        Disparity is 1 / z.
     point, point_camera : (height, width, 3) or (0, 0, 3) float
         In the world, and along the camera's axes from its centre.
     """
@@ -378,11 +378,9 @@ def resolve(
                 )  # fmt: skip
                 dx, dy, dz = direction
                 z_here = select(hit, t, z_here)
-                along_ray = t * root(dx * dx + dy * dy + dz * dz)
-                ray_here = select(hit, along_ray, ray_here)
+                ray_here = select(hit, t * root(dx * dx + dy * dy + dz * dz), ray_here)
                 if disparity.shape[0] > 0:
-                    distance = along_ray if without_z else t
-                    near_here = select(hit, 1.0 / distance, near_here)
+                    near_here = select(hit, 1.0 / t, near_here)
                 if points:
                     point_here, point_seen = _points(position, to_world, t, origin, direction)
                     point_here = where(hit, point_here, (nan, nan, nan))

@@ -65,8 +65,7 @@ def render_ray_by_ray(
     rows_of_band = max(1, BAND_PIXELS // cameras.width)
     rows_of_task = max(1, task_pixels // cameras.width)
     origins = (cameras.centres - centre) * scale
-    near = np.zeros(len(cameras)) if cameras.near is None else cameras.near * scale
-    far = np.full(len(cameras), np.inf) if cameras.far is None else cameras.far * scale
+    near, far = (limit * scale for limit in cameras.limits())
 
     for lens, views in cameras.lenses():
         for top in range(0, cameras.height, rows_of_band):

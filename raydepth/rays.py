@@ -147,8 +147,7 @@ def cast(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def limit(
-    nodes, links, slot_face, vertices, faces, basis, first_row, last_row, near, far, on_ray,
-    triangle_id,
+    nodes, links, slot_face, vertices, faces, basis, first_row, last_row, near, far, triangle_id,
 ):  # fmt: skip
     """Take what lies nearer than `near` or farther than `far` out of rows of one view.
 
@@ -158,7 +157,7 @@ def limit(
     ----------
     basis : (6, 3) float64, `Cameras.ray_basis` in the local frame
     near, far : float64
-        z depth, or ray depth if `on_ray`, in local units.
+        z depth, in local units.
     triangle_id : (height, width) int32
     """
     vertex = pointer(vertices)
@@ -174,16 +173,33 @@ def limit(
             if face < 0:
                 continue
             pixel_ray(view, column, row, origin, direction)
-            length = 1.0
-            if on_ray:
-                squared = direction[0] ** 2 + direction[1] ** 2 + direction[2] ** 2
-                length = np.sqrt(squared)
-            t_min, t_max = near / length, far / length
             kx, ky, kz, sx, sy = shear(direction)
             t = hit_distance(vertex, corner, face, origin, direction, kx, ky, kz, sx, sy)
-            if t < t_min:
+            if t < near:
                 face, t = _nearest_face(
                     pointer(nodes), pointer(links), pointer(slot_face), vertex, corner,
-                    origin, direction, inverse, stack, t_min,
+                    origin, direction, inverse, stack, near,
                 )  # fmt: skip
-            triangle_id[row, column] = face if t <= t_max else -1
+            triangle_id[row, column] = face if t <= far else -1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def visibility(
+    nodes, links, slot_face, vertices, faces, basis, first_row, last_row, near, far, triangle_id,
+):  # fmt: skip
+    """Fill rows of one view's `triangle_id`; parameters are those of `limit`."""
+    vertex = pointer(vertices)
+    corner = pointer(faces)
+    view = pointer(basis)
+    origin = stack_float64(3)
+    direction = stack_float64(3)
+    inverse = stack_float64(3)
+    stack = stack_int32(MAX_DEPTH)
+    for row in range(first_row, last_row):
+        for column in range(triangle_id.shape[1]):
+            pixel_ray(view, column, row, origin, direction)
+            face, t = _nearest_face(
+                pointer(nodes), pointer(links), pointer(slot_face), vertex, corner,
+                origin, direction, inverse, stack, near,
+            )  # fmt: skip
+            triangle_id[row, column] = face if t <= far else -1

@@ -23,10 +23,10 @@ from raydepth.pointcloud import PointCloud
 from raydepth.ray_by_ray import render_ray_by_ray
 from raydepth.resolver import (
     Resolver,
+    See,
     Wanted,
     bytes_needed,
     check_available,
-    empty_arrays,
     on_the_host,
     share_of_samples,
     with_samples,
@@ -282,29 +282,51 @@ _Images = tuple[np.ndarray, dict[str, np.ndarray]]
 
 
 def _rendered(job: _Job, cameras: Cameras) -> _Images:
-    if cameras.model == "cubemap":
-        return _render_cubemaps(job, cameras)
     if not cameras.is_affine:
         return _render_ray_by_ray(job, cameras)
     return _render_affine(job, cameras)
 
 
-def _render_affine(job: _Job, cameras: Cameras, whole: Cameras | None = None) -> _Images:
-    """Tiles of pixels at a time; `whole` is the cube map of which the cameras are the faces."""
-    basis = local_ray_basis(job.bvh, cameras)
+def _render_affine(job: _Job, cameras: Cameras) -> _Images:
+    """Tiles of pixels at a time."""
+    bvh, basis = job.bvh, local_ray_basis(job.bvh, cameras)
     projection = projections(basis, cameras.model)
     if job.device == "cuda":
-        return _render_on_cuda(job, cameras, whole, basis, projection)
+        return _render_on_cuda(job, cameras, basis, projection)
     triangle_id = recycling.empty((len(cameras), cameras.height, cameras.width), np.int32)
-    resolver = Resolver(job.bvh, cameras, job.wanted, basis, projection, whole)
+    see = _seer(bvh, cameras, projection)
+    resolver = Resolver(bvh, cameras, job.wanted, basis, projection, see)
 
     def render_band(view: int, rows: tuple[int, int]) -> None:
-        find_visible(job.bvh, basis[view], projection[view], rows, triangle_id[view])
-        resolver.limit(view, basis[view], rows, triangle_id[view])
+        see(view, basis[view], projection[view], rows, triangle_id[view])
         resolver.fill(view, rows, triangle_id[view])
 
     _for_bands(render_band, cameras, job.n_threads)
     return triangle_id, resolver.arrays
+
+
+def _seer(bvh: Bvh, cameras: Cameras, projection: np.ndarray) -> See:
+    """What finds the visible faces in some rows of an affine view, within the camera's limits."""
+    among = stands_among(bvh, projection)
+    near, far = (limit * bvh.scale for limit in cameras.limits())
+    binary = bvh.nodes, bvh.nodes.view(np.int32), bvh.slot_face, bvh.vertices, bvh.faces
+
+    def see(
+        view: int,
+        basis: np.ndarray,
+        projection: np.ndarray,
+        rows: tuple[int, int],
+        triangle_id: np.ndarray,
+    ) -> None:
+        limited = basis, *rows, near[view], far[view], triangle_id
+        if among[view]:
+            rays.visibility(*binary, *limited)
+        else:
+            find_visible(bvh, basis, projection, rows, triangle_id)
+            if cameras.has_limits:
+                rays.limit(*binary, *limited)
+
+    return see
 
 
 def _for_bands(
@@ -324,7 +346,6 @@ def _for_bands(
 def _render_on_cuda(
     job: _Job,
     cameras: Cameras,
-    whole: Cameras | None,
     basis: np.ndarray,
     projection: np.ndarray,
 ) -> _Images:
@@ -341,7 +362,8 @@ def _render_on_cuda(
     further = on_the_host(wanted.names)
     if further:
         wanted = wanted._replace(names=further)
-        resolver = Resolver(job.bvh, cameras, wanted, basis, projection, whole)
+        see = _seer(job.bvh, cameras, projection)
+        resolver = Resolver(job.bvh, cameras, wanted, basis, projection, see)
         _for_bands(
             lambda view, rows: resolver.fill(view, rows, triangle_id[view]),
             cameras,
@@ -368,30 +390,6 @@ def _render_to_device(
     options = BatchOptions(kinds, dtype, miss)
     triangle_id, arrays = images.render_to_device(bvh, basis, projection, size, options)
     return Rendering(triangle_id, names, miss, "cuda", cameras, arrays)
-
-
-def _render_cubemaps(job: _Job, cameras: Cameras) -> _Images:
-    """The six faces of a view are perspective views; side by side they make the image."""
-    triangle_id = recycling.empty((len(cameras), cameras.height, cameras.width), np.int32)
-    arrays = empty_arrays(job.wanted, cameras)
-    for view in range(len(cameras)):
-        one = cameras[view]
-        seen, parts = _render_affine(job, one.faces(), whole=one)
-        _side_by_side(seen, triangle_id[view])
-        for name, faces in parts.items():
-            if name == "hits":
-                for hit in range(job.wanted.n_hits):
-                    _side_by_side(faces[:, hit], arrays[name][view, hit])
-            else:
-                _side_by_side(faces, arrays[name][view])
-    return triangle_id, arrays
-
-
-def _side_by_side(faces: np.ndarray, image: np.ndarray) -> None:
-    """The faces of a cube map, (6, side, side, ...), into its image, (side, 6 side, ...)."""
-    side = len(image)
-    for number, face in enumerate(faces):
-        image[:, number * side : (number + 1) * side] = face
 
 
 def _render_ray_by_ray(job: _Job, cameras: Cameras) -> _Images:
@@ -488,6 +486,20 @@ def find_visible(
         *bvh.wide, bvh.vertices, bvh.faces, basis, projection, *rows, triangle_id, work
     )
     return work
+
+
+def stands_among(bvh: Bvh, projection: np.ndarray) -> np.ndarray:
+    """(n_views,) bool: whether the mesh's box reaches from before a camera's plane to behind it.
+
+    The tile kernel is slow then, by up to a thousand times: what crosses the plane is imaged
+    everywhere. The single-ray kernel finds the same faces.
+    """
+    low = np.minimum(bvh.nodes[0, 0, :3], bvh.nodes[0, 2, :3]).astype(np.float64)
+    high = np.maximum(bvh.nodes[0, 1, :3], bvh.nodes[0, 3, :3]).astype(np.float64)
+    along, offset = projection[:, 8:11], projection[:, 13] - 4.0  # see projections
+    nearest = np.minimum(along * low, along * high).sum(axis=1) + offset
+    farthest = np.maximum(along * low, along * high).sum(axis=1) + offset
+    return (nearest <= 0.0) & (farthest > 0.0)
 
 
 def rows_per_task(cameras: Cameras, threads: int) -> int:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from raydepth import kernels, layers, rays, recycling, surface, tiles
+from raydepth import kernels, layers, recycling, surface
 from raydepth.bvh import Bvh
 from raydepth.camera import Cameras
 from raydepth.mesh import Mesh
@@ -26,6 +26,10 @@ WEIGHTED = ("smooth_normal", "smooth_normal_camera", "barycentric", "uv")
 
 # Samples along each side of a pixel, for its coverage.
 SAMPLES = 4
+
+
+# Takes a view's number, its basis and projection, rows from and to, and fills its `triangle_id`.
+See = Callable[[int, np.ndarray, np.ndarray, tuple[int, int], np.ndarray], None]
 
 
 class Tables:
@@ -195,8 +199,8 @@ class Resolver:
     wanted : Wanted
     basis, projection : (n_views, 6, 3), (n_views, 14) float64
         Of affine views, see `render.local_ray_basis` and `render.projections`.
-    whole : Cameras of one view, optional
-        The cube map whose faces the views are: it has the axes and the limits.
+    see : See, optional
+        Finds the faces in rows of an affine view; "coverage" needs it.
 
     Attributes
     ----------
@@ -215,7 +219,7 @@ class Resolver:
         wanted: Wanted,
         basis: np.ndarray | None = None,
         projection: np.ndarray | None = None,
-        whole: Cameras | None = None,
+        see: See | None = None,
     ) -> None:
         self._bvh, self._wanted = bvh, wanted
         self._basis = np.empty((0, 6, 3)) if basis is None else basis
@@ -223,16 +227,11 @@ class Resolver:
         self.arrays = empty_arrays(wanted, cameras)
         # What is not asked for has no elements, but a type, so that kernels are few.
         self._absent = _absent(wanted.dtype)
-        repeats = 1 if whole is None else 6
-        seen_from = cameras if whole is None else whole
-        self._has_z = seen_from.has_z
-        self._frames = np.repeat(frames(bvh.centre, seen_from), repeats, axis=0)
+        self._see = see
+        self._has_z = cameras.has_z
+        self._frames = frames(bvh.centre, cameras)
         # In the local frame; on ray depth where there is no z.
-        self._has_limits = seen_from.has_limits
-        n_views = len(seen_from)
-        near = np.zeros(n_views) if seen_from.near is None else seen_from.near
-        far = np.full(n_views, np.inf) if seen_from.far is None else seen_from.far
-        self._near, self._far = (np.repeat(limit, repeats) * bvh.scale for limit in (near, far))
+        self._near, self._far = (limit * bvh.scale for limit in cameras.limits())
         self._tables: tuple[np.ndarray, ...] = ()
         if wanted.asks(*DESCRIBED):
             self._tables = self._tables_for(wanted)
@@ -260,17 +259,6 @@ class Resolver:
             uv,
             uv_corners,
         )
-
-    def limit(
-        self, view: int, basis: np.ndarray, rows: tuple[int, int], triangle_id: np.ndarray
-    ) -> None:
-        """Take what lies outside the camera's limits out of some rows."""
-        if self._has_limits:
-            bvh = self._bvh
-            rays.limit(
-                bvh.nodes, bvh.nodes.view(np.int32), bvh.slot_face, bvh.vertices, bvh.faces,
-                basis, *rows, self._near[view], self._far[view], not self._has_z, triangle_id,
-            )  # fmt: skip
 
     def fill(self, view: int, rows: tuple[int, int], triangle_id: np.ndarray) -> None:
         """Fill rows of an affine view, whose `triangle_id` (height, width) is known there."""
@@ -311,7 +299,7 @@ class Resolver:
         kernels.resolve(
             self._bvh.vertices, self._bvh.faces, self._basis[view], self._projection[view],
             self._frames[view], self._bvh.scale, *rows, triangle_id, self._wanted.miss,
-            z, ray, disparity, point, point_camera, not self._has_z,
+            z, ray, disparity, point, point_camera,
         )  # fmt: skip
 
     def _fill_layers(self, view: int, rows: tuple[int, int], triangle_id: np.ndarray) -> None:
@@ -396,13 +384,8 @@ class Resolver:
         x *= SAMPLES
         y *= SAMPLES
         seen = np.empty((n_rows, width), np.int32)
-        work = np.zeros(len(tiles.WORK), np.int64)
-        bvh = self._bvh
-        nodes, leaves = bvh.wide
-        tiles.visibility(
-            nodes, leaves, bvh.vertices, bvh.faces, basis, projection, 0, n_rows, seen, work
-        )
-        self.limit(view, basis, (0, n_rows), seen)
+        assert self._see is not None
+        self._see(view, basis, projection, (0, n_rows), seen)
         share_of_samples(seen, coverage)
 
     def fill_from_rays(

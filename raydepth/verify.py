@@ -296,12 +296,10 @@ def _traced(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Depth of a kind, and the face, of image coordinates (n, 2) in one view."""
     origins, directions = camera.rays(pixels[None])
-    near = 0.0 if camera.near is None else float(camera.near[0])
+    (near,), (far,) = camera.limits()
     # A ray's parameter is its z depth, or its ray depth where there is no z.
     distance, face, _ = cast_rays(mesh, origins[0], directions[0], t_min=near)
-    if camera.far is not None:
-        beyond = distance > camera.far[0]
-        distance, face = np.where(beyond, np.inf, distance), np.where(beyond, -1, face)
+    distance, face = np.where(distance > far, np.inf, distance), np.where(distance > far, -1, face)
     if kind == "ray" and camera.has_z:
         distance = distance * np.linalg.norm(directions[0], axis=1)
     return distance, face

@@ -140,6 +140,52 @@ def _brute_force(vertices, faces, intrinsics, perspective, triangle_id, z, ray, 
                 ray[row, column] *= np.sqrt(x * x + y * y + 1.0)
 
 
+class RayTruth(NamedTuple):
+    triangle_id: np.ndarray  # (n,) int32, -1 = miss
+    t: np.ndarray  # (n,) float64, lengths of the direction, +inf = miss
+    uncertain: np.ndarray  # (n,) bool: an edge, or a limit, within rounding of the ray
+
+
+def brute_force_rays(
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    origins: np.ndarray,
+    directions: np.ndarray,
+    t_min: float = 0.0,
+    t_max: float = np.inf,
+) -> RayTruth:
+    """The truth for any rays (n, 3), by Moller's and Trumbore's formula again.
+
+    Directions of two sources differ by rounding: a ray is uncertain if a barycentric coordinate of
+    a face it might see is within 1e-9 of 0, or a distance within 1e-12 of a limit.
+    """
+    a, b, c = (np.asarray(vertices, np.float64)[faces[:, i]] for i in range(3))
+    e1, e2 = b - a, c - a
+    ids, ts = np.full(len(origins), -1, np.int32), np.full(len(origins), np.inf)
+    uncertain = np.zeros(len(origins), bool)
+    for i, (o, d) in enumerate(zip(origins, directions, strict=True)):
+        p = np.cross(d, e2)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            det = np.einsum("nj,nj->n", e1, p)
+            s = o - a
+            q = np.cross(s, e1)
+            u = np.einsum("nj,nj->n", s, p) / det
+            v = q @ d / det
+            t = np.einsum("nj,nj->n", e2, q) / det
+            slack = np.minimum(np.minimum(u, v), 1.0 - u - v)
+            inside = (t >= t_min) & (t <= t_max) & (t > 0.0)
+            hit = (slack >= 0.0) & inside
+            near_limit = np.abs(t - t_min) <= 1e-12 * t_min
+            if np.isfinite(t_max):
+                near_limit |= np.abs(t - t_max) <= 1e-12 * t_max
+            doubtful = (np.abs(slack) <= 1e-9) | ((slack >= -1e-9) & near_limit)
+        if hit.any():
+            ids[i] = np.flatnonzero(hit)[np.argmin(t[hit])]
+            ts[i] = t[hit].min()
+        uncertain[i] = (doubtful & (t > 0.0) & (t <= ts[i] * (1.0 + 1e-9))).any()
+    return RayTruth(ids, ts, uncertain)
+
+
 def ulps(depth: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """How many float32 values lie between float32 `depth` and float64 `truth`, rounded."""
     a = np.asarray(depth, np.float32).view(np.int32).astype(np.int64)

@@ -15,6 +15,8 @@ ALL_AROUND, ABOUT_NEAREST = 360, 40
 MOST_STEPS = 100
 # So that rounding of the field's end never lets a point across.
 INSIDE = 1.0 - 1e-9
+# Beyond this part of the rim's image a pixel is not searched for. The rim is interpolated.
+WELL_OUTSIDE = 1.05
 # Steps shortened to less than this lead nowhere: the pixel is not in the field's image.
 SHORTEST = 1e-9
 # A residual, relative to 1 and the image's coordinates, that no pixel of the field has.
@@ -90,7 +92,9 @@ class BrownConrady(Lens):
         """The inverse of `_distorted`, of (n,) float64; NaN outside the field."""
         x, y = self._radially_undistorted(a, b)
         if any(self._tangential):
-            x, y = self._newton(x, y, a, b)
+            near = self._within_rim(a, b)
+            x[~near], y[~near] = np.nan, np.nan
+            x[near], y[near] = self._newton(x[near], y[near], a[near], b[near])
         inside = np.hypot(x, y) < self.end
         return np.where(inside, x, np.nan), np.where(inside, y, np.nan)
 
@@ -112,6 +116,20 @@ class BrownConrady(Lens):
         r[inside] = solve_increasing(value, slope, radius[inside], self.end)
         scale = r / np.where(radius > 0.0, radius, 1.0)
         return scale * a, scale * b
+
+    def _within_rim(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """False where (a, b) is well outside the image of the field, which spares Newton's search.
+
+        The image of the field's rim goes once around the centre.
+        """
+        if not np.isfinite(self.end):
+            return np.ones(len(a), bool)
+        angle = 2.0 * np.pi * np.arange(ALL_AROUND) / ALL_AROUND
+        rim = self._distorted(self.end * np.cos(angle), self.end * np.sin(angle))
+        farthest = np.interp(
+            np.arctan2(b, a), np.arctan2(rim[1], rim[0]), np.hypot(*rim), period=2.0 * np.pi
+        )
+        return np.hypot(a, b) < WELL_OUTSIDE * farthest
 
     def _newton(
         self, x: np.ndarray, y: np.ndarray, a: np.ndarray, b: np.ndarray
