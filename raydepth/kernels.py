@@ -319,9 +319,11 @@ def seen_by_eight(triangle_id, at, count, last_ones):
 @njit(cache=True, nogil=True, error_model="numpy")
 def resolve(
     vertices, faces, basis, projection, frame, scale, first_row, last_row, triangle_id, miss,
-    z, ray, disparity, point, point_camera,
+    z, ray, further,
 ):  # fmt: skip
     """Turn rows of `triangle_id` into depths and points; arrays without elements are not asked for.
+
+    `further` is None for depth alone, which is then compiled without the rest.
 
     All is computed in float64, in world units, and rounded once to the outputs' dtype.
 
@@ -337,10 +339,10 @@ def resolve(
     triangle_id : (height, width) int32
     miss : float
         Of z and ray; that of disparity is 0, of points NaN.
-    z, ray, disparity : (height, width) or (0, 0) float
-        Disparity is 1 / z.
-    point, point_camera : (height, width, 3) or (0, 0, 3) float
-        In the world, and along the camera's axes from its centre.
+    z, ray : (height, width) or (0, 0) float
+    further : (disparity, point, point_camera) or None
+        1 / z, (height, width) or (0, 0) float; points in the world, and along the camera's axes
+        from its centre, (height, width, 3) or (0, 0, 3) float.
     """
     to_world = 1.0 / scale  # a power of two: exact
     width = triangle_id.shape[1]
@@ -348,9 +350,10 @@ def resolve(
     vertex, corner = pointer(vertices), pointer(faces)
     view, inverse = pointer(basis), pointer(projection)
     z_pixels, ray_pixels = pointer(z), pointer(ray)
-    points = point.shape[0] + point_camera.shape[0] > 0
-    position = pointer(frame)
-    nan = splat(np.nan, LANES)
+    if further is not None:
+        disparity, point, point_camera = further
+        position = pointer(frame)
+        nan = splat(np.nan, LANES)
     scratch = stack_float64(SCRATCH)
     last_ones = stack_int32(LANES)
     for lane in range(LANES):
@@ -366,8 +369,9 @@ def resolve(
             hit = load(seen, 0, LANES) >= 0
             hits = bits(hit)
             z_here = ray_here = splat(miss, LANES)
-            near_here = splat(0.0, LANES)
-            point_here = point_seen = (nan, nan, nan)
+            if further is not None:
+                near_here = splat(0.0, LANES)
+                point_here = point_seen = (nan, nan, nan)
             # Most of most images is background.
             if hits != 0:
                 x, y = lanes + float(column), row + 0.5
@@ -379,9 +383,8 @@ def resolve(
                 dx, dy, dz = direction
                 z_here = select(hit, t, z_here)
                 ray_here = select(hit, t * root(dx * dx + dy * dy + dz * dz), ray_here)
-                if disparity.shape[0] > 0:
+                if further is not None:
                     near_here = select(hit, 1.0 / t, near_here)
-                if points:
                     point_here, point_seen = _points(position, to_world, t, origin, direction)
                     point_here = where(hit, point_here, (nan, nan, nan))
                     point_seen = where(hit, point_seen, (nan, nan, nan))
@@ -389,9 +392,10 @@ def resolve(
                 _put(z_pixels, at, z_here, count, scratch)
             if ray.shape[0] > 0:
                 _put(ray_pixels, at, ray_here, count, scratch)
-            if disparity.shape[0] > 0:
-                _put(pointer(disparity), at, near_here, count, scratch)
-            if point.shape[0] > 0:
-                put_channels(pointer(point), at, point_here, count, scratch)
-            if point_camera.shape[0] > 0:
-                put_channels(pointer(point_camera), at, point_seen, count, scratch)
+            if further is not None:
+                if disparity.shape[0] > 0:
+                    _put(pointer(disparity), at, near_here, count, scratch)
+                if point.shape[0] > 0:
+                    put_channels(pointer(point), at, point_here, count, scratch)
+                if point_camera.shape[0] > 0:
+                    put_channels(pointer(point_camera), at, point_seen, count, scratch)

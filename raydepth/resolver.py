@@ -295,11 +295,12 @@ class Resolver:
         triangle_id: np.ndarray,
         outputs: dict[str, np.ndarray],
     ) -> None:
-        z, ray, disparity, point, point_camera = (outputs[name] for name in RESOLVED)
+        z, ray, *others = (outputs[name] for name in RESOLVED)
+        further = tuple(others) if any(array.size for array in others) else None
         kernels.resolve(
             self._bvh.vertices, self._bvh.faces, self._basis[view], self._projection[view],
             self._frames[view], self._bvh.scale, *rows, triangle_id, self._wanted.miss,
-            z, ray, disparity, point, point_camera,
+            z, ray, further,
         )  # fmt: skip
 
     def _fill_layers(self, view: int, rows: tuple[int, int], triangle_id: np.ndarray) -> None:

@@ -30,6 +30,7 @@ from raydepth.simd import (
     load_rows,
     lowest_bit,
     pointer,
+    prefetch,
     root,
     select,
     splat,
@@ -111,6 +112,15 @@ def _ray_vector(basis, first, x, y):
         x * basis[first + 4] + basis[first + 1] + y * basis[first + 7],
         x * basis[first + 5] + basis[first + 2] + y * basis[first + 8],
     )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fetch_rows_ahead(table, seen):
+    """Ask for the rows of the faces that the next eight pixels see."""
+    for lane in range(LANES):
+        face = np.int64(seen[LANES + lane])
+        if face >= 0:
+            prefetch(table, 3 * face)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -213,8 +223,11 @@ def describe(basis, frame, first_row, last_row, triangle_id, tables, outputs):
             at = row * width + column
             count = min(width - column, LANES)
             seen = seen_by_eight(triangle_id, at, count, last_ones)
-            if weighted and large and column + 3 * LANES <= width:
-                fetch_ahead(vertex, corner, seen)
+            if column + 3 * LANES <= width:
+                if weighted and large:
+                    fetch_ahead(vertex, corner, seen)
+                if of_faces.nbytes > FITS:
+                    _fetch_rows_ahead(pointer(of_faces), seen)
             face = load(seen, 0, LANES)
             hit = face >= 0
             hits = bits(hit)
