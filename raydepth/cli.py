@@ -341,7 +341,9 @@ def _cameras(args: argparse.Namespace, default: str) -> Cameras:
         for option, value in given.items():
             if value is not None:
                 raise ValueError(f"{option} is given, but {views} has its own")
-        return read_cameras(Path(views))
+        cameras = read_cameras(Path(views))
+        cameras.check_kinds((args.kind,))
+        return cameras
     return cameras_module.from_spec(
         views,
         radius=1.5 if args.radius is None else args.radius,

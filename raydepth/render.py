@@ -307,8 +307,13 @@ def _render_affine(job: _Job, cameras: Cameras) -> _Images:
 
 def _seer(bvh: Bvh, cameras: Cameras, projection: np.ndarray) -> See:
     """What finds the visible faces in some rows of an affine view, within the camera's limits."""
-    among = stands_among(bvh, projection)
     near, far = (limit * bvh.scale for limit in cameras.limits())
+    nearest, farthest = z_ranges(bvh, projection)
+    # Where the mesh reaches from before a camera's plane to behind it, the tile kernel is slow, by
+    # up to a thousand times: what crosses the plane is imaged everywhere. Single rays find the
+    # same faces.
+    among = (nearest <= 0.0) & (farthest > 0.0)
+    limited = (near > nearest) | (far < farthest)
     binary = bvh.nodes, bvh.nodes.view(np.int32), bvh.slot_face, bvh.vertices, bvh.faces
 
     def see(
@@ -318,13 +323,13 @@ def _seer(bvh: Bvh, cameras: Cameras, projection: np.ndarray) -> See:
         rows: tuple[int, int],
         triangle_id: np.ndarray,
     ) -> None:
-        limited = basis, *rows, near[view], far[view], triangle_id
+        within = basis, *rows, near[view], far[view], triangle_id
         if among[view]:
-            rays.visibility(*binary, *limited)
+            rays.visibility(*binary, *within)
         else:
             find_visible(bvh, basis, projection, rows, triangle_id)
-            if cameras.has_limits:
-                rays.limit(*binary, *limited)
+            if limited[view]:
+                rays.limit(*binary, *within)
 
     return see
 
@@ -488,18 +493,13 @@ def find_visible(
     return work
 
 
-def stands_among(bvh: Bvh, projection: np.ndarray) -> np.ndarray:
-    """(n_views,) bool: whether the mesh's box reaches from before a camera's plane to behind it.
-
-    The tile kernel is slow then, by up to a thousand times: what crosses the plane is imaged
-    everywhere. The single-ray kernel finds the same faces.
-    """
+def z_ranges(bvh: Bvh, projection: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the greatest z of the mesh's box in each view, (n_views,), in local units."""
     low = np.minimum(bvh.nodes[0, 0, :3], bvh.nodes[0, 2, :3]).astype(np.float64)
     high = np.maximum(bvh.nodes[0, 1, :3], bvh.nodes[0, 3, :3]).astype(np.float64)
     along, offset = projection[:, 8:11], projection[:, 13] - 4.0  # see projections
     nearest = np.minimum(along * low, along * high).sum(axis=1) + offset
-    farthest = np.maximum(along * low, along * high).sum(axis=1) + offset
-    return (nearest <= 0.0) & (farthest > 0.0)
+    return nearest, np.maximum(along * low, along * high).sum(axis=1) + offset
 
 
 def rows_per_task(cameras: Cameras, threads: int) -> int:

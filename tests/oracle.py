@@ -161,29 +161,28 @@ def brute_force_rays(
     """
     a, b, c = (np.asarray(vertices, np.float64)[faces[:, i]] for i in range(3))
     e1, e2 = b - a, c - a
-    ids, ts = np.full(len(origins), -1, np.int32), np.full(len(origins), np.inf)
-    uncertain = np.zeros(len(origins), bool)
-    for i, (o, d) in enumerate(zip(origins, directions, strict=True)):
+    o, d = np.asarray(origins)[:, None], np.asarray(directions)[:, None]
+    with np.errstate(divide="ignore", invalid="ignore"):
         p = np.cross(d, e2)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            det = np.einsum("nj,nj->n", e1, p)
-            s = o - a
-            q = np.cross(s, e1)
-            u = np.einsum("nj,nj->n", s, p) / det
-            v = q @ d / det
-            t = np.einsum("nj,nj->n", e2, q) / det
-            slack = np.minimum(np.minimum(u, v), 1.0 - u - v)
-            inside = (t >= t_min) & (t <= t_max) & (t > 0.0)
-            hit = (slack >= 0.0) & inside
-            near_limit = np.abs(t - t_min) <= 1e-12 * t_min
-            if np.isfinite(t_max):
-                near_limit |= np.abs(t - t_max) <= 1e-12 * t_max
-            doubtful = (np.abs(slack) <= 1e-9) | ((slack >= -1e-9) & near_limit)
-        if hit.any():
-            ids[i] = np.flatnonzero(hit)[np.argmin(t[hit])]
-            ts[i] = t[hit].min()
-        uncertain[i] = (doubtful & (t > 0.0) & (t <= ts[i] * (1.0 + 1e-9))).any()
-    return RayTruth(ids, ts, uncertain)
+        det = (e1 * p).sum(axis=-1)
+        s = o - a
+        q = np.cross(s, e1)
+        u, v, t = (
+            (s * p).sum(axis=-1) / det,
+            (q * d).sum(axis=-1) / det,
+            (q * e2).sum(axis=-1) / det,
+        )
+        slack = np.minimum(np.minimum(u, v), 1.0 - u - v)
+        hit = (slack >= 0.0) & (t >= t_min) & (t <= t_max) & (t > 0.0)
+        at_limit = np.abs(t - t_min) <= 1e-12 * t_min
+        if np.isfinite(t_max):
+            at_limit |= np.abs(t - t_max) <= 1e-12 * t_max
+        doubtful = ((np.abs(slack) <= 1e-9) | ((slack >= -1e-9) & at_limit)) & (t > 0.0)
+        nearest = np.where(hit, t, np.inf)
+        first = nearest.min(axis=1)
+        ids = np.where(np.isfinite(first), nearest.argmin(axis=1), -1)
+        uncertain = (doubtful & (t <= first[:, None] * (1.0 + 1e-9))).any(axis=1)
+    return RayTruth(ids, first, uncertain)
 
 
 def ulps(depth: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -143,7 +143,7 @@ def test_end_of_radial_distortion(parameters, end):
 
 @pytest.mark.parametrize("name", ["five", "tangential", "folded"])
 def test_end_of_tangential_distortion(name):
-    """By differences: the determinant and the sense of circles are positive within, 0 at the end."""
+    """By differences: determinant and sense of circles are positive within, 0 at the end."""
     _, intrinsics, parameters, size = LENSES[name]
     lens = BrownConrady(intrinsics, np.array(parameters), size)
     assert math.isfinite(lens.end)
