@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-import weakref
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from raydepth import kernels, layers, recycling, surface
-from raydepth.bvh import Bvh
 from raydepth.camera import Cameras
 from raydepth.mesh import Mesh
 from raydepth.outputs import KINDS, ON_DEVICE, OUTPUTS, shape_of
 from raydepth.ray_by_ray import RowsOfRays
+from raydepth.tables import NO_CORNERS, NO_NUMBERS, rows_of, tables_of, uv_table
 
 DESCRIBED = (
     "normal", "normal_camera", "smooth_normal", "smooth_normal_camera", "barycentric", "uv",
@@ -30,65 +28,6 @@ SAMPLES = 4
 
 # Takes a view's number, its basis and projection, rows from and to, and fills its `triangle_id`.
 See = Callable[[int, np.ndarray, np.ndarray, tuple[int, int], np.ndarray], None]
-
-
-class Tables:
-    """What `surface.describe` looks up for a hierarchy: three numbers a row, and one at the end."""
-
-    def __init__(self, bvh: Bvh) -> None:
-        self.bvh = weakref.proxy(bvh)
-
-    @cached_property
-    def vertices(self) -> np.ndarray:
-        return _padded(self.bvh.vertices)
-
-    @cached_property
-    def corners(self) -> np.ndarray:
-        return _padded(self.bvh.mesh_faces)
-
-    @cached_property
-    def face_normals(self) -> np.ndarray:
-        table = _empty_table(len(self.bvh.faces))
-        surface.face_normals(self.bvh.vertices, self.bvh.mesh_faces, _rows(table))
-        return table
-
-    @cached_property
-    def vertex_normals(self) -> np.ndarray:
-        table = _empty_table(len(self.bvh.vertices))
-        surface.vertex_normals(
-            self.bvh.vertices, self.bvh.mesh_faces, _rows(self.face_normals), _rows(table)
-        )
-        return table
-
-
-def _empty_table(n_rows: int) -> np.ndarray:
-    return np.zeros(3 * n_rows + 1)
-
-
-def _rows(table: np.ndarray) -> np.ndarray:
-    return table[:-1].reshape(-1, 3)
-
-
-def _padded(rows: np.ndarray) -> np.ndarray:
-    return np.append(rows.ravel(), rows.dtype.type(0))
-
-
-# Tables live as long as what they were made of.
-_tables: weakref.WeakKeyDictionary[Bvh, Tables] = weakref.WeakKeyDictionary()
-_uv_tables: weakref.WeakKeyDictionary[Mesh, tuple[np.ndarray, np.ndarray]] = (
-    weakref.WeakKeyDictionary()
-)
-_NO_NUMBERS, _NO_CORNERS = np.zeros(1), np.zeros(1, np.int32)
-
-
-def _uv_table(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
-    found = _uv_tables.get(mesh)
-    if found is None:
-        assert mesh.texture is not None
-        uv, faces = mesh.texture
-        rows = np.column_stack((uv, np.zeros(len(uv))))
-        found = _uv_tables[mesh] = _padded(rows), _padded(faces)
-    return found
 
 
 def check_available(mesh: object, names: tuple[str, ...]) -> None:
@@ -241,21 +180,19 @@ class Resolver:
             self._instances = wanted.mesh.instance_of_faces
 
     def _tables_for(self, wanted: Wanted) -> tuple[np.ndarray, ...]:
-        tables = _tables.get(self._bvh)
-        if tables is None:
-            tables = _tables[self._bvh] = Tables(self._bvh)
+        tables = tables_of(self._bvh)
         weighted = wanted.asks(*WEIGHTED)
         smooth = wanted.asks("smooth_normal", "smooth_normal_camera")
         normals = smooth or wanted.asks("normal", "normal_camera", "facing")
-        uv, uv_corners = _NO_NUMBERS, _NO_CORNERS
+        uv, uv_corners = NO_NUMBERS, NO_CORNERS
         if wanted.asks("uv"):
             assert wanted.mesh is not None
-            uv, uv_corners = _uv_table(wanted.mesh)
+            uv, uv_corners = uv_table(wanted.mesh)
         return (
-            tables.vertices if weighted else _NO_NUMBERS,
-            tables.corners if weighted else _NO_CORNERS,
-            tables.face_normals if normals else _NO_NUMBERS,
-            tables.vertex_normals if smooth else _NO_NUMBERS,
+            tables.vertices if weighted else NO_NUMBERS,
+            tables.corners if weighted else NO_CORNERS,
+            tables.face_normals if normals else NO_NUMBERS,
+            tables.vertex_normals if smooth else NO_NUMBERS,
             uv,
             uv_corners,
         )
@@ -457,7 +394,7 @@ class Resolver:
         weights = in_mesh_order(weights, self._bvh.faces[face], corners)
         names = self.arrays.keys()
         if names & {"normal", "normal_camera", "facing"}:
-            normals = _rows(of_faces)[face]
+            normals = rows_of(of_faces)[face]
             if "normal" in names:
                 put("normal", normals, 0.0)
             if "normal_camera" in names:
@@ -466,10 +403,10 @@ class Resolver:
                 front = (normals * directions).sum(axis=1) < 0.0
                 put("facing", np.where(front, 1, -1), 0)
         if names & {"smooth_normal", "smooth_normal_camera"}:
-            normals = (weights[:, :, None] * _rows(of_vertices)[corners]).sum(axis=1)
+            normals = (weights[:, :, None] * rows_of(of_vertices)[corners]).sum(axis=1)
             length = np.sqrt((normals * normals).sum(axis=1, keepdims=True))
             with np.errstate(invalid="ignore"):
-                normals = np.where(length > 0.0, normals / length, _rows(of_faces)[face])
+                normals = np.where(length > 0.0, normals / length, rows_of(of_faces)[face])
             if "smooth_normal" in names:
                 put("smooth_normal", normals, 0.0)
             if "smooth_normal_camera" in names:
@@ -477,8 +414,8 @@ class Resolver:
         if "barycentric" in names:
             put("barycentric", weights, np.nan)
         if "uv" in names:
-            places = _rows(uv_corners)[face]
-            coordinates = (weights[:, :, None] * _rows(uv)[places]).sum(axis=1)
+            places = rows_of(uv_corners)[face]
+            coordinates = (weights[:, :, None] * rows_of(uv)[places]).sum(axis=1)
             put("uv", coordinates[:, :2], np.nan)
 
 
