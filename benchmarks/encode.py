@@ -59,6 +59,8 @@ def encoders() -> dict:
         PNG_VALUES: lambda depth, values, camera, mesh: encode_png(values),
     }
     for name, store in STORES.items():
+        if name == "ply":
+            continue  # points, not images
         if store.package is None or importlib.util.find_spec(store.package[0]):
             found[name] = lambda depth, values, camera, mesh, store=store: store.encode(
                 depth, kind="z", camera=camera, mesh=mesh, values_per_unit=VALUES_PER_UNIT

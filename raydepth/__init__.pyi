@@ -5,12 +5,14 @@ from .batch import render_dataset
 from .bvh import Bvh
 from .camera import Cameras
 from .camera_files import read_cameras, write_cameras
+from .conversions import depth_from_points, points_from_depth, ray_from_z, z_from_ray
 from .cuda.build import DeviceMesh
 from .errors import BlenderError, DeviceError, MeshError
 from .export import DepthImage, read_depth, write_depth
 from .loading import load_mesh
 from .many import render_many
 from .mesh import Mesh
+from .pointcloud import PointCloud
 from .raycast import RayHits, cast_rays
 from .reading import DepthDataset, open_dataset
 from .rendering import Rendering, build_bvh, render
@@ -27,6 +29,7 @@ __all__ = [
     "DeviceMesh",
     "Mesh",
     "MeshError",
+    "PointCloud",
     "RayHits",
     "Rendering",
     "StoredMesh",
@@ -35,8 +38,11 @@ __all__ = [
     "build_bvh",
     "cameras",
     "cast_rays",
+    "depth_from_points",
     "load_mesh",
     "open_dataset",
+    "points_from_depth",
+    "ray_from_z",
     "read_cameras",
     "read_depth",
     "render",
@@ -44,4 +50,5 @@ __all__ = [
     "render_many",
     "write_cameras",
     "write_depth",
+    "z_from_ray",
 ]

@@ -25,6 +25,7 @@ from raydepth.failures import Failure, FailureLog, open_failure_log
 from raydepth.inputs import find_meshes, output_names
 from raydepth.loading import FORMATS
 from raydepth.manifest import MANIFEST_FILE, Entry, new_entries, read_manifest, write_manifest
+from raydepth.outputs import depth_and_others
 from raydepth.pipeline import Limits, render_units
 from raydepth.rendering import chosen_device
 from raydepth.settings import SETTINGS_FILE, Settings, difference, read_settings
@@ -110,6 +111,8 @@ def render_dataset(
     values_per_unit: float | None = None,
     device: str = "auto",
     previews: bool | None = None,
+    outputs: Sequence[str] = (),
+    hits: int = 4,
     timeout: float = Limits.timeout,
     memory: int | None = None,
     threads: int | None = None,
@@ -149,6 +152,11 @@ def render_dataset(
     previews : bool, optional
         Whether each mesh gets a contact sheet; by default those of a data set begun with at most
         16 meshes do.
+    outputs : sequence of str
+        What to store besides depth (see `outputs.OUTPUTS` and `stores.output_files`), such as
+        ("normal", "instance"); "z" or "ray" among them is the kind of depth.
+    hits : int
+        How many hits the output "hits" holds.
     timeout : float
         Seconds that loading a mesh may take, and rendering it.
     memory : int, optional
@@ -190,6 +198,7 @@ def render_dataset(
     start = time.perf_counter()
     out = Path(out)
     part = _checked_shard(shard)
+    kind, others = depth_and_others(kind, outputs)
     if engine not in ENGINES:
         raise ValueError(f"engine is {engine!r}; expected one of {', '.join(ENGINES)}")
     if overwrite and part.count > 1:
@@ -206,6 +215,8 @@ def render_dataset(
         scale_or_default(values_per_unit, file_format),
         chosen_device(device),
         previews,
+        others,
+        hits,
     )
     names = output_names(paths)
     limits = Limits(timeout, memory, threads)

@@ -28,18 +28,20 @@ from raydepth.compiling import announce_compilation, compile_kernels
 from raydepth.dataset import Written, write_views
 from raydepth.demo import torus_knot
 from raydepth.errors import BlenderError, DeviceError, MissingPackageError, one_line
-from raydepth.export import KINDS, checked_scale
+from raydepth.export import checked_scale
 from raydepth.files import write_whole
 from raydepth.info import describe
 from raydepth.inputs import find_meshes, output_names, read_list
 from raydepth.loading import FORMATS, load_mesh
 from raydepth.mesh import NORMALIZATIONS, Mesh
+from raydepth.outputs import KINDS, OUTPUTS, depth_and_others
 from raydepth.parallel import default_threads
 from raydepth.peers import PEERS
 from raydepth.placements.words import help_text
 from raydepth.plot import plot_png
 from raydepth.progress import JsonLines, Words, counted
 from raydepth.rendering import DEVICES, chosen_device
+from raydepth.settings import Settings
 from raydepth.shards import Shard
 from raydepth.stores import LAYOUTS, STORES, scale_or_default, store_of
 from raydepth.tasks import TIMEOUT
@@ -109,8 +111,16 @@ def _render(args: argparse.Namespace) -> int:
             )
         args.format = args.layout or args.format or "png16"
         scale = checked_scale(scale_or_default(args.values_per_unit, args.format))
+        kind, others = depth_and_others(args.kind, args.outputs)
         if paths:
-            store_of(args.format).check(cameras, args.kind, scale)
+            Settings(
+                cameras,
+                kind=kind,
+                file_format=args.format,
+                values_per_unit=scale,
+                outputs=others,
+                hits=args.hits,
+            )
         shard = Shard.parse(args.shard, os.environ) if args.shard else None
         if shard and args.overwrite:
             raise ValueError(
@@ -152,6 +162,8 @@ def _render_meshes(
             values_per_unit=args.values_per_unit,
             device=args.device,
             previews=args.preview,
+            outputs=args.outputs,
+            hits=args.hits,
             timeout=args.timeout or TIMEOUT,
             memory=None if args.memory is None else int(args.memory * 2**30),
             shard=shard,
@@ -179,15 +191,18 @@ def _render_scene(args: argparse.Namespace, path: Path, name: str) -> bool:
                 timeout=args.timeout or blender.TIMEOUT,
             )
             bar.total = scene.n_views
+            kind, others = depth_and_others(args.kind, args.outputs)
             for shot in scene:
                 written = write_views(
                     shot.mesh,
                     shot.cameras,
                     args.out / name / shot.label,
-                    kind=args.kind,
+                    kind=kind,
                     file_format=args.format,
                     values_per_unit=args.values_per_unit,
                     device=args.device,
+                    outputs=others,
+                    hits=args.hits,
                     labels=shot.view_labels(),
                     progress=bar.update,
                 )
@@ -520,6 +535,11 @@ def _sizes(text: str) -> list[int]:
     return [_whole_number(size) for size in text.split(",")]
 
 
+def _names(text: str) -> list[str]:
+    """`z,normal,instance`"""
+    return [name.strip() for name in text.lower().split(",")]
+
+
 def _peers(text: str) -> list[str]:
     """`open3d,warp`"""
     names = text.lower().split(",")
@@ -567,6 +587,21 @@ def _parser() -> argparse.ArgumentParser:
         "--layout",
         choices=list(LAYOUTS),
         help="16-bit PNGs and the files beside them that programs for these data sets read",
+    )
+    render.add_argument(
+        "--outputs",
+        type=_names,
+        default=[],
+        metavar="NAMES",
+        help="what to write besides depth, such as z,normal,instance: "
+        + ", ".join(name for name in OUTPUTS if name not in KINDS),
+    )
+    render.add_argument(
+        "--hits",
+        type=_whole_number,
+        default=4,
+        metavar="N",
+        help="how many hits of a ray the output hits has (default: 4)",
     )
     render.add_argument(
         "--values-per-unit",

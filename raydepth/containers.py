@@ -55,10 +55,15 @@ def _encode_png(values: np.ndarray, text: str) -> Parts:
 
 
 def _decode_png(parts: Parts) -> tuple[np.ndarray, Any]:
+    return decode_grey_png(parts, 16)
+
+
+def decode_grey_png(parts: Parts, bits: int) -> tuple[np.ndarray, Any]:
+    """Pixels, and the text "raydepth" or None, of one whole grey PNG of 8 or 16 bits."""
     import imageio.v3
 
     data = parts[""]
-    _check_png(data)
+    _check_png(data, bits)
     with (
         as_value_error("damaged PNG file"),
         imageio.v3.imopen(data, "r", extension=".png", plugin="pillow") as file,
@@ -67,8 +72,8 @@ def _decode_png(parts: Parts) -> tuple[np.ndarray, Any]:
         return file.read(index=0), file.metadata(index=0).get("raydepth")
 
 
-def _check_png(data: bytes) -> None:
-    """Refuse what is not one whole 16-bit grey PNG.
+def _check_png(data: bytes, expected: int) -> None:
+    """Refuse what is not one whole grey PNG of the expected bits.
 
     Pillow reads a file with a damaged or missing end as zeros where a program has asked it to
     (LOAD_TRUNCATED_IMAGES), and zeros would be misses; so every chunk's checksum is checked here.
@@ -85,9 +90,9 @@ def _check_png(data: bytes) -> None:
             raise ValueError(f"damaged PNG file: chunk {kind!r} fails its checksum")
         if kind == b"IHDR":
             bits, colour = struct.unpack_from("BB", data, start + 16)
-            if (bits, colour) != (16, 0):
+            if (bits, colour) != (expected, 0):
                 name = PNG_COLOURS.get(colour, f"colour type {colour}")
-                raise ValueError(f"a PNG of {bits}-bit {name} pixels; expected 16-bit grey")
+                raise ValueError(f"a PNG of {bits}-bit {name} pixels; expected {expected}-bit grey")
         start = end + 4
 
 

@@ -28,6 +28,8 @@ SETTINGS = {
     "kind": "another kind of depth",
     "file_format": "another file format",
     "values_per_unit": "another scale",
+    "outputs": "other outputs",
+    "hits": "another number of hits",
     "views": "other cameras",
 }
 
@@ -65,6 +67,8 @@ def write_views(
     file_format: str = "png16",
     values_per_unit: float | None = None,
     device: str = "auto",
+    outputs: tuple[str, ...] = (),
+    hits: int = 4,
     labels: Sequence[dict[str, Any]] | None = None,
     progress: Callable[[int], Any] = lambda n_views: None,
 ) -> Written:
@@ -81,6 +85,8 @@ def write_views(
         The name of a form of storage with one mesh in a unit, see `stores.STORES`.
     values_per_unit : float, optional
         The scale of 16-bit forms; 10000, or the layout's, if not given. The others hold units.
+    outputs, hits
+        What to store besides depth, see `render_dataset`.
     labels : sequence of dict, optional
         JSON data to keep in the description with each view.
     progress : callable
@@ -102,6 +108,8 @@ def write_views(
         values_per_unit=scale_or_default(values_per_unit, file_format),
         device=chosen_device(device),
         previews=True,
+        outputs=outputs,
+        hits=hits,
     )
     renderer = ViewRenderer(settings)
     if renderer.store.meshes_per_unit != 1:
@@ -148,4 +156,4 @@ def refuse_other_contents(out: Path, name: str, description: dict[str, Any]) -> 
 def _before_rendering(description: dict[str, Any]) -> dict[str, Any]:
     """What was known of the views before they were rendered."""
     views = [{key: view[key] for key in ("file", "camera")} for view in description["views"]]
-    return {**description, "views": views}
+    return {"outputs": None, "hits": None, **description, "views": views}

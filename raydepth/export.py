@@ -49,10 +49,10 @@ import numpy as np
 from raydepth.camera import Cameras
 from raydepth.containers import Parts, as_value_error, format_of
 from raydepth.files import write_whole
+from raydepth.outputs import KINDS
 from raydepth.quantize import MAX_VALUE, quantize
 from raydepth.version import __version__
 
-KINDS = ("z", "ray")
 FORMAT_NAME = "raydepth-depth"
 FORMAT_VERSION = 1
 

@@ -27,6 +27,7 @@ from raydepth.simd import (
     stack_float64,
     stack_int32,
     store,
+    store_channels,
     vmax,
     vmin,
 )
@@ -195,7 +196,7 @@ def _weighted_distance(vertices, faces, face, basis, row, column):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _fetch_ahead(vertices, faces, seen):
+def fetch_ahead(vertices, faces, seen):
     """Ask for the vertices of the next eight pixels, and for the face corners of those behind."""
     for lane in range(LANES):
         prefetch(faces, 3 * np.int64(seen[2 * LANES + lane]))
@@ -257,12 +258,74 @@ def _put(target, at, values, count, scratch):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def resolve(
-    vertices, faces, basis, projection, scale, first_row, last_row, triangle_id, miss, z, ray
-):
-    """Turn rows of `triangle_id` into z depth and ray depth; (0, 0) arrays are not asked for.
+def put_channels(target, at, channels, count, scratch):
+    """Store the first `count` lanes of a tuple of vectors as pixels of so many channels."""
+    n_channels = len(channels)
+    if count == LANES:
+        store_channels(target, n_channels * at, channels)
+        return
+    for channel in range(n_channels):
+        store(scratch, 0, channels[channel])
+        for lane in range(count):
+            target[n_channels * (at + lane) + channel] = scratch[lane]
 
-    Depths are computed in float64, in world units, and rounded once to the outputs' dtype.
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def where(mask, vectors, other):
+    """Lane by lane three vectors where `mask`, else three others."""
+    return (
+        select(mask, vectors[0], other[0]),
+        select(mask, vectors[1], other[1]),
+        select(mask, vectors[2], other[2]),
+    )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def turned(rotation, vector):
+    """Three vectors as their components along the columns of a (3, 3) rotation."""
+    x, y, z = vector
+    return (
+        x * rotation[0] + y * rotation[3] + z * rotation[6],
+        x * rotation[1] + y * rotation[4] + z * rotation[7],
+        x * rotation[2] + y * rotation[5] + z * rotation[8],
+    )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _points(frame, to_world, t, origin, direction):
+    """Eight points `t` (world units) along their rays: in the world, and along the camera's axes.
+
+    The latter are measured from the camera in the local frame, so that they keep their digits
+    however far away from the origin camera and mesh are.
+    """
+    x, y, z = to_world * origin[0], to_world * origin[1], to_world * origin[2]
+    tx, ty, tz = t * direction[0], t * direction[1], t * direction[2]
+    camera = offset(frame, 9)
+    seen = (x - camera[0] + tx, y - camera[1] + ty, z - camera[2] + tz)
+    return (x + tx + camera[3], y + ty + camera[4], z + tz + camera[5]), turned(frame, seen)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def seen_by_eight(triangle_id, at, count, last_ones):
+    """The ids of eight pixels of a row from index `at` on; of `count`, fewer at its end, and -1."""
+    seen = offset(pointer(triangle_id), at)
+    if count < LANES:
+        for lane in range(LANES):
+            last_ones[lane] = seen[lane] if lane < count else np.int32(-1)
+        seen = last_ones
+    return seen
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def resolve(
+    vertices, faces, basis, projection, frame, scale, first_row, last_row, triangle_id, miss,
+    z, ray, further,
+):  # fmt: skip
+    """Turn rows of `triangle_id` into depths and points; arrays without elements are not asked for.
+
+    `further` is None for depth alone, which is then compiled without the rest.
+
+    All is computed in float64, in world units, and rounded once to the outputs' dtype.
 
     Parameters
     ----------
@@ -271,8 +334,15 @@ def resolve(
     basis : (6, 3) float64
     projection : (14,) float64
         See `rendering.projections`.
+    frame : (15,) float64
+        See `resolver.frames`.
     triangle_id : (height, width) int32
+    miss : float
+        Of z and ray; that of disparity is 0, of points NaN.
     z, ray : (height, width) or (0, 0) float
+    further : (disparity, point, point_camera) or None
+        1 / z, (height, width) or (0, 0) float; points in the world, and along the camera's axes
+        from its centre, (height, width, 3) or (0, 0, 3) float.
     """
     to_world = 1.0 / scale  # a power of two: exact
     width = triangle_id.shape[1]
@@ -280,6 +350,10 @@ def resolve(
     vertex, corner = pointer(vertices), pointer(faces)
     view, inverse = pointer(basis), pointer(projection)
     z_pixels, ray_pixels = pointer(z), pointer(ray)
+    if further is not None:
+        disparity, point, point_camera = further
+        position = pointer(frame)
+        nan = splat(np.nan, LANES)
     scratch = stack_float64(SCRATCH)
     last_ones = stack_int32(LANES)
     for lane in range(LANES):
@@ -288,17 +362,16 @@ def resolve(
     for row in range(first_row, last_row):
         for column in range(0, width, LANES):
             at = row * width + column
-            seen = offset(pointer(triangle_id), at)
             count = min(width - column, LANES)
-            if count < LANES:
-                for lane in range(LANES):
-                    last_ones[lane] = seen[lane] if lane < count else np.int32(-1)
-                seen = last_ones
-            elif large and column + 3 * LANES <= width:
-                _fetch_ahead(vertex, corner, seen)
+            seen = seen_by_eight(triangle_id, at, count, last_ones)
+            if large and column + 3 * LANES <= width:
+                fetch_ahead(vertex, corner, seen)
             hit = load(seen, 0, LANES) >= 0
             hits = bits(hit)
             z_here = ray_here = splat(miss, LANES)
+            if further is not None:
+                near_here = splat(0.0, LANES)
+                point_here = point_seen = (nan, nan, nan)
             # Most of most images is background.
             if hits != 0:
                 x, y = lanes + float(column), row + 0.5
@@ -310,7 +383,19 @@ def resolve(
                 dx, dy, dz = direction
                 z_here = select(hit, t, z_here)
                 ray_here = select(hit, t * root(dx * dx + dy * dy + dz * dz), ray_here)
+                if further is not None:
+                    near_here = select(hit, 1.0 / t, near_here)
+                    point_here, point_seen = _points(position, to_world, t, origin, direction)
+                    point_here = where(hit, point_here, (nan, nan, nan))
+                    point_seen = where(hit, point_seen, (nan, nan, nan))
             if z.shape[0] > 0:
                 _put(z_pixels, at, z_here, count, scratch)
             if ray.shape[0] > 0:
                 _put(ray_pixels, at, ray_here, count, scratch)
+            if further is not None:
+                if disparity.shape[0] > 0:
+                    _put(pointer(disparity), at, near_here, count, scratch)
+                if point.shape[0] > 0:
+                    put_channels(pointer(point), at, point_here, count, scratch)
+                if point_camera.shape[0] > 0:
+                    put_channels(pointer(point_camera), at, point_seen, count, scratch)

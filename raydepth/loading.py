@@ -22,16 +22,17 @@ class Format(NamedTuple):
     """A file format that can be loaded."""
 
     name: str
-    read: Callable[[bytes, Path], Contents]
+    read: Callable[..., Contents]
+    has_uv: bool = False  # whether its reader takes uv=True
 
 
 FORMATS = {
-    ".obj": Format("OBJ", obj.read),
-    ".ply": Format("PLY", ply.read),
+    ".obj": Format("OBJ", obj.read, has_uv=True),
+    ".ply": Format("PLY", ply.read, has_uv=True),
     ".stl": Format("STL", stl.read),
     ".off": Format("OFF", off.read),
-    ".glb": Format("GLB", gltf.read),
-    ".gltf": Format("glTF", gltf.read),
+    ".glb": Format("GLB", gltf.read, has_uv=True),
+    ".gltf": Format("glTF", gltf.read, has_uv=True),
     ".3mf": Format("3MF", threemf.read),
     ".dae": Format("COLLADA", collada.read),
 }
@@ -51,7 +52,7 @@ SIGNATURES = (
 )
 
 
-def load_mesh(path: str | os.PathLike[str], *, normalize: str = "none") -> Mesh:
+def load_mesh(path: str | os.PathLike[str], *, normalize: str = "none", uv: bool = False) -> Mesh:
     """Load the triangles of a mesh file, in the file's order, with nothing merged or dropped.
 
     Polygons are triangulated; scenes are flattened with the transforms of their nodes and every
@@ -63,6 +64,9 @@ def load_mesh(path: str | os.PathLike[str], *, normalize: str = "none") -> Mesh:
         A file named .obj, .ply, .stl, .off, .glb, .gltf, .3mf or .dae, in any case.
     normalize : {"none", "sphere", "cube"}
         See `Mesh.normalized`.
+    uv : bool
+        Whether to read texture coordinates, where OBJ, PLY and glTF files have them, into
+        `Mesh.texture`: as they are in the file, which means v up in OBJ and down in glTF.
 
     Returns
     -------
@@ -80,7 +84,7 @@ def load_mesh(path: str | os.PathLike[str], *, normalize: str = "none") -> Mesh:
     path = Path(path)
     try:
         mesh_format, data = _open(path)
-        contents = _read(mesh_format, data, path)
+        contents = _read(mesh_format, data, path, uv)
     except MeshError as error:
         raise MeshError(f"{path}: {error}") from None
     mesh = Mesh(
@@ -90,6 +94,8 @@ def load_mesh(path: str | os.PathLike[str], *, normalize: str = "none") -> Mesh:
         source=str(path),
         source_sha256=hashlib.sha256(data).hexdigest(),
         notes=tuple(plain(contents.notes)),
+        parts=contents.parts,
+        texture=contents.texture,
     )
     n_flat = mesh.zero_area_faces
     if n_flat:
@@ -131,9 +137,11 @@ def _content_format(data: bytes) -> str | None:
     return next((name for name, signature in SIGNATURES if signature.match(head)), None)
 
 
-def _read(mesh_format: Format, data: bytes, path: Path) -> Contents:
+def _read(mesh_format: Format, data: bytes, path: Path, uv: bool) -> Contents:
     """Run a reader; whatever else goes wrong in it is the file's fault, and is said as such."""
     try:
+        if uv and mesh_format.has_uv:
+            return mesh_format.read(data, path, uv=True)
         return mesh_format.read(data, path)
     except MeshError:
         raise

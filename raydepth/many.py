@@ -13,11 +13,11 @@ from raydepth import parallel
 from raydepth.camera import Cameras
 from raydepth.export import checked_scale, encode_uint16
 from raydepth.mesh import Mesh
+from raydepth.outputs import checked_kinds
 from raydepth.rendering import (
     Rendering,
     build_bvh,
     check_for_cuda,
-    checked_kinds,
     chosen_device,
     local_ray_basis,
     projections,

@@ -11,7 +11,7 @@ import numpy as np
 
 from raydepth.errors import MeshError
 from raydepth.limits import MAX_COORDINATE
-from raydepth.readers.scene import Instance, Notes, check_indices, flatten, plain
+from raydepth.readers.scene import Instance, Notes, Part, Texture, check_indices, flatten, plain
 
 NORMALIZATIONS = ("none", "sphere", "cube")
 
@@ -41,6 +41,12 @@ class Mesh:
         Takes a point in the source's coordinates to this mesh's coordinates.
     notes : tuple of str
         What loading did to the file's contents, one plain sentence each.
+    parts : tuple of Part
+        Which node of a scene each face comes from: (name, first_face), in the order of the faces;
+        one part where there is no scene.
+    texture : Texture or None
+        Texture coordinates (n_uv, 2) float64 and the indices of each face's corners into them;
+        None where they were not loaded or the file has none.
 
     Raises
     ------
@@ -58,12 +64,16 @@ class Mesh:
     normalization: str = "none"
     mesh_from_source: np.ndarray = field(default_factory=lambda: np.eye(4))
     notes: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
+    texture: Texture | None = None
 
     def __post_init__(self) -> None:
         try:
             vertices = _checked_vertices(self.vertices)
             faces = _checked_faces(self.faces, len(vertices))
             _check_visible(vertices, faces)
+            parts = _checked_parts(self.parts or (Part(self.name, 0),), len(faces))
+            texture = None if self.texture is None else _checked_texture(self.texture, len(faces))
         except MeshError as error:
             raise MeshError(f"{self.source or self.name}: {error}") from None
         matrix = np.array(self.mesh_from_source, dtype=np.float64)
@@ -72,6 +82,8 @@ class Mesh:
             array.flags.writeable = False
             object.__setattr__(self, key, array)
         object.__setattr__(self, "notes", tuple(self.notes))
+        object.__setattr__(self, "parts", parts)
+        object.__setattr__(self, "texture", texture)
 
     def __repr__(self) -> str:
         return f"Mesh({self.name!r}, {len(self.vertices)} vertices, {len(self.faces)} faces)"
@@ -86,6 +98,17 @@ class Mesh:
     def zero_area_faces(self) -> int:
         """How many faces have no area, so that no ray ever meets them."""
         return int(np.count_nonzero(_without_area(self.vertices, self.faces)))
+
+    @property
+    def instances(self) -> tuple[str, ...]:
+        """The names of the scene's nodes that the output "instance" counts."""
+        return tuple(part.name for part in self.parts)
+
+    @cached_property
+    def instance_of_faces(self) -> np.ndarray:
+        """(n_faces,) int32: the index of each face's node in `instances`."""
+        ends = [*(part.first_face for part in self.parts), len(self.faces)]
+        return np.repeat(np.arange(len(self.parts), dtype=np.int32), np.diff(ends))
 
     @cached_property
     def sha256(self) -> str:
@@ -141,6 +164,8 @@ class Mesh:
     def from_trimesh(cls, geometry: Any, *, name: str = "mesh", normalize: str = "none") -> Mesh:
         """Take a ``trimesh.Trimesh``, or a ``trimesh.Scene`` with every instance in its place.
 
+        Texture coordinates come along where its visual has them.
+
         Parameters
         ----------
         geometry : trimesh.Trimesh or trimesh.Scene
@@ -153,7 +178,10 @@ class Mesh:
             When there is nothing renderable in it; see `Mesh`.
         """
         if hasattr(geometry, "faces"):
-            return cls(geometry.vertices, geometry.faces, name=name).normalized(normalize)
+            uv = _trimesh_uv(geometry)
+            texture = None if uv is None else Texture(uv, geometry.faces)
+            mesh = cls(geometry.vertices, geometry.faces, name=name, texture=texture)
+            return mesh.normalized(normalize)
         if not hasattr(geometry, "graph"):
             kind = type(geometry).__name__
             raise MeshError(f"{name}: expected a trimesh.Trimesh or trimesh.Scene, got {kind}")
@@ -162,7 +190,16 @@ class Mesh:
             world_from_geometry, key = geometry.graph[node]
             part = geometry.geometry[key]
             if hasattr(part, "faces"):
-                placed.append(Instance(key, part.vertices, part.faces, world_from_geometry))
+                placed.append(
+                    Instance(
+                        key,
+                        part.vertices,
+                        part.faces,
+                        world_from_geometry,
+                        str(node),
+                        uv=_trimesh_uv(part),
+                    )
+                )
             else:
                 notes["geometry", "without faces skipped"] += 1
         try:
@@ -170,7 +207,12 @@ class Mesh:
         except MeshError as error:
             raise MeshError(f"{name}: {error}") from None
         return cls(
-            contents.vertices, contents.faces, name=name, notes=tuple(plain(contents.notes))
+            contents.vertices,
+            contents.faces,
+            name=name,
+            notes=tuple(plain(contents.notes)),
+            parts=contents.parts,
+            texture=contents.texture,
         ).normalized(normalize)
 
     def to_json(self) -> dict[str, Any]:
@@ -222,6 +264,37 @@ def _checked_faces(faces: Any, n_vertices: int) -> np.ndarray:
         raise MeshError(f"{n_vertices} vertices and {len(faces)} faces do not fit int32 indices")
     check_indices(faces, n_vertices)
     return np.array(faces, dtype=np.int32, order="C")
+
+
+def _checked_parts(parts: Any, n_faces: int) -> tuple[Part, ...]:
+    parts = tuple(Part(str(name), int(first_face)) for name, first_face in parts)
+    firsts = [part.first_face for part in parts]
+    if firsts[0] != 0 or firsts != sorted(firsts) or firsts[-1] > n_faces:
+        raise MeshError(f"parts begin at faces {firsts[:8]}; expected 0 and then upwards")
+    return parts
+
+
+def _checked_texture(texture: Any, n_faces: int) -> Texture:
+    uv, faces = (np.array(array) for array in texture)
+    if uv.ndim != 2 or uv.shape[1] != 2 or faces.shape != (n_faces, 3):
+        raise MeshError(
+            f"texture coordinates have shapes {uv.shape} and {faces.shape}; expected (n_uv, 2) "
+            f"and {(n_faces, 3)}"
+        )
+    if faces.min() < 0 or faces.max() >= len(uv):
+        raise MeshError(
+            f"a face uses texture coordinates {faces.min()} to {faces.max()}; there are {len(uv)}"
+        )
+    checked = Texture(uv.astype(np.float64), faces.astype(np.int32))
+    for array in checked:
+        array.flags.writeable = False
+    return checked
+
+
+def _trimesh_uv(geometry: Any) -> np.ndarray | None:
+    """Texture coordinates of each vertex, where a trimesh has them."""
+    uv = getattr(geometry.visual, "uv", None)
+    return None if uv is None or len(uv) != len(geometry.vertices) else np.asarray(uv)[:, :2]
 
 
 def _check_visible(vertices: np.ndarray, faces: np.ndarray) -> None:

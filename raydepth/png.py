@@ -24,12 +24,12 @@ def encode_png(pixels: np.ndarray, texts: Mapping[str, str] | None = None) -> by
 
     Parameters
     ----------
-    pixels : (height, width) uint16, or (height, width, 3) uint8
+    pixels : (height, width) uint16 or uint8, or (height, width, 3) uint8
     texts : mapping, optional
         Keyword to Latin-1 text, put into compressed text chunks (zTXt) in front of the pixels.
     """
     height, width = pixels.shape[:2]
-    depth, colour = (16, GREY) if pixels.ndim == 2 else (8, RGB)
+    depth, colour = 8 * pixels.itemsize, GREY if pixels.ndim == 2 else RGB
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))]
     for keyword, text in (texts or {}).items():
         compressed = zlib_stream(text.encode("latin-1"))

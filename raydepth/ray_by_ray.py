@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,9 +16,22 @@ BAND_PIXELS = 1 << 20
 # Pixels of a task, whole rows; not by the number of threads, on which no bit may depend.
 TASK_PIXELS = 1 << 13
 
-# Distances, in lengths of the directions, and faces of rays (n_rays, 3) that begin at one point, in
-# the local frame; nearer than `t_min` nothing is hit.
-Cast = Callable[[np.ndarray, np.ndarray, float], tuple[np.ndarray, np.ndarray]]
+# Distances, in lengths of the directions, faces and barycentric weights of rays (n_rays, 3) that
+# begin at one point, in the local frame; nearer than `t_min` nothing is hit.
+Cast = Callable[[np.ndarray, np.ndarray, float], tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
+class RowsOfRays(NamedTuple):
+    """What was found out about the rays of some rows of a view."""
+
+    in_camera: np.ndarray  # (n_rays, 3) directions in the camera's frame
+    in_world: np.ndarray  # the same in the world's
+    distance: np.ndarray  # (n_rays,) in lengths of the directions, local frame; +inf = miss
+    barycentric: np.ndarray  # (n_rays, 3), corners in the hierarchy's order
+
+
+# Takes a view, its rows from and to, and their rays; `triangle_id` is filled by then.
+Fill = Callable[[int, tuple[int, int], RowsOfRays], None]
 
 
 def render_ray_by_ray(
@@ -26,13 +40,12 @@ def render_ray_by_ray(
     centre: np.ndarray,
     scale: float,
     triangle_id: np.ndarray,
-    depths: dict[str, np.ndarray],
+    fill: Fill,
     *,
-    miss: float,
     n_threads: int,
     task_pixels: int = TASK_PIXELS,
 ) -> None:
-    """Fill `triangle_id` and `depths` of all views.
+    """Fill `triangle_id` of all views, and `fill` the rest.
 
     Directions are computed once for all views that share a lens, a band of rows at a time, so
     memory beside the results is bounded.
@@ -44,9 +57,8 @@ def render_ray_by_ray(
     centre : (3,) float64, and `scale`
         Of the local frame.
     triangle_id : (n_views, height, width) int32
-    depths : by kind the same, float
-    miss : float
-        The depth of a pixel that sees nothing.
+    fill : callable
+        Called from many threads.
     task_pixels : int
         As many as are cast at once, or a row.
     """
@@ -78,19 +90,14 @@ def render_ray_by_ray(
                 place, part = divmod(task, len(parts))
                 view, rows = views[place], parts[part]
                 in_world = turned(cameras.world_from_camera[view], directions[rows])
-                distance, face = cast(origins[view], in_world.reshape(-1, 3), near[view])
+                in_world = in_world.reshape(-1, 3)
+                distance, face, weights = cast(origins[view], in_world, near[view])
                 seen = (face >= 0) & (distance <= far[view])
-                where = view, slice(top + rows.start, top + rows.stop)
-                shape = triangle_id[where].shape
-                triangle_id[where] = np.where(seen, face, -1).reshape(shape)
-                for kind, depth in depths.items():
-                    units = distance[seen] / scale
-                    if kind == "ray" and cameras.has_z:
-                        x, y, z = directions[rows].reshape(-1, 3)[seen].T
-                        units *= np.sqrt(x * x + y * y + z * z)
-                    values = np.full(seen.shape, miss, depth.dtype)
-                    values[seen] = units
-                    depth[where] = values.reshape(shape)
+                span = top + rows.start, top + rows.stop
+                where = view, slice(*span)
+                triangle_id[where] = np.where(seen, face, -1).reshape(triangle_id[where].shape)
+                in_camera = directions[rows].reshape(-1, 3)
+                fill(int(view), span, RowsOfRays(in_camera, in_world, distance, weights))
 
             parallel.for_each(look, len(parts), n_threads)
             parallel.for_each(see, len(views) * len(parts), n_threads)

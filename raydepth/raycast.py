@@ -10,6 +10,7 @@ from raydepth import parallel, rays
 from raydepth.bvh import Bvh
 from raydepth.mesh import Mesh
 from raydepth.rendering import chosen_device, hierarchy_of
+from raydepth.resolver import in_mesh_order
 
 RAYS_PER_TASK = 1 << 13
 
@@ -90,7 +91,9 @@ def cast_rays(
             bvh, origin, direction, t_min * bvh.scale, n_threads
         )
     distance /= bvh.scale
-    _to_mesh_order(bvh, triangle_id, barycentric)
+    hit = np.flatnonzero(triangle_id >= 0)
+    face = triangle_id[hit]
+    barycentric[hit] = in_mesh_order(barycentric[hit], bvh.faces[face], bvh.mesh_faces[face])
     return RayHits(
         distance.reshape(shape), triangle_id.reshape(shape), barycentric.reshape(*shape, 3)
     )
@@ -116,16 +119,6 @@ def _cast_on_cpu(
 
     parallel.for_each(cast, -(-n_rays // RAYS_PER_TASK), n_threads)
     return distance, triangle_id, barycentric
-
-
-def _to_mesh_order(bvh: Bvh, triangle_id: np.ndarray, barycentric: np.ndarray) -> None:
-    """Put weights, given in the hierarchy's order of a face's vertices, into the mesh's order."""
-    hit = np.flatnonzero(triangle_id >= 0)
-    ours, theirs = bvh.faces[triangle_id[hit]], bvh.mesh_faces[triangle_id[hit]]
-    weights = barycentric[hit]
-    for corner in range(3):
-        place = np.argmax(ours == theirs[:, corner, None], axis=1)
-        barycentric[hit, corner] = np.take_along_axis(weights, place[:, None], axis=1)[:, 0]
 
 
 def _points(value: Any, name: str) -> np.ndarray:

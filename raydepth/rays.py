@@ -18,7 +18,7 @@ FAR_SLACK = 1.0 + 2.0**-50
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _enter(nodes, row, origin, inverse, t_max):
+def enter(nodes, row, origin, inverse, t_max):
     """Distance at which the ray enters a child's box, or +inf if it misses or comes too late."""
     near = 0.0
     far = t_max
@@ -39,6 +39,16 @@ def _enter(nodes, row, origin, inverse, t_max):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def reciprocals(direction, inverse):
+    """Fill `inverse` with 1 / direction, +inf for a component that is 0."""
+    for axis in range(3):
+        # abs: the reciprocal of -0 is -inf. Directions too small for a finite one count as 0.
+        inverse[axis] = 1.0 / direction[axis]
+        if abs(inverse[axis]) == np.inf:
+            inverse[axis] = np.inf
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _nearest_face(
     nodes, links, slot_face, vertices, faces, origin, direction, inverse, stack, t_min
 ):
@@ -51,16 +61,12 @@ def _nearest_face(
     if direction[0] == 0.0 and direction[1] == 0.0 and direction[2] == 0.0:
         return best_face, best_t
     kx, ky, kz, sx, sy = shear(direction)
-    for axis in range(3):
-        # abs: the reciprocal of -0 is -inf. Directions too small for a finite one count as 0.
-        inverse[axis] = 1.0 / direction[axis]
-        if abs(inverse[axis]) == np.inf:
-            inverse[axis] = np.inf
+    reciprocals(direction, inverse)
     stack_size = 0
     node = np.int64(0)
     while True:
-        t0 = _enter(nodes, 16 * node, origin, inverse, best_t)
-        t1 = _enter(nodes, 16 * node + 8, origin, inverse, best_t)
+        t0 = enter(nodes, 16 * node, origin, inverse, best_t)
+        t1 = enter(nodes, 16 * node + 8, origin, inverse, best_t)
         # Near child first; of two leaves the nearer shortens the ray for the other.
         near_side = 0 if t0 <= t1 else 1
         down = np.int64(-1)

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-import math
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from raydepth import bvh as bvh_module
-from raydepth import kernels, parallel, rays, recycling, tiles
+from raydepth import parallel, rays, recycling, tiles
 from raydepth.bvh import Bvh
 from raydepth.camera import Cameras
+from raydepth.conversions import points_from_depth
 from raydepth.cuda.build import DeviceMesh
 from raydepth.errors import DeviceError
-from raydepth.export import KINDS
 from raydepth.memory import available_memory
 from raydepth.mesh import Mesh
+from raydepth.outputs import KINDS, ON_DEVICE, checked_hits, checked_outputs
+from raydepth.pointcloud import PointCloud
 from raydepth.ray_by_ray import render_ray_by_ray
+from raydepth.resolver import (
+    Resolver,
+    See,
+    Wanted,
+    bytes_needed,
+    check_available,
+    on_the_host,
+    share_of_samples,
+    with_samples,
+)
 
 DEVICES = ("auto", "cpu", "cuda")
 DESTINATIONS = ("host", "device")
@@ -40,8 +51,8 @@ class Rendering:
     triangle_id : (n_views, height, width) int32
         The face each pixel sees, an index into the mesh's faces; -1 = miss. It and the depths are
         NumPy arrays, or `raydepth.cuda.arrays.DeviceArray` where they were asked to stay there.
-    kinds : tuple of str
-        The kinds of depth that were asked for.
+    outputs : tuple of str
+        What was asked for, see `outputs.OUTPUTS`; `rendering["normal"]` gives one.
     miss : float
         The depth of a pixel that sees nothing.
     device : str
@@ -50,18 +61,33 @@ class Rendering:
     """
 
     triangle_id: Any
-    kinds: tuple[str, ...]
+    outputs: tuple[str, ...]
     miss: float
     device: str
     cameras: Cameras
-    _depths: dict[str, Any] = field(repr=False)
+    _arrays: dict[str, Any] = field(repr=False)
+
+    def __getitem__(self, output: str) -> Any:
+        """An output by its name; shapes, types and misses are in `outputs.OUTPUTS`."""
+        if output == "triangle_id":
+            return self.triangle_id
+        if output not in self._arrays:
+            expected = ", ".join(["triangle_id", *self._arrays])
+            raise KeyError(f"{output!r} was not rendered; there are {expected}")
+        return self._arrays[output]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of depth among the outputs."""
+        return tuple(name for name in self.outputs if name in KINDS)
 
     @property
     def depth(self) -> Any:
         """(n_views, height, width) depth of the one kind that was asked for, in units."""
         if len(self.kinds) != 1:
-            raise ValueError("both kinds of depth were rendered; use z_depth or ray_depth")
-        return self._depths[self.kinds[0]]
+            rendered = "both kinds of depth were rendered; use z_depth or ray_depth"
+            raise ValueError(rendered if self.kinds else "no depth was rendered; ask for 'z'")
+        return self._arrays[self.kinds[0]]
 
     @property
     def z_depth(self) -> Any:
@@ -73,17 +99,48 @@ class Rendering:
         """(n_views, height, width) distance from the camera's centre, in units."""
         return self._of_kind("ray")
 
+    def points(self, normals: bool = False) -> PointCloud:
+        """What all pixels see, as points in the world.
+
+        From the output "point" where that was rendered, else from z or ray depth; `normals` takes
+        the output "normal".
+
+        Raises
+        ------
+        ValueError
+            None of them was rendered, or not "normal", or the results are on a device.
+        """
+        if not isinstance(self.triangle_id, np.ndarray):
+            raise ValueError("the results are on a device; expected to='host' for points")
+        if normals and "normal" not in self._arrays:
+            raise ValueError("normals are asked for; expected 'normal' among the outputs")
+        view, row, column = np.nonzero(self.triangle_id >= 0)
+        if "point" in self._arrays:
+            points = self._arrays["point"][view, row, column].astype(np.float64)
+        elif self.kinds:
+            depth = self._arrays[self.kinds[0]].astype(np.float64)
+            depth[self.triangle_id < 0] = np.inf
+            points = points_from_depth(depth, self.cameras, self.kinds[0])[view, row, column]
+        else:
+            raise ValueError("points are asked for; expected 'point', 'z' or 'ray' among outputs")
+        return PointCloud(
+            points,
+            self._arrays["normal"][view, row, column].astype(np.float64) if normals else None,
+            view.astype(np.int32),
+            np.stack((row, column), axis=1).astype(np.int32),
+        )
+
     def _of_kind(self, kind: str) -> Any:
-        if kind not in self._depths:
+        if kind not in self._arrays:
             raise ValueError(f"{kind} depth was not rendered; ask for it: kind=('z', 'ray')")
-        return self._depths[kind]
+        return self._arrays[kind]
 
 
-def build_bvh(mesh: Mesh) -> Bvh:
+def build_bvh(mesh: Mesh, *, threads: int | None = None) -> Bvh:
     """The mesh's bounding volume hierarchy; built once, kept as long as the mesh."""
     bvh = _built.get(mesh)
     if bvh is None:
-        bvh = _built[mesh] = bvh_module.build(mesh.vertices, mesh.faces)
+        bvh = _built[mesh] = bvh_module.build(mesh.vertices, mesh.faces, threads=threads)
     return bvh
 
 
@@ -104,13 +161,15 @@ def render(
     cameras: Cameras,
     *,
     kind: str | Sequence[str] = "z",
+    outputs: str | Sequence[str] | None = None,
+    hits: int = 4,
     device: str = "auto",
     miss: float = np.inf,
     dtype: Any = np.float32,
     threads: int | None = None,
     to: str = "host",
 ) -> Rendering:
-    """Cast one ray through the centre of every pixel and return exact depth.
+    """Cast one ray through the centre of every pixel and return exact depth, or more.
 
     Both sides of a face are seen. Depth is the float64 intersection of the ray with the face,
     rounded once to `dtype`. The same input gives the same bits, whatever the number of threads.
@@ -124,6 +183,11 @@ def render(
         camera's centre. Orthographic rays start on the camera's plane: both kinds are equal.
         Fisheye, equirectangular and cubemap views have no z depth. `("z", "ray")` gives both from
         one pass.
+    outputs : sequence of str, optional
+        In place of `kind`: depth and whatever else is to be known of each pixel, from one pass.
+        Names, shapes, types and misses are in `outputs.OUTPUTS` and docs/outputs.md.
+    hits : int
+        How many hits of each ray the output "hits" holds, 1 to 64.
     device : "auto", "cpu" or "cuda"
         "auto" takes the CPU, and CUDA once that path has been checked on a device; the result says
         which. "cuda" never falls back.
@@ -151,8 +215,9 @@ def render(
     """
     if not isinstance(cameras, Cameras):
         raise TypeError(f"cameras is a {type(cameras).__name__}; expected raydepth.Cameras")
-    kinds = checked_kinds(kind)
-    cameras.check_kinds(kinds)
+    names = checked_outputs(kind, outputs)
+    cameras.check_kinds(names)
+    n_hits = checked_hits(hits)
     if to not in DESTINATIONS:
         raise ValueError(f"to is {to!r}; expected one of {', '.join(DESTINATIONS)}")
     if isinstance(mesh, DeviceMesh) and device == "auto":
@@ -163,70 +228,85 @@ def render(
         raise ValueError(f"dtype is {dtype}; expected float32 or float64")
     n_threads = parallel.checked_threads(threads)
 
+    further = on_the_host(names)
     if isinstance(mesh, DeviceMesh):
         if device != "cuda":
             raise ValueError("the mesh is on the CUDA device; expected device='cuda' or 'auto'")
-        return _render_on_cuda(mesh, cameras, kinds, dtype, float(miss), to)
-    bvh = hierarchy_of(mesh)
-    if device == "cuda":
-        return _render_on_cuda(bvh, cameras, kinds, dtype, float(miss), to)
-    if to == "device":
-        raise ValueError("to is 'device', but the CPU renders; expected device='cuda' with it")
-    triangle_id, depths = _empty_results(cameras, kinds, dtype)
-    if cameras.is_affine:
-        _render_affine(bvh, cameras, triangle_id, depths, dtype, float(miss), n_threads)
+        if further:
+            raise ValueError(
+                f"{further[0]} is asked for of a DeviceMesh; expected outputs among "
+                f"{', '.join(ON_DEVICE)}, or a Mesh"
+            )
+        bvh: Bvh | DeviceMesh = mesh
     else:
-
-        def cast(
-            origin: np.ndarray, directions: np.ndarray, t_min: float
-        ) -> tuple[np.ndarray, np.ndarray]:
-            n_rays = len(directions)
-            distance, face = np.empty(n_rays), np.empty(n_rays, np.int32)
-            origins = np.broadcast_to(origin, (n_rays, 3)).copy()
-            rays.cast(
-                bvh.nodes, bvh.nodes.view(np.int32), bvh.slot_face, bvh.vertices, bvh.faces,
-                origins, directions, 0, n_rays, distance, face, np.empty((n_rays, 3)), t_min,
-            )  # fmt: skip
-            return distance, face
-
-        render_ray_by_ray(
-            cameras, cast, bvh.centre, bvh.scale, triangle_id, depths,
-            miss=float(miss), n_threads=n_threads,
-        )  # fmt: skip
-    return Rendering(triangle_id, kinds, float(miss), device, cameras, depths)
-
-
-def _empty_results(
-    cameras: Cameras, kinds: tuple[str, ...], dtype: np.dtype
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Memory for `triangle_id` and each kind of depth; MemoryError says how much it would take."""
-    shape = (len(cameras), cameras.height, cameras.width)
-    n_bytes = math.prod(shape) * (4 + dtype.itemsize * len(kinds))
+        bvh = hierarchy_of(mesh)
+        check_available(mesh, names)
+    if to == "device" and device != "cuda":
+        raise ValueError("to is 'device', but the CPU renders; expected device='cuda' with it")
+    if to == "device" and further:
+        raise ValueError(
+            f"to is 'device' and {further[0]} is computed on the host; expected outputs among "
+            f"{', '.join(ON_DEVICE)}, or to='host'"
+        )
+    if device == "cuda":
+        check_for_cuda(cameras)
+        if to == "device":
+            return _render_to_device(bvh, cameras, names, dtype, float(miss))
+    n_bytes = bytes_needed(names, cameras, dtype, n_hits)
     too_large = (
         f"{cameras} need {n_bytes / 2**30:.1f} GiB; render fewer views at a time, or smaller ones"
     )
     # Asked for more than there is, the system may say yes, and end the process when it is used.
     if n_bytes > available_memory():
         raise MemoryError(too_large)
+    scene = mesh if isinstance(mesh, Mesh) else None
+    job = _Job(bvh, Wanted(names, dtype, float(miss), n_hits, scene), device, n_threads)
     try:
-        triangle_id = recycling.empty(shape, np.int32)
-        return triangle_id, {name: recycling.empty(shape, dtype) for name in kinds}
+        triangle_id, arrays = _rendered(job, cameras)
     except MemoryError:
         raise MemoryError(too_large) from None
+    return Rendering(triangle_id, names, float(miss), device, cameras, arrays)
 
 
-def _render_affine(
-    bvh: Bvh,
-    cameras: Cameras,
-    triangle_id: np.ndarray,
-    depths: dict[str, np.ndarray],
-    dtype: np.dtype,
-    miss: float,
-    n_threads: int,
-) -> None:
-    not_asked = np.empty((0, 0), dtype)
-    basis = local_ray_basis(bvh, cameras)
+class _Job(NamedTuple):
+    """A rendering whose arguments are checked."""
+
+    bvh: Any
+    wanted: Wanted
+    device: str
+    n_threads: int
+
+
+# Faces, (n_views, height, width), and the other outputs by name.
+_Images = tuple[np.ndarray, dict[str, np.ndarray]]
+
+
+def _rendered(job: _Job, cameras: Cameras) -> _Images:
+    if not cameras.is_affine:
+        return _render_ray_by_ray(job, cameras)
+    return _render_affine(job, cameras)
+
+
+def _render_affine(job: _Job, cameras: Cameras) -> _Images:
+    """Tiles of pixels at a time."""
+    bvh, basis = job.bvh, local_ray_basis(job.bvh, cameras)
     projection = projections(basis, cameras.model)
+    if job.device == "cuda":
+        return _render_on_cuda(job, cameras, basis, projection)
+    triangle_id = recycling.empty((len(cameras), cameras.height, cameras.width), np.int32)
+    see = _seer(bvh, cameras, projection)
+    resolver = Resolver(bvh, cameras, job.wanted, basis, projection, see)
+
+    def render_band(view: int, rows: tuple[int, int]) -> None:
+        see(view, basis[view], projection[view], rows, triangle_id[view])
+        resolver.fill(view, rows, triangle_id[view])
+
+    _for_bands(render_band, cameras, job.n_threads)
+    return triangle_id, resolver.arrays
+
+
+def _seer(bvh: Bvh, cameras: Cameras, projection: np.ndarray) -> See:
+    """What finds the visible faces in some rows of an affine view, within the camera's limits."""
     near, far = (limit * bvh.scale for limit in cameras.limits())
     nearest, farthest = z_ranges(bvh, projection)
     # Where the mesh reaches from before a camera's plane to behind it, the tile kernel is slow, by
@@ -235,75 +315,125 @@ def _render_affine(
     among = (nearest <= 0.0) & (farthest > 0.0)
     limited = (near > nearest) | (far < farthest)
     binary = bvh.nodes, bvh.nodes.view(np.int32), bvh.slot_face, bvh.vertices, bvh.faces
+
+    def see(
+        view: int,
+        basis: np.ndarray,
+        projection: np.ndarray,
+        rows: tuple[int, int],
+        triangle_id: np.ndarray,
+    ) -> None:
+        within = basis, *rows, near[view], far[view], triangle_id
+        if among[view]:
+            rays.visibility(*binary, *within)
+        else:
+            find_visible(bvh, basis, projection, rows, triangle_id)
+            if limited[view]:
+                rays.limit(*binary, *within)
+
+    return see
+
+
+def _for_bands(
+    work: Callable[[int, tuple[int, int]], None], cameras: Cameras, n_threads: int
+) -> None:
+    """Call `work` with each view and some of its rows, on threads, until all rows are done."""
     band = rows_per_task(cameras, n_threads)
     bands = range(0, cameras.height, band)
 
-    def render_band(task: int) -> None:
-        view, first = divmod(task, len(bands))
-        rows = bands[first], min(bands[first] + band, cameras.height)
-        job = basis[view], *rows, near[view], far[view], triangle_id[view]
-        if among[view]:
-            rays.visibility(*binary, *job)
-        else:
-            find_visible(bvh, basis[view], projection[view], rows, triangle_id[view])
-            if limited[view]:
-                rays.limit(*binary, *job)
-        outputs = [depths[name][view] if name in depths else not_asked for name in KINDS]
-        kernels.resolve(
-            bvh.vertices, bvh.faces, basis[view], projection[view], bvh.scale, *rows,
-            triangle_id[view], miss, *outputs,
-        )  # fmt: skip
+    def work_on(number: int) -> None:
+        view, place = divmod(number, len(bands))
+        work(view, (bands[place], min(bands[place] + band, cameras.height)))
 
-    parallel.for_each(render_band, len(cameras) * len(bands), n_threads)
+    parallel.for_each(work_on, len(cameras) * len(bands), n_threads)
 
 
 def _render_on_cuda(
-    bvh: Bvh | DeviceMesh,
+    job: _Job,
     cameras: Cameras,
-    kinds: tuple[str, ...],
-    dtype: np.dtype,
-    miss: float,
-    to: str,
+    basis: np.ndarray,
+    projection: np.ndarray,
+) -> _Images:
+    """Faces and depths from the device; all else on the host, from the faces."""
+    from raydepth.cuda import images
+    from raydepth.cuda.batch import BatchOptions
+
+    wanted = job.wanted
+    options = BatchOptions(wanted.kinds, wanted.dtype, wanted.miss)
+    size = cameras.width, cameras.height
+    views = images.render_to_host(job.bvh, basis, projection, size, options)
+    triangle_id, arrays = views.triangle_id, dict(views.depths)
+    assert triangle_id is not None
+    further = on_the_host(wanted.names)
+    if further:
+        wanted = wanted._replace(names=further)
+        see = _seer(job.bvh, cameras, projection)
+        resolver = Resolver(job.bvh, cameras, wanted, basis, projection, see)
+        _for_bands(
+            lambda view, rows: resolver.fill(view, rows, triangle_id[view]),
+            cameras,
+            job.n_threads,
+        )
+        arrays |= resolver.arrays
+    return triangle_id, arrays
+
+
+def _render_to_device(
+    bvh: Bvh | DeviceMesh, cameras: Cameras, names: tuple[str, ...], dtype: np.dtype, miss: float
 ) -> Rendering:
     from raydepth.cuda import images
     from raydepth.cuda.batch import BatchOptions
 
-    check_for_cuda(cameras)
     if not cameras.is_affine:
-        if to == "device":
-            raise ValueError(
-                f"to is 'device', but {cameras.in_words} views come to main memory; "
-                "expected to='host'"
-            )
-        return _cast_on_cuda(bvh, cameras, kinds, dtype, miss)
+        raise ValueError(
+            f"to is 'device', but {cameras.in_words} views come to main memory; expected to='host'"
+        )
     basis = local_ray_basis(bvh, cameras)
     projection = projections(basis, cameras.model)
     size = cameras.width, cameras.height
+    kinds = tuple(name for name in names if name in KINDS)
     options = BatchOptions(kinds, dtype, miss)
-    if to == "device":
-        on_device = images.render_to_device(bvh, basis, projection, size, options)
-        return Rendering(on_device[0], kinds, miss, "cuda", cameras, on_device[1])
-    views = images.render_to_host(bvh, basis, projection, size, options)
-    return Rendering(views.triangle_id, kinds, miss, "cuda", cameras, views.depths)
+    triangle_id, arrays = images.render_to_device(bvh, basis, projection, size, options)
+    return Rendering(triangle_id, names, miss, "cuda", cameras, arrays)
 
 
-def _cast_on_cuda(
-    bvh: Bvh | DeviceMesh, cameras: Cameras, kinds: tuple[str, ...], dtype: np.dtype, miss: float
-) -> Rendering:
-    from raydepth.cuda import images
+def _render_ray_by_ray(job: _Job, cameras: Cameras) -> _Images:
+    """Models whose rays are not affine in the pixel."""
+    bvh = job.bvh
+    triangle_id = recycling.empty((len(cameras), cameras.height, cameras.width), np.int32)
+    coverage = "coverage" in job.wanted.names
+    resolver = Resolver(bvh, cameras, job.wanted)
 
     def cast(
         origin: np.ndarray, directions: np.ndarray, t_min: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        origins = np.broadcast_to(origin, directions.shape).copy()
-        return images.cast_rays(bvh, origins, directions)[:2]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        n_rays = len(directions)
+        origins = np.broadcast_to(origin, (n_rays, 3)).copy()
+        if job.device == "cuda":
+            from raydepth.cuda import images
 
-    triangle_id, depths = _empty_results(cameras, kinds, dtype)
+            return images.cast_rays(bvh, origins, directions)
+        distance, face = np.empty(n_rays), np.empty(n_rays, np.int32)
+        weights = np.empty((n_rays, 3))
+        rays.cast(
+            bvh.nodes, bvh.nodes.view(np.int32), bvh.slot_face, bvh.vertices, bvh.faces,
+            origins, directions, 0, n_rays, distance, face, weights, t_min,
+        )  # fmt: skip
+        return distance, face, weights
+
+    on_cuda = {"n_threads": 1, "task_pixels": DEVICE_RAYS} if job.device == "cuda" else {}
     render_ray_by_ray(
-        cameras, cast, bvh.centre, bvh.scale, triangle_id, depths,
-        miss=miss, n_threads=1, task_pixels=DEVICE_RAYS,
+        cameras, cast, bvh.centre, bvh.scale, triangle_id,
+        lambda view, rows, found: resolver.fill_from_rays(view, rows, triangle_id[view], found),
+        **({"n_threads": job.n_threads} | on_cuda),
     )  # fmt: skip
-    return Rendering(triangle_id, kinds, miss, "cuda", cameras, depths)
+    if coverage:
+        for view in range(len(cameras)):
+            samples = _render_ray_by_ray(
+                job._replace(wanted=job.wanted._replace(names=())), with_samples(cameras[view])
+            )
+            share_of_samples(samples[0][0], resolver.arrays["coverage"][view])
+    return triangle_id, resolver.arrays
 
 
 def check_for_cuda(cameras: Cameras) -> None:
@@ -379,14 +509,6 @@ def rows_per_task(cameras: Cameras, threads: int) -> int:
     pixels = len(cameras) * cameras.width * cameras.height
     per_task = max(pixels // (16 * threads), 1 << 13)
     return max(1, per_task // (cameras.width * tiles.TILE)) * tiles.TILE
-
-
-def checked_kinds(kind: str | Sequence[str]) -> tuple[str, ...]:
-    """The asked-for kinds of depth, in the order asked for."""
-    kinds = (kind,) if isinstance(kind, str) else tuple(kind)
-    if not kinds or len(set(kinds)) != len(kinds) or not set(kinds) <= set(KINDS):
-        raise ValueError(f"kind is {kind!r}; expected 'z', 'ray' or ('z', 'ray')")
-    return kinds
 
 
 def chosen_device(device: str) -> str:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from raydepth.camera import Cameras
-from raydepth.export import KINDS, as_number, checked_scale
+from raydepth.export import as_number, checked_scale
 from raydepth.files import whole_file
 from raydepth.mesh import NORMALIZATIONS
-from raydepth.stores import store_of
+from raydepth.outputs import KINDS, OUTPUTS, checked_hits
+from raydepth.stores import STORES, store_of
 from raydepth.version import __version__
 
 SETTINGS_FILE = "dataset.json"
@@ -38,6 +39,10 @@ class Settings:
         resolution of each other.
     previews : bool
         Whether each mesh has a contact sheet.
+    outputs : tuple of str
+        What is stored besides depth, see `outputs.OUTPUTS`.
+    hits : int
+        Of the output "hits".
 
     Raises
     ------
@@ -52,6 +57,8 @@ class Settings:
     values_per_unit: float = 10000
     device: str = "cpu"
     previews: bool = False
+    outputs: tuple[str, ...] = ()
+    hits: int = 4
 
     def __post_init__(self) -> None:
         if not isinstance(self.cameras, Cameras):
@@ -65,6 +72,22 @@ class Settings:
         self.cameras.check_kinds((self.kind,))
         scale = checked_scale(self.values_per_unit)
         store_of(self.file_format).check(self.cameras, self.kind, scale)
+        checked_hits(self.hits)
+        for name in self.outputs:
+            self._check_output(name)
+
+    def _check_output(self, name: str) -> None:
+        known = [known for known in OUTPUTS if known not in KINDS]
+        if name not in known:
+            raise ValueError(f"outputs hold {name!r}; expected some of {', '.join(known)}")
+        if self.outputs.count(name) > 1:
+            raise ValueError(f"outputs hold {name!r} twice")
+        if name not in store_of(self.file_format).outputs:
+            able = [form for form, store in STORES.items() if name in store.outputs]
+            raise ValueError(
+                f"format {self.file_format} does not hold {name!r}; expected one of "
+                f"{', '.join(able)}"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object of dataset.json."""
@@ -81,6 +104,9 @@ class Settings:
             "values_per_unit": scale,
             "device": self.device,
             "previews": self.previews,
+            # Not in data sets of depth alone, which are as they have always been.
+            **({"outputs": list(self.outputs)} if self.outputs else {}),
+            **({"hits": self.hits} if "hits" in self.outputs else {}),
             "cameras": [self.cameras[i].to_json() for i in range(len(self.cameras))],
         }
 
@@ -120,9 +146,13 @@ def read_settings(out: Path) -> dict[str, Any] | None:
 
 def difference(found: dict[str, Any], wanted: dict[str, Any]) -> str | None:
     """What the depth maps that are there differ in from those that are wanted, in words."""
-    for key in ("file_format", "kind", "normalization", "values_per_unit", "device", "previews"):
-        if found.get(key) != wanted[key]:
-            return f"{key} {json.dumps(found.get(key))}; this run has {json.dumps(wanted[key])}"
+    for key in (
+        "file_format", "kind", "normalization", "values_per_unit", "device", "previews",
+        "outputs", "hits",
+    ):  # fmt: skip
+        there, here = found.get(key), wanted.get(key)
+        if there != here:
+            return f"{key} {json.dumps(there)}; this run has {json.dumps(here)}"
     there, here = found.get("cameras"), wanted["cameras"]
     if there == here:
         return None

@@ -20,7 +20,7 @@ In arithmetic and comparisons one side may be a scalar. Nothing here checks boun
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from llvmlite import ir
@@ -170,6 +170,90 @@ def store(typingctx, target, index, vector):
         return context.get_dummy_value()
 
     return types.void(target, types.intp, vector), codegen
+
+
+@intrinsic
+def store_channels(typingctx, target, index, vectors):
+    """Put lane 0 of all vectors (two or three, a tuple), then lane 1 ..., float64 rounded."""
+    vector, n_channels = vectors.dtype, vectors.count
+    to_float32 = vector.kind == "d" and target.dtype == types.float32
+
+    def codegen(context, builder, sig, args):
+        n = vector.lanes
+        channels = cgutils.unpack_tuple(builder, args[2], n_channels)
+        if to_float32:
+            narrow = ir.VectorType(ELEMENT["f"], n)
+            channels = [builder.fptrunc(channel, narrow) for channel in channels]
+        # The first two in one vector, the third in another of that length, then all mixed.
+        pair = builder.shuffle_vector(channels[0], channels[1], _order(range(2 * n)))
+        third = builder.shuffle_vector(channels[-1], channels[-1], _order([*range(n), *[0] * n]))
+        offsets = [channel * n for channel in range(n_channels)]
+        mixed = builder.shuffle_vector(
+            pair, third, _order(lane + offset for lane in range(n) for offset in offsets)
+        )
+        stored = builder.store(mixed, _vector_at(builder, args[0], args[1], mixed.type))
+        stored.align = 4
+        return context.get_dummy_value()
+
+    return types.void(target, types.intp, vectors), codegen
+
+
+@intrinsic
+def store_signs(typingctx, target, index, plus, minus):
+    """Put an int8 for each lane: 1 where `plus`, -1 where `minus`, else 0."""
+
+    def codegen(context, builder, sig, args):
+        narrow = ir.VectorType(ir.IntType(8), plus.lanes)
+        signs = builder.sub(*(builder.zext(mask, narrow) for mask in args[2:]))
+        stored = builder.store(signs, _vector_at(builder, args[0], args[1], narrow))
+        stored.align = 1
+        return context.get_dummy_value()
+
+    return types.void(target, types.intp, plus, minus), codegen
+
+
+@intrinsic
+def load_rows(typingctx, table, rows):
+    """Three columns of a table of three, at the rows in the lanes of `rows`: a tuple of vectors.
+
+    One element behind each row is read, too. Faster than the machine's gather, and than one
+    element at a time (Zen 4).
+    """
+    n = rows.lanes
+    vector = Vector(KIND[table.dtype], n)
+    columns = types.UniTuple(vector, 3)
+
+    def codegen(context, builder, sig, args):
+        four = ir.VectorType(ELEMENT[vector.kind], 4)
+        found = []
+        for lane in range(n):
+            row = builder.sext(builder.extract_element(args[1], INT32(lane)), INT64)
+            place = _vector_at(builder, args[0], builder.mul(row, INT64(3)), four)
+            loaded = builder.load(place)
+            loaded.align = 4
+            found.append(loaded)
+        # Joined two by two to one long vector, of which every fourth element makes a column.
+        length = 4
+        while len(found) > 1:
+            length *= 2
+            joined = _order(range(length))
+            found = [
+                builder.shuffle_vector(a, b, joined)
+                for a, b in zip(found[::2], found[1::2], strict=True)
+            ]
+        parts = [
+            builder.shuffle_vector(found[0], found[0], _order(range(column, 4 * n, 4)))
+            for column in range(3)
+        ]
+        return context.make_tuple(builder, columns, parts)
+
+    return columns(table, rows), codegen
+
+
+def _order(lanes: Iterable[int]) -> ir.Constant:
+    """The mask of a shuffle."""
+    indices = list(lanes)
+    return ir.Constant(ir.VectorType(INT32, len(indices)), indices)
 
 
 @intrinsic

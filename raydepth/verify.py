@@ -29,7 +29,7 @@ from raydepth.workers import borrowed_worker
 N_SAMPLES = 64
 
 # Of one view's description, checked one by one so that the message can name it.
-PER_MESH = ("kind", "file_format", "values_per_unit", "device")
+PER_MESH = ("kind", "file_format", "values_per_unit", "device", "hits")
 
 
 @dataclass(frozen=True)
@@ -168,6 +168,13 @@ def _check_mesh(
             reasons = list(_view_problems(depth, views[view], description["values_per_unit"]))
         except (KeyError, TypeError) as error:
             reasons = [f"its description is damaged ({one_line(error)})"]
+        for name in mesh.outputs:
+            try:
+                reasons += _output_problems(mesh, name, view, depth)
+            except FileNotFoundError as error:
+                problem("missing", one_line(error))
+            except (KeyError, TypeError, ValueError, OSError, zlib.error) as error:
+                problem("damaged", one_line(error))
         for reason in reasons:
             problem("damaged", f"view {views[view]['file']}: {reason}")
         if not reasons:
@@ -196,8 +203,11 @@ def _description_problems(
     if description["sha256"] != description_hash(description):
         yield "its description is not the one that was written (sha256)"
     for key in PER_MESH:
-        if description[key] != settings[key]:
-            yield f"{key} is {description[key]!r}; the data set has {settings[key]!r}"
+        if description.get(key) != settings.get(key):
+            yield f"{key} is {description.get(key)!r}; the data set has {settings.get(key)!r}"
+    outputs = list(description.get("outputs", {}))
+    if outputs != settings.get("outputs", []):
+        yield f"outputs are {outputs}; the data set has {settings.get('outputs', [])}"
     if description["mesh"]["normalization"] != settings["normalization"]:
         yield (
             f"normalization is {description['mesh']['normalization']!r}; the data set has "
@@ -228,6 +238,15 @@ def _view_problems(depth: np.ndarray, view: dict[str, Any], scale: float | None)
         # Half a step of a 16-bit value, and the rounding to float32 of what comes back.
         if n_hits and abs(float(value) - view[key]) > step + 1e-7 * view[key]:
             yield f"its {key} depth is {value:.9g}; its description says {view[key]:.9g}"
+
+
+def _output_problems(mesh: StoredMesh, name: str, view: int, depth: np.ndarray) -> Iterator[str]:
+    """What a view's further output is that its description and its depth do not say."""
+    values = mesh.output(name, view)
+    if pixel_hash(values) != mesh.metadata["views"][view]["outputs"][name]["sha256"]:
+        yield f"its {name} is not what was written (sha256)"
+    elif name == "hit" and (values != np.isfinite(depth)).any():
+        yield "its hit mask is not where depth is"
 
 
 def _traced_again(

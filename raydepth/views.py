@@ -12,18 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from raydepth import bvh as bvh_module
 from raydepth import parallel
 from raydepth.export import fitting_values_per_unit
 from raydepth.mesh import Mesh
 from raydepth.png import encode_png
 from raydepth.preview import ContactSheet
 from raydepth.quantize import MAX_VALUE, quantize
-from raydepth.rendering import render
+from raydepth.rendering import Rendering, build_bvh, render
 from raydepth.settings import Settings
 from raydepth.statistics import depth_range
 from raydepth.stores import MeshViews, store_of
 from raydepth.stores.description import FORMAT_NAME, FORMAT_VERSION
+from raydepth.stores.output_files import WithOutputs, described, encode_output, suffix_of
 from raydepth.version import __version__
 
 # Pixels rendered at once: bounds memory however many views there are, and paces the progress.
@@ -100,6 +100,9 @@ class ViewRenderer:
             "values_per_unit": scale,
             "miss": "inf" if scale is None else 0,
             "device": settings["device"],
+            **({"outputs": described(self.settings.outputs)} if self.settings.outputs else {}),
+            **({"hits": settings["hits"]} if "hits" in settings else {}),
+            **({"instances": list(mesh.instances)} if "instance" in self.settings.outputs else {}),
             "views": [
                 entry | (dict(labels[view]) if labels else {})
                 for view, entry in enumerate(self._entries)
@@ -152,17 +155,22 @@ class ViewRenderer:
         settings, views = self.settings, finished.description["views"]
         sheet = ContactSheet(self.n_views, kind=settings.kind) if settings.previews else None
         with clock("build"):
-            bvh = bvh_module.build(mesh.vertices, mesh.faces, threads=threads())
+            build_bvh(mesh, threads=threads())
         n_unfit = 0
         for first, cameras in self._chunks:
             with clock("render"):
                 rendering = render(
-                    bvh, cameras, kind=settings.kind, device=settings.device, threads=threads()
+                    mesh,
+                    cameras,
+                    outputs=(settings.kind, *settings.outputs),
+                    hits=settings.hits,
+                    device=settings.device,
+                    threads=threads(),
                 )
             with clock("encode"):
                 # After a misfit the rest is rendered for its range only, to say what would fit.
                 encoded, n_more_unfit = self._encoded(
-                    rendering.depth, first, finished.description, n_unfit == 0, threads()
+                    rendering, first, finished.description, n_unfit == 0, threads()
                 )
                 n_unfit += n_more_unfit
                 if sheet is not None:
@@ -181,7 +189,7 @@ class ViewRenderer:
 
     def _encoded(
         self,
-        depths: np.ndarray,
+        rendering: Rendering,
         first: int,
         description: dict[str, Any],
         as_bytes: bool,
@@ -189,6 +197,7 @@ class ViewRenderer:
     ) -> tuple[list[Any], int]:
         """Some views encoded, and how many of their depths do not fit; completes `description`."""
         settings, mesh = self.settings, description["mesh"]
+        depths = rendering.depth
         scale = description["values_per_unit"]
         encoded: list[Any] = [None] * len(depths)
         unfit = [0] * len(depths)
@@ -215,9 +224,26 @@ class ViewRenderer:
                     mesh=mesh,
                     values_per_unit=settings.values_per_unit,
                 )
+                if settings.outputs:
+                    files = self._output_files(rendering, place, description["views"][view])
+                    encoded[place] = WithOutputs(encoded[place], files)
 
         parallel.for_each(encode, len(depths), n_threads)
         return encoded, sum(unfit)
+
+    def _output_files(
+        self, rendering: Rendering, place: int, entry: dict[str, Any]
+    ) -> dict[str, bytes]:
+        """The files of a view's further outputs; names them in its entry of the description."""
+        stem = entry["file"].removesuffix(self.store.suffix)
+        files = {}
+        entry["outputs"] = {}
+        for name in self.settings.outputs:
+            values = rendering[name][place]
+            file = f"{stem}{suffix_of(name)}"
+            files[file] = encode_output(name, values)
+            entry["outputs"][name] = {"file": file, "sha256": pixel_hash(values)}
+        return files
 
 
 def pixel_hash(pixels: np.ndarray) -> str:

@@ -35,6 +35,7 @@ class _Worker:
         self._todo: SimpleQueue[Any] = SimpleQueue()
         self._folder = "."
         self._normalize = "none"
+        self._uv = False
         self._renderer: TaskRenderer | None = None
 
     def work(self) -> None:
@@ -48,6 +49,7 @@ class _Worker:
             if isinstance(request, messages.Setup):
                 self._folder = request.folder
                 self._normalize = request.settings.normalize
+                self._uv = "uv" in request.settings.outputs
                 self._renderer = TaskRenderer(
                     request.settings, Path(request.out), request.keep_others
                 )
@@ -75,7 +77,7 @@ class _Worker:
     def _render(self, request: messages.Render) -> None:
         assert self._renderer is not None
         start = time.perf_counter()
-        mesh = _load(request.task.path, self._folder, self._normalize, request.memory)
+        mesh = _load(request.task.path, self._folder, self._normalize, request.memory, uv=self._uv)
         if isinstance(mesh, messages.Refused):
             self._say(mesh)
             return
@@ -100,13 +102,15 @@ class _Worker:
             self._say(messages.Rendered(outcome, views))
 
 
-def _load(path: str, folder: str, normalize: str, memory: int) -> Mesh | messages.Refused:
+def _load(
+    path: str, folder: str, normalize: str, memory: int, *, uv: bool = False
+) -> Mesh | messages.Refused:
     """Load one mesh; whatever is wrong with it becomes the answer's reason."""
     start = time.perf_counter()
     try:
         os.chdir(folder)
         with _limited_memory(memory):
-            mesh = load_mesh(path, normalize=normalize)
+            mesh = load_mesh(path, normalize=normalize, uv=uv)
             mesh.sha256  # noqa: B018  kept by the mesh, so that nobody else needs to compute it
     except MemoryError:
         return messages.Refused("", True, time.perf_counter() - start)

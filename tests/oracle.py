@@ -207,3 +207,65 @@ def assert_exact(rendering, view: int, truth: Truth, *, max_uncertain: float = 0
         assert (depth[view][hit] > 0).all()
         worst = ulps(depth[view][both], expected[both]).max(initial=0)
         assert worst <= 1, f"depth is {worst} float32 ulps off"
+
+
+class Surface(NamedTuple):
+    """What the pixels of a view see; NaN = miss, facing 0."""
+
+    barycentric: np.ndarray  # (height, width, 3) float64
+    point: np.ndarray  # (height, width, 3) float64, in the world
+    normal: np.ndarray  # (height, width, 3) float64, in the world
+    facing: np.ndarray  # (height, width) int
+
+
+def rays(camera: Cameras) -> tuple[np.ndarray, np.ndarray]:
+    """Origins and directions (z component 1 in the camera) of one view, (height, width, 3)."""
+    k, pose = camera.intrinsics[0], camera.world_from_camera[0]
+    row, column = np.mgrid[: camera.height, : camera.width] + 0.5
+    y = (row - k[1, 2]) / k[1, 1]
+    x = (column - k[0, 2] - k[0, 1] * y) / k[0, 0]
+    seen = np.stack([x, y, np.ones_like(x)], axis=-1)
+    if camera.model == "perspective":
+        return np.broadcast_to(pose[:3, 3], seen.shape), seen @ pose[:3, :3].T
+    start = np.stack([x, y, np.zeros_like(x)], axis=-1) @ pose[:3, :3].T + pose[:3, 3]
+    return start, np.broadcast_to(pose[:3, 2], seen.shape)
+
+
+def surface(vertices, faces, camera: Cameras, truth: Truth) -> Surface:
+    """From the oracle's own faces: weights from areas, the plane by NumPy's cross product."""
+    hit = truth.triangle_id >= 0
+    corners = np.asarray(vertices, np.float64)[np.asarray(faces)[truth.triangle_id[hit]]]
+    origin, direction = (ends[hit] for ends in rays(camera))
+    point = origin + truth.z[hit][:, None] * direction
+    a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
+    area = np.cross(b - a, c - a)
+    squared = (area * area).sum(axis=1)
+    weights = [
+        (np.cross(q - p, point - p) * area).sum(axis=1) / squared
+        for p, q in ((b, c), (c, a), (a, b))
+    ]
+    found = []
+    for values in (np.stack(weights, axis=1), point, area / np.sqrt(squared)[:, None]):
+        image = np.full((*hit.shape, 3), np.nan)
+        image[hit] = values
+        found.append(image)
+    facing = np.zeros(hit.shape, int)
+    facing[hit] = -np.sign((area * direction).sum(axis=1))
+    return Surface(*found, facing)
+
+
+def all_crossings(vertices, faces, origin, direction):
+    """Every face that one ray meets as (t, face), sorted: Moller and Trumbore on all faces."""
+    a, b, c = np.moveaxis(np.asarray(vertices, np.float64)[np.asarray(faces)], 1, 0)
+    e1, e2 = b - a, c - a
+    p = np.cross(direction, e2)
+    det = (e1 * p).sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        s = origin - a
+        q = np.cross(s, e1)
+        u, v = (s * p).sum(axis=1) / det, (q * direction).sum(axis=1) / det
+        t = (q * e2).sum(axis=1) / det
+        inside = (det != 0) & (u >= 0) & (v >= 0) & (u + v <= 1) & (t > 0)
+        clear = np.minimum(np.minimum(abs(u), abs(v)), abs(1 - u - v))[(t > 0)].min(initial=1)
+    found = np.flatnonzero(inside)
+    return sorted(zip(t[found].tolist(), found.tolist(), strict=True)), clear

@@ -141,7 +141,7 @@ def moved(poses, by):
 def assert_same(ours, theirs):
     np.testing.assert_array_equal(ours.triangle_id, theirs.triangle_id)
     for kind in theirs.kinds:
-        np.testing.assert_array_equal(ours._depths[kind], theirs._depths[kind])
+        np.testing.assert_array_equal(ours[kind], theirs[kind])
 
 
 def test_many_meshes_are_rendered_as_each_by_itself(fake_cuda):

@@ -154,6 +154,7 @@ class Scene:
                     self._arrays[f"geometry_{number}_vertices"],
                     self._arrays[f"geometry_{number}_faces"],
                     matrix,
+                    f"geometry {number}",
                 )
                 for number, matrix in zip(numbers, matrices, strict=True)
             ),

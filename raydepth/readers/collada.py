@@ -90,20 +90,24 @@ class _Document:
             elif tag == "instance_node":
                 yield from self.instances(self.target(child, "url"), matrix, depth + 1)
             elif tag == "instance_geometry":
-                yield from self.instance(self.target(child, "url"), matrix)
+                yield from self.instance(self.target(child, "url"), matrix, node)
             elif tag == "instance_controller":
-                yield from self.controlled(self.target(child, "url"), matrix)
+                yield from self.controlled(self.target(child, "url"), matrix, node)
 
-    def instance(self, geometry: Element, matrix: np.ndarray) -> Iterator[Instance]:
+    def instance(self, geometry: Element, matrix: np.ndarray, node: Element) -> Iterator[Instance]:
         """Yield one geometry, if it has triangles."""
         key = geometry.get("id", "")
         if key not in self.geometries:
             self.geometries[key] = self.geometry(geometry)
         vertices, faces = self.geometries[key]
         if len(faces):
-            yield Instance(key, vertices, faces, matrix)
+            name = node.get("name") or node.get("id") or geometry.get("name") or key
+            # A node that is instantiated twice stands at two places.
+            yield Instance(key, vertices, faces, matrix, name, (id(node), matrix.tobytes()))
 
-    def controlled(self, controller: Element, matrix: np.ndarray) -> Iterator[Instance]:
+    def controlled(
+        self, controller: Element, matrix: np.ndarray, node: Element
+    ) -> Iterator[Instance]:
         """Yield the geometry under a skin or a morph, as it is before they act."""
         skin, morph = controller.find("{*}skin"), controller.find("{*}morph")
         deformer = skin if skin is not None else morph
@@ -116,7 +120,7 @@ class _Document:
         source = self.target(deformer, "source")
         if _tag(source) == "controller":
             raise MeshError("a controller acts on another controller, which is not read")
-        yield from self.instance(source, matrix)
+        yield from self.instance(source, matrix, node)
 
     def geometry(self, geometry: Element) -> tuple[np.ndarray, np.ndarray]:
         """Read all primitives of a geometry; vertices (n, 3) float64, faces (m, 3) int64."""

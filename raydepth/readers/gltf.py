@@ -34,8 +34,8 @@ HARMLESS = ("KHR_materials_", "KHR_texture_", "EXT_texture_", "KHR_lights_", "EX
             "KHR_animation_", "KHR_xmp", "KHR_mesh_quantization", DRACO, *MESHOPT)  # fmt: skip
 
 
-def read(data: bytes, path: Path) -> Contents:
-    """Read the triangles of a glTF file's default scene.
+def read(data: bytes, path: Path, uv: bool = False) -> Contents:
+    """Read the triangles of a glTF file's default scene, and TEXCOORD_0 if `uv`.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def read(data: bytes, path: Path) -> Contents:
     """
     document, binary_chunk = _unpack(data)
     _check_extensions(document)
-    return _Document(document, binary_chunk, path.parent).contents()
+    return _Document(document, binary_chunk, path.parent, uv).contents()
 
 
 def _unpack(data: bytes) -> tuple[dict[str, Any], bytes | None]:
@@ -103,7 +103,10 @@ def _check_extensions(document: dict[str, Any]) -> None:
 class _Document:
     """A glTF document with its buffers at hand; every index into it is checked when used."""
 
-    def __init__(self, document: dict[str, Any], binary_chunk: bytes | None, folder: Path) -> None:
+    def __init__(
+        self, document: dict[str, Any], binary_chunk: bytes | None, folder: Path, uv: bool
+    ) -> None:
+        self.wants_uv = uv
         self.document = document
         self.binary_chunk = binary_chunk
         self.folder = folder
@@ -173,7 +176,19 @@ class _Document:
                 # The joints alone place a skinned mesh; its own node does not (section 3.7.3.3).
                 vertices = self.skinned(vertices, primitive, node["skin"], world_from_node)
                 world = np.eye(4)
-            yield Instance(key, vertices, faces, world)
+            name = node.get("name") or mesh.get("name") or f"node {index}"
+            uv = self.texture_coordinates(primitive, len(vertices)) if self.wants_uv else None
+            yield Instance(key, vertices, faces, world, str(name), index, uv)
+
+    def texture_coordinates(self, primitive: dict[str, Any], n_vertices: int) -> np.ndarray | None:
+        """Give TEXCOORD_0, (n_vertices, 2) float64; None where a primitive has none."""
+        index = primitive["attributes"].get("TEXCOORD_0")
+        if index is None or _extensions(primitive).get(DRACO):
+            return None
+        uv = self.accessor(index, "VEC2")
+        if len(uv) != n_vertices:
+            raise MeshError(f"TEXCOORD_0 has {len(uv)} rows; expected {n_vertices}")
+        return uv
 
     def geometry(self, primitive: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         """Give the positions, (n, 3) float64, and the vertex indices, (m,) int64."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from raydepth.errors import MeshError
 from raydepth.readers.polygons import triangulate
-from raydepth.readers.scene import Contents
+from raydepth.readers.scene import Contents, Texture, check_indices
 from raydepth.readers.text import numbers, shown
 
 TYPES = {
@@ -54,8 +54,14 @@ class Lists(NamedTuple):
 Columns = dict[str, "np.ndarray | Lists"]
 
 
-def read(data: bytes, path: Path) -> Contents:
-    """Read the vertices and faces of a PLY file.
+# What texture coordinates are called, as columns of the vertices.
+UV_NAMES = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"), ("texture_s", "texture_t"))
+
+
+def read(data: bytes, path: Path, uv: bool = False) -> Contents:
+    """Read the vertices and faces of a PLY file, and its texture coordinates if `uv`.
+
+    Those are columns of the vertices or, as MeshLab writes them, a list `texcoord` of each face.
 
     Raises
     ------
@@ -66,17 +72,17 @@ def read(data: bytes, path: Path) -> Contents:
     is_ascii, elements, start = _header(data)
     n_rows = {element.name: element.n_rows for element in elements}
     if not is_ascii:
-        return _contents(_tables(data, start, elements), n_rows)
+        return _contents(_tables(data, start, elements), n_rows, uv)
     text = data[start:]
     try:
-        return _contents(_tables(numbers(text).tobytes(), 0, elements), n_rows)
+        return _contents(_tables(numbers(text).tobytes(), 0, elements), n_rows, uv)
     except MeshError:
         # Some writers put more into a line than their header says, MeshLab's early ones for one.
         lines = [line for line in text.splitlines() if line and not line.isspace()]
         if len(lines) != sum(n_rows.values()):
             raise
     trimmed, n_trimmed = _trimmed(lines, elements)
-    contents = _contents(_tables(trimmed.tobytes(), 0, elements), n_rows)
+    contents = _contents(_tables(trimmed.tobytes(), 0, elements), n_rows, uv)
     contents.notes["line", "of more values than the header declares cut short"] = n_trimmed
     return contents
 
@@ -108,7 +114,7 @@ def _trimmed(lines: list[bytes], elements: list[Element]) -> tuple[np.ndarray, i
     return np.concatenate(kept), n_trimmed
 
 
-def _contents(tables: dict[str, Columns], n_rows: dict[str, int]) -> Contents:
+def _contents(tables: dict[str, Columns], n_rows: dict[str, int], uv: bool) -> Contents:
     vertex = tables.get("vertex", {})
     if not {"x", "y", "z"} <= vertex.keys():
         raise MeshError("the header declares no vertices with x, y and z")
@@ -120,10 +126,24 @@ def _contents(tables: dict[str, Columns], n_rows: dict[str, int]) -> Contents:
     corners = polygons.values.astype(np.int64)
     if not np.array_equal(corners, polygons.values):
         raise MeshError("a face index is not an integer")
-    faces, notes = triangulate(vertices, corners, polygons.sizes.astype(np.int64))
+    sizes = polygons.sizes.astype(np.int64)
+    texcoord = tables["face"].get("texcoord")
+    texture = None
+    if uv and isinstance(texcoord, Lists) and np.array_equal(texcoord.sizes, 2 * sizes):
+        # Cut with every corner as a vertex of its own: each has texture coordinates.
+        check_indices(corners, len(vertices))
+        places, notes = triangulate(vertices[corners], np.arange(len(corners)), sizes)
+        texture = Texture(texcoord.values.astype(np.float64).reshape(-1, 2), places)
+        faces = corners[places]
+    else:
+        faces, notes = triangulate(vertices, corners, sizes)
+    names = next((pair for pair in UV_NAMES if set(pair) <= vertex.keys()), None)
+    if uv and texture is None and names:
+        columns = [np.asarray(vertex[name], np.float64) for name in names]
+        texture = Texture(np.column_stack(columns), faces)
     if n_rows.get("edge"):
         notes["edge", "skipped"] = n_rows["edge"]
-    return Contents(vertices, faces, notes)
+    return Contents(vertices, faces, notes, texture=texture)
 
 
 def _polygons(face: Columns) -> Lists:

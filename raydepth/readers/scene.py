@@ -20,6 +20,22 @@ class Contents(NamedTuple):
     vertices: np.ndarray  # (n_vertices, 3) float64
     faces: np.ndarray  # (n_faces, 3) int64
     notes: Notes
+    parts: tuple[Part, ...] = ()  # in the order of their faces; none where there is no scene
+    texture: Texture | None = None  # None where it was not asked for, or there is none
+
+
+class Part(NamedTuple):
+    """What one node put into a scene: the faces from `first_face` on, up to the next part's."""
+
+    name: str
+    first_face: int
+
+
+class Texture(NamedTuple):
+    """Texture coordinates, and which of them the corners of each face have."""
+
+    uv: np.ndarray  # (n_uv, 2) float64, as the file has them; NaN where it has none
+    faces: np.ndarray  # (n_faces, 3), indices into uv
 
 
 class Instance(NamedTuple):
@@ -29,6 +45,9 @@ class Instance(NamedTuple):
     vertices: np.ndarray  # (n_vertices, 3), in the geometry's own coordinates
     faces: np.ndarray  # (n_faces, 3)
     world_from_geometry: np.ndarray  # (4, 4) float64
+    name: str = ""  # of the node
+    node: Hashable = None  # the same for all that one node puts into the scene; None for itself
+    uv: np.ndarray | None = None  # (n_vertices, 2), of each vertex
 
 
 def check_indices(indices: np.ndarray, n_vertices: int) -> None:
@@ -65,7 +84,12 @@ def flatten(instances: Iterable[Instance], notes: Notes) -> Contents:
     if n_faces > np.iinfo(np.int32).max:
         raise MeshError(f"{n_faces} faces with all instances; at most 2147483647 are possible")
     vertices, faces, first = [], [], 0
+    parts, first_face, node = [], 0, None
     for instance in instances:
+        if instance.node is None or instance.node != node:
+            parts.append(Part(instance.name, first_face))
+        node = instance.node
+        first_face += len(instance.faces)
         check_indices(instance.faces, len(instance.vertices))
         vertices.append(transform(instance.world_from_geometry, instance.vertices))
         faces.append(np.asarray(instance.faces, dtype=np.int64) + first)
@@ -73,7 +97,18 @@ def flatten(instances: Iterable[Instance], notes: Notes) -> Contents:
     n_geometries = len({instance.geometry for instance in instances})
     if len(instances) > 1:
         notes["instance", f"of {counted(n_geometries, 'geometry')} flattened"] = len(instances)
-    return Contents(np.concatenate(vertices), np.concatenate(faces), notes)
+    all_faces = np.concatenate(faces)
+    texture = None
+    if any(instance.uv is not None for instance in instances):
+        uv = [_uv_or_nan(instance) for instance in instances]
+        texture = Texture(np.concatenate(uv), all_faces)
+    return Contents(np.concatenate(vertices), all_faces, notes, tuple(parts), texture)
+
+
+def _uv_or_nan(instance: Instance) -> np.ndarray:
+    if instance.uv is None:
+        return np.full((len(instance.vertices), 2), np.nan)
+    return np.asarray(instance.uv, dtype=np.float64)
 
 
 def transform(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:

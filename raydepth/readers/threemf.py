@@ -106,7 +106,8 @@ class _Package:
             if key not in self.meshes:
                 self.meshes[key] = _mesh(mesh)
             if len(self.meshes[key][1]):
-                yield Instance(key, *self.meshes[key], matrix)
+                name = element.get("name") or f"object {identity}"
+                yield Instance(key, *self.meshes[key], matrix, name)
         if depth == DEEPEST:
             raise MeshError(f"object {identity} contains itself, or components nest too deeply")
         for component in element.findall("{*}components/{*}component"):

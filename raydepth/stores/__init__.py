@@ -10,6 +10,7 @@ from raydepth.packages import needed
 from raydepth.stores.folders import FolderStore
 from raydepth.stores.layouts import LAYOUTS
 from raydepth.stores.npz import NpzStore
+from raydepth.stores.ply import PlyStore
 from raydepth.stores.store import MeshViews, Store, StoredMesh
 from raydepth.stores.tar import TarStore
 from raydepth.stores.zarr import ZarrStore
@@ -20,6 +21,7 @@ STORES: dict[str, Store] = {
     "tiff": FolderStore("tiff", ".tiff"),
     "exr": FolderStore("exr", ".exr", package=EXR_PACKAGE),
     "npz": NpzStore(),
+    "ply": PlyStore(),
     "zarr": ZarrStore(),
     "webdataset": TarStore(),
     **{

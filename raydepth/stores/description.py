@@ -25,6 +25,15 @@ def description_text(description: dict[str, Any]) -> str:
     return "{\n " + ",\n ".join(rest) + ',\n "views": [\n  ' + views + "\n ]\n}"
 
 
+def output_files(description: dict[str, Any]) -> list[str]:
+    """The names of all files of further outputs."""
+    return [
+        output["file"]
+        for view in description["views"]
+        for output in view.get("outputs", {}).values()
+    ]
+
+
 def parsed_description(text: str | bytes) -> dict[str, Any]:
     """The object of a text, checked."""
     try:

@@ -22,8 +22,9 @@ from raydepth.camera import Cameras
 from raydepth.containers import Parts
 from raydepth.export import encode_depth, read_depth
 from raydepth.folders import removed, whole_folder
-from raydepth.stores.description import description_text, parsed_description
+from raydepth.stores.description import description_text, output_files, parsed_description
 from raydepth.stores.layouts import LAYOUT_FOLDER, Layout
+from raydepth.stores.output_files import parts_of
 from raydepth.stores.store import DEFAULT_SCALE, MeshViews, Store, StoredMesh, check_agreement
 
 VIEWS_FILE = "views.json"
@@ -82,7 +83,10 @@ class FolderStore(Store):
                 if self.layout is not None:
                     (aside / self.layout.folder).mkdir()
                 files = (view["file"] for view in mesh.description["views"])
-                for file, parts in zip(files, mesh.views, strict=True):
+                for file, view in zip(files, mesh.views, strict=True):
+                    parts, further = parts_of(view)
+                    for name, content in further.items():
+                        (aside / name).write_bytes(content)
                     for addition, content in parts.items():
                         (aside / f"{file}{addition}").write_bytes(content)
                 if mesh.preview is not None:
@@ -102,7 +106,7 @@ class FolderStore(Store):
         if description is None:
             return False
         # Someone may have taken files away.
-        files = {view["file"] for view in description["views"]}
+        files = {view["file"] for view in description["views"]} | set(output_files(description))
         there = set(os.listdir(out / name))
         if self.layout is not None:
             files.update(self.layout.beside)
@@ -125,16 +129,22 @@ class FolderMesh(StoredMesh):
     def _description(self) -> dict[str, Any]:
         return parsed_description((self.place / VIEWS_FILE).read_bytes())
 
+    def _file(self, name: str) -> bytes:
+        return self._path(name).read_bytes()
+
     def _depth(self, view: int) -> np.ndarray:
-        file = self.metadata["views"][view]["file"]
-        if not isinstance(file, str) or file not in (
-            os.path.basename(file),
-            f"{LAYOUT_FOLDER}/{os.path.basename(file)}",
-        ):
-            raise ValueError(f"its file is {file!r}; expected a name in the same folder")
-        image = read_depth(self.place / file)
+        image = read_depth(self._path(self.metadata["views"][view]["file"]))
         check_agreement(image, self.metadata)
         return image.depth
+
+    def _path(self, name: object) -> Path:
+        """Where a file of this mesh is; a description may have been changed by others."""
+        if not isinstance(name, str) or name not in (
+            os.path.basename(name),
+            f"{LAYOUT_FOLDER}/{os.path.basename(name)}",
+        ):
+            raise ValueError(f"its file is {name!r}; expected a name in the same folder")
+        return self.place / name
 
 
 def _folders_with_views(out: Path, above: str) -> Iterator[str]:

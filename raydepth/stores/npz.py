@@ -1,6 +1,7 @@
 """One .npz file for each mesh.
 
     OUT/bunny.npz   000, 001 ...   (height, width) float32, in units, +inf is a miss
+                    000.normal, 000.hit.png ...   further outputs, see `output_files`
                     raydepth       the description, one string
                     preview.png    the contact sheet
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from raydepth.containers import as_value_error, npy
 from raydepth.export import checked_floats, pixels_and_metadata
 from raydepth.files import whole_file
 from raydepth.stores.description import parsed_description
+from raydepth.stores.output_files import parts_of
 from raydepth.stores.store import MeshViews, Store, StoredMesh, names_with_suffix
 from raydepth.zipping import Member, write_zip
 
@@ -75,6 +78,10 @@ class NpzMesh(StoredMesh):
     def _description(self) -> dict[str, Any]:
         return parsed_description(str(_array(self.place, DESCRIPTION)))
 
+    def _file(self, name: str) -> bytes:
+        with open(self.place, "rb") as file, as_value_error("damaged or not a .npz file of views"):
+            return zipfile.ZipFile(file).read(name)
+
     def _depth(self, view: int) -> np.ndarray:
         file = self.metadata["views"][view]["file"]
         return checked_floats(_array(self.place, file))
@@ -83,8 +90,12 @@ class NpzMesh(StoredMesh):
 def _members(mesh: MeshViews) -> Iterator[tuple[str, Member]]:
     """In the order of the file; the description is complete when the views are written."""
     files = (view["file"] for view in mesh.description["views"])
-    for file, member in zip(files, mesh.views, strict=True):
+    for file, view in zip(files, mesh.views, strict=True):
+        member, further = parts_of(view)
         yield f"{file}.npy", member
+        for name, content in further.items():
+            is_array = name.endswith(".npy")
+            yield name, Member.deflated(content) if is_array else Member.stored(content)
     if mesh.preview is not None:
         yield PREVIEW_FILE, Member.stored(mesh.preview)
     text = np.array(json.dumps(mesh.description))

@@ -14,6 +14,8 @@ import numpy as np
 
 from raydepth.camera import Cameras
 from raydepth.export import DepthImage
+from raydepth.outputs import KINDS, OUTPUTS
+from raydepth.stores.output_files import decode_output
 
 # Values per unit of 16-bit forms, if nothing else is said.
 DEFAULT_SCALE = 10000
@@ -61,6 +63,8 @@ class Store(ABC):
         The module it needs, and raydepth's extra that installs it.
     description_file : str
         What the description is called, in messages.
+    outputs : frozenset of str
+        What it can hold besides depth.
     """
 
     file_format: str
@@ -69,6 +73,8 @@ class Store(ABC):
     meshes_per_unit: int = 1
     package: tuple[str, str] | None = None
     description_file: str = "views"
+    # Outputs besides depth that it can hold.
+    outputs: frozenset[str] = frozenset(OUTPUTS) - frozenset(KINDS)
 
     @property
     def values_per_unit(self) -> float:
@@ -236,9 +242,7 @@ class StoredMesh(ABC):
             Its file is damaged; the message names it.
         OSError
         """
-        if not -len(self) <= view < len(self):
-            raise IndexError(f"view {view} of {self.name}; it has {len(self)}")
-        view %= len(self)
+        view = self._checked_view(view)
         file = self.metadata["views"][view]["file"]
         try:
             depth = self._depth(view)
@@ -249,6 +253,44 @@ class StoredMesh(ABC):
             message = str(error).removeprefix(f"{self.place}: ")
             raise ValueError(f"{self.place}: view {file}: {message}") from error
         return depth.astype(np.float32, copy=False)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What it holds besides depth."""
+        return tuple(self.metadata.get("outputs", {}))
+
+    def output(self, name: str, view: int) -> np.ndarray:
+        """One view of an output besides depth, as `render` gives it in float32.
+
+        Raises
+        ------
+        KeyError
+            It was not rendered.
+        IndexError, ValueError, OSError
+            As for `depth`.
+        """
+        if name not in self.outputs:
+            there = ", ".join(self.outputs) or "none"
+            raise KeyError(f"{self.name} has no output {name!r}; it has {there}")
+        view = self._checked_view(view)
+        try:
+            file = self.metadata["views"][view]["outputs"][name]["file"]
+        except (KeyError, TypeError):
+            raise ValueError(f"{self.place}: its description names no {name} of {view}") from None
+        try:
+            values = decode_output(name, self._file(file))
+            size = (self.cameras.height, self.cameras.width)
+            if (values.shape[1:] if name == "hits" else values.shape[:2]) != size:
+                raise ValueError(f"it has shape {values.shape}; expected {size} pixels")
+        except ValueError as error:
+            message = str(error).removeprefix(f"{self.place}: ")
+            raise ValueError(f"{self.place}: {file}: {message}") from error
+        return values
+
+    def _checked_view(self, view: int) -> int:
+        if not -len(self) <= view < len(self):
+            raise IndexError(f"view {view} of {self.name}; it has {len(self)}")
+        return view % len(self)
 
     def depths(self) -> np.ndarray:
         """All views: (n_views, height, width) float32, as `depth`."""
@@ -268,6 +310,10 @@ class StoredMesh(ABC):
     @abstractmethod
     def _depth(self, view: int) -> np.ndarray:
         """(height, width) float of one view that exists."""
+
+    def _file(self, name: str) -> bytes:
+        """The content of a file of a further output, as the description names it."""
+        raise ValueError("it holds depth only")
 
 
 def check_agreement(image: DepthImage, description: dict[str, Any]) -> None:

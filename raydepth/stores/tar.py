@@ -4,6 +4,7 @@
         __raydepth__/index.json           where everything is: names, offsets, sizes
         bunny/000.png                     a 16-bit PNG, as `export` writes it
         bunny/000.json                    the metadata that the PNG carries, too
+        bunny/000.normal.npy              further outputs, see `output_files`
         ...
         __raydepth__/bunny/views.json     the description
         __raydepth__/bunny/preview.png    the contact sheet
@@ -29,6 +30,7 @@ from raydepth.containers import FORMATS, as_value_error
 from raydepth.export import decode_depth, metadata_text, pixels_and_metadata
 from raydepth.files import whole_file
 from raydepth.stores.description import description_text, parsed_description
+from raydepth.stores.output_files import parts_of
 from raydepth.stores.store import MeshViews, Store, StoredMesh, check_agreement
 
 FORMAT_NAME = "raydepth-shard"
@@ -83,9 +85,12 @@ class TarStore(Store):
         for mesh in meshes:
             entry: dict[str, Any] = {"name": mesh.name, "views": []}
             files = (view["file"] for view in mesh.description["views"])
-            for file, (image, metadata) in zip(files, mesh.views, strict=True):
+            for file, view in zip(files, mesh.views, strict=True):
+                (image, metadata), further = parts_of(view)
                 entry["views"].append(add(f"{mesh.name}/{file}", image))
                 add(f"{mesh.name}/{file.removesuffix(self.suffix)}.json", metadata)
+                for name, content in further.items():
+                    entry.setdefault("outputs", {})[name] = add(f"{mesh.name}/{name}", content)
             text = description_text(mesh.description).encode()
             entry["description"] = add(f"{HIDDEN}/{mesh.name}/views.json", text)
             if mesh.preview is not None:
@@ -131,8 +136,16 @@ class TarStore(Store):
 class TarMesh(StoredMesh):
     """A mesh in a tar shard."""
 
-    def __init__(self, name: str, place: Path, description: Extent, views: list[Extent]) -> None:
+    def __init__(
+        self,
+        name: str,
+        place: Path,
+        description: Extent,
+        views: list[Extent],
+        outputs: dict[str, Extent],
+    ) -> None:
         super().__init__(name, place)
+        self._outputs = outputs
         self._where, self._views = description, views
 
     def _description(self) -> dict[str, Any]:
@@ -140,6 +153,11 @@ class TarMesh(StoredMesh):
         if len(description["views"]) != len(self._views):
             raise ValueError(f"its index has {len(self._views)} views of {self.name}")
         return description
+
+    def _file(self, name: str) -> bytes:
+        if name not in self._outputs:
+            raise ValueError(f"its index has no {name} of {self.name}")
+        return _content(self.place, self._outputs[name])
 
     def _depth(self, view: int) -> np.ndarray:
         self.metadata  # noqa: B018 - checks that the index has this view
@@ -187,6 +205,7 @@ def _indexed(place: Path) -> Iterator[TarMesh]:
                 place,
                 _moved(entry["description"], start),
                 [_moved(extent, start) for extent in entry["views"]],
+                {name: _moved(extent, start) for name, extent in entry.get("outputs", {}).items()},
             )
             for entry in contents["meshes"]
         ]

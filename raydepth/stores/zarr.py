@@ -51,6 +51,7 @@ class ZarrStore(Store):
     stores_uint16 = True
     package = PACKAGE
     description_file = "attributes"
+    outputs = frozenset()
 
     def encode(
         self,
