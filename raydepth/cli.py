@@ -396,7 +396,8 @@ def _cameras(args: argparse.Namespace, default: str) -> Cameras:
         for word, option in (("radius", "--radius"), ("fov_deg", "--fov"), ("size", "--size")):
             message = message.replace(f"{word} is given", f"{option} is given")
         raise ValueError(message) from None
-    cameras.check_kinds((args.kind,))
+    if hasattr(args, "kind"):
+        cameras.check_kinds((args.kind,))
     return cameras
 
 

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from raydepth.files import whole_file
+from raydepth.files import remove_leftovers, whole_file
 from raydepth.shards import Shard
 
 try:
@@ -87,10 +87,11 @@ class FailureLog:
         What was recorded before, by any shard.
     """
 
-    def __init__(self, out: Path, part: Path, file: BinaryIO) -> None:
+    def __init__(self, out: Path, part: Path, file: BinaryIO, after_a_kill: bool) -> None:
         self._out = out
         self._part = part
         self._file = file
+        self._after_a_kill = after_a_kill
         self.known = {failure.path: failure for failure in _recorded(out)}
 
     def add(self, failures: Iterable[Failure]) -> None:
@@ -127,6 +128,8 @@ class FailureLog:
         with _locked(self._out):
             # What killed processes left goes in with this one's.
             parts = [part for part in _parts(self._out) if part == self._part or _is_idle(part)]
+            if self._after_a_kill and parts == _parts(self._out):
+                remove_leftovers(self._out)
             failures = {failure.path: failure for failure in _recorded(self._out, parts)}
             remaining = [failures[path] for path in order if path in failures and not is_done(path)]
             _write_failures(self._out, remaining)
@@ -158,6 +161,8 @@ def open_failure_log(out: Path, shard: Shard) -> Iterator[FailureLog]:
                         f"{out} is being rendered by another process, which splits the work in "
                         f"another way ({other.name})"
                     )
+            # A run that ends, however, takes its file along.
+            after_a_kill = any(_is_idle(other) for other in _parts(out))
             # Unbuffered: a line is with the system at once.
             file = stack.enter_context(open(part, "ab", buffering=0))
             if not _lock(file.fileno()):
@@ -165,7 +170,7 @@ def open_failure_log(out: Path, shard: Shard) -> Iterator[FailureLog]:
                 raise FileExistsError(f"{which}{out} is being rendered by another process")
         _drop_torn_line(part)
         try:
-            yield FailureLog(out, part, file)
+            yield FailureLog(out, part, file, after_a_kill)
         finally:
             _remove_if_empty(part)
 

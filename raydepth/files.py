@@ -12,6 +12,9 @@ import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+# Of the names of files in the making.
+PREFIX, SUFFIX = ".raydepth-", ".tmp"
+
 
 @contextlib.contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -43,7 +46,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     # A rename would silently replace a device or a pipe by a plain file.
     if target.exists() and not target.is_file():
         raise OSError(f"{target}: exists and is not a file")
-    temporary = target.with_name(f".raydepth-{secrets.token_hex(8)}.tmp")
+    temporary = target.with_name(f"{PREFIX}{secrets.token_hex(8)}{SUFFIX}")
     try:
         yield temporary
         os.replace(temporary, target)
@@ -85,3 +88,10 @@ def write_whole(contents: Mapping[Path, bytes | memoryview]) -> None:
                 file.write(content)
         if len(contents) > 1:
             list(contents)[-1].unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes left below a folder in which nobody is writing files."""
+    for left in folder.rglob(f"{PREFIX}*{SUFFIX}"):
+        with contextlib.suppress(OSError):
+            left.unlink()

@@ -167,8 +167,10 @@ class Worker:
         killer.start()
 
     def close(self) -> None:
-        """Kill the process and clear it away."""
-        self._closed = True
+        """End the process, and clear it away."""
+        self.stop()
+        if self._process is not None:
+            self._process.wait()
         self._clear()
 
     def _twice(self, attempt: Callable[[], Any]) -> Any:

@@ -306,6 +306,18 @@ def test_kill_9(meshes, cameras):
         assert contents(Path("whole")) == contents(Path("out"))
 
 
+def test_what_killed_writers_left_is_cleared_away(meshes, cameras):
+    """A file in the making, and the record of a run that did not come to its end."""
+    rd.render_dataset(meshes, "whole", cameras, file_format="npz")
+    rd.render_dataset(meshes, "out", cameras, file_format="npz")
+    Path("out/01.npz").unlink()
+    Path("out/.raydepth-0123456789abcdef.tmp").write_bytes(b"half")
+    Path("out/.raydepth").mkdir()
+    Path("out/.raydepth/failures-0-of-1.jsonl").touch()
+    rd.render_dataset(meshes, "out", cameras, file_format="npz")
+    assert contents(Path("out")) == contents(Path("whole"))
+
+
 def test_a_full_disk_ends_the_run_and_it_goes_on_later(meshes, cameras, patched_workers):
     rd.render_dataset(meshes, "whole", cameras)
     patched_workers("""

@@ -13,7 +13,7 @@ from mesh_files import write_obj
 from oracle import brute_force_rays, ulps
 
 import raydepth as rd
-from raydepth import cli, ray_by_ray
+from raydepth import cli, ray_by_ray, rendering
 from raydepth.cameras import (
     Cameras,
     cubemap_intrinsics,
@@ -310,17 +310,14 @@ def test_limits_are_each_views_own():
 @pytest.mark.parametrize("model", ["perspective", "orthographic"])
 def test_among_the_faces_nothing_changes(model, radius, monkeypatch):
     """Views that the tile kernel would be slow at are cast ray by ray, with the same result."""
-    import sys
-
     mesh = rd.Mesh(*shapes.soup(8, n=3000))
     name = "perspective" if model == "perspective" else "orthographic"
     poses = look_at(np.array([[1.0, 0.2, 0.1], [-0.3, 0.8, 0.5]]) * radius, [[0, 0, 0], [2, 0, 0]])
     cameras = cameras_of(name, poses)
     limited = cameras_of(name, poses, near=0.3, far=0.9)
-    render = sys.modules["raydepth.render"]
     bvh = rd.build_bvh(mesh)
-    projection = render.projections(render.local_ray_basis(bvh, cameras), model)
-    nearest, farthest = render.z_ranges(bvh, projection)
+    projection = rendering.projections(rendering.local_ray_basis(bvh, cameras), model)
+    nearest, farthest = rendering.z_ranges(bvh, projection)
     box = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
     corners = np.where(np.indices((2, 2, 2)).reshape(3, -1).T, box[1], box[0])
     z = ((corners - cameras.centres[:, None]) * cameras.world_from_camera[:, None, :3, 2]).sum(-1)
@@ -329,7 +326,7 @@ def test_among_the_faces_nothing_changes(model, radius, monkeypatch):
     assert (nearest / bvh.scale <= z.min(axis=1) + 1e-12).all(), "its box may be larger only"
     first = [rd.render(mesh, views) for views in (cameras, limited)]
     for range_ in ((-9.0, 9.0), (1e-9, 9.0)):  # ray by ray, in tiles
-        monkeypatch.setattr(render, "z_ranges", lambda *_, r=range_: np.tile(r, (2, 1)).T)
+        monkeypatch.setattr(rendering, "z_ranges", lambda *_, r=range_: np.tile(r, (2, 1)).T)
         for views, expected in zip((cameras, limited), first, strict=True):
             again = rd.render(mesh, views)
             assert (again.triangle_id == expected.triangle_id).all()
