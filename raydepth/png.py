@@ -26,14 +26,13 @@ def encode_png(pixels: np.ndarray, texts: Mapping[str, str] | None = None) -> by
     ----------
     pixels : (height, width) uint16 or uint8, or (height, width, 3) uint8
     texts : mapping, optional
-        Keyword to Latin-1 text, put into compressed text chunks (zTXt) in front of the pixels.
+        Keyword to Latin-1 text, put into tEXt chunks in front of the pixels.
     """
     height, width = pixels.shape[:2]
     depth, colour = 8 * pixels.itemsize, GREY if pixels.ndim == 2 else RGB
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))]
     for keyword, text in (texts or {}).items():
-        compressed = zlib_stream(text.encode("latin-1"))
-        chunks.append((b"zTXt", keyword.encode("latin-1") + b"\0\0" + compressed))
+        chunks.append((b"tEXt", keyword.encode("latin-1") + b"\0" + text.encode("latin-1")))
     stream = zlib_stream(_filtered(pixels))
     chunks += [
         (b"IDAT", stream[start : start + MAX_CHUNK]) for start in range(0, len(stream), MAX_CHUNK)

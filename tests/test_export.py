@@ -371,8 +371,8 @@ def test_png_is_one_plain_16_bit_grey_channel(tmp_path):
     data = (tmp_path / "a.png").read_bytes()
     width, height, bits, colour, _, _, interlaced = struct.unpack(">IIBBBBB", data[16:29])
     assert (width, height, bits, colour, interlaced) == (WIDTH, HEIGHT, 16, 0, 0)
-    # One text chunk in front of the pixels, and nothing that changes their meaning.
-    assert [kind for kind, _ in png_chunks(data)] == [b"IHDR", b"zTXt", b"IDAT", b"IEND"]
+    # One uncompressed text chunk in front of the pixels, and nothing that changes their meaning.
+    assert [kind for kind, _ in png_chunks(data)] == [b"IHDR", b"tEXt", b"IDAT", b"IEND"]
 
 
 # imageio without the tifffile package reads TIFF with a copy of it that it means to drop.

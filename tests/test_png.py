@@ -34,7 +34,7 @@ def strictly_decoded(data: bytes) -> tuple[np.ndarray, dict[str, str]]:
     assert kinds[0] == b"IHDR"
     assert kinds[-1] == b"IEND"
     assert kinds.count(b"IHDR") == kinds.count(b"IEND") == 1
-    assert set(kinds) <= {b"IHDR", b"zTXt", b"IDAT", b"IEND"}
+    assert set(kinds) <= {b"IHDR", b"tEXt", b"IDAT", b"IEND"}
     first, n_data = kinds.index(b"IDAT"), kinds.count(b"IDAT")
     assert kinds[first : first + n_data] == [b"IDAT"] * n_data  # they follow each other
     width, height, bits, colour, *rest = struct.unpack(">IIBBBBB", chunks[0][1])
@@ -56,12 +56,9 @@ def strictly_decoded(data: bytes) -> tuple[np.ndarray, dict[str, str]]:
             nearest = min((a, b, c), key=lambda x, p=a + b - c: abs(p - x))  # the first of equals
             row[i] = (value + {0: 0, 1: a, 2: b, 4: nearest}[kind]) % 256
     values = image[1:, pixel_bytes:].astype(np.uint8)
-    texts = {}
-    for _, content in filter(lambda chunk: chunk[0] == b"zTXt", chunks):
-        keyword, _, compressed = content.partition(b"\0\0")
-        texts[keyword.decode("latin-1")] = zlib.decompress(compressed).decode("latin-1")
+    texts = [c.decode("latin-1").split("\0") for kind, c in chunks if kind == b"tEXt"]
     pixels = values.reshape(height, width, pixel_bytes)
-    return pixels.view(">u2")[..., 0] if colour == 0 else pixels, texts
+    return pixels.view(">u2")[..., 0] if colour == 0 else pixels, dict(texts)
 
 
 def images() -> dict[str, np.ndarray]:
