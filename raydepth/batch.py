@@ -124,6 +124,7 @@ def render_dataset(
     on_plan: Callable[[Plan], object] = lambda plan: None,
     on_views: Callable[[int], object] = lambda n_views: None,
     on_mesh: Callable[[Outcome], object] = lambda outcome: None,
+    on_word: Callable[[str], object] = lambda line: None,
 ) -> Report:
     """Render many views of many meshes into a folder; what is there already stays.
 
@@ -176,9 +177,10 @@ def render_dataset(
         This machine, or a Ray cluster (see `ray_engine`).
     ray_address : str, optional
         Of the cluster; by default what Ray finds.
-    on_plan, on_views, on_mesh : callable
+    on_plan, on_views, on_mesh, on_word : callable
         Called once the work is known; from any thread, with the number of views finished since the
-        last call; for each mesh, in the order in which they are finished.
+        last call; for each mesh, in the order in which they are finished; from any thread, with a
+        line for the user when kernels are compiled, which happens once on a machine.
 
     Returns
     -------
@@ -232,7 +234,9 @@ def render_dataset(
         failures = {failure.path: failure for failure in plan.known_failures}
         n_rendered = 0
         try:
-            for outcome in _outcomes(plan, out, limits, is_new, on_views, engine, ray_address):
+            for outcome in _outcomes(
+                plan, out, limits, is_new, on_views, on_word, engine, ray_address
+            ):
                 if outcome.failure:
                     log.add([outcome.failure])
                     failures[outcome.task.path] = outcome.failure
@@ -381,6 +385,7 @@ def _outcomes(
     limits: Limits,
     is_new: bool,
     on_views: Callable[[int], object],
+    on_word: Callable[[str], object],
     engine: str,
     ray_address: str | None,
 ) -> Iterator[Outcome]:
@@ -392,8 +397,9 @@ def _outcomes(
             address=ray_address, on_views=on_views,
         )  # fmt: skip
     return render_units(
-        plan.units, plan.settings, out, limits=limits, keep_others=is_new, on_views=on_views
-    )
+        plan.units, plan.settings, out, limits=limits, keep_others=is_new, on_views=on_views,
+        on_word=on_word,
+    )  # fmt: skip
 
 
 def _finish(out: Path, settings: Settings, entries: Sequence[Entry], log: FailureLog) -> None:

@@ -43,11 +43,11 @@ from raydepth.progress import JsonLines, Words, counted
 from raydepth.rendering import DEVICES, chosen_device
 from raydepth.settings import Settings
 from raydepth.shards import Shard
+from raydepth.spawning import spawn_early
 from raydepth.stores import LAYOUTS, STORES, scale_or_default, store_of
 from raydepth.tasks import TIMEOUT
 from raydepth.verify import N_SAMPLES, verify_dataset
 from raydepth.version import __version__
-from raydepth.workers import start_workers
 
 FAILED = 1
 WRONG_USE = 2
@@ -131,9 +131,11 @@ def _render(args: argparse.Namespace) -> int:
     chosen_device(args.device)
     store_of(args.format)
     _make_folder(args.out)
-    if paths and args.engine == "local":
-        start_workers(min(len(paths), default_threads()))
-    compile_kernels(args.device)
+    if args.engine == "local":
+        for _ in range(1, min(len(paths), default_threads())):  # one is there, see __main__.py
+            spawn_early()
+    if scenes:
+        compile_kernels(args.device)
     n_failed = _render_meshes(args, paths, cameras, shard) if paths else 0
     for scene, name in zip(scenes, names[len(paths) :], strict=True):
         n_failed += not _render_scene(args, scene, name)
@@ -174,6 +176,7 @@ def _render_meshes(
             on_plan=progress.plan,
             on_views=progress.views,
             on_mesh=progress.mesh,
+            on_word=_say,
         )
     progress.end(report)
     return len(report.failures)

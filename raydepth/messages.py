@@ -2,6 +2,7 @@
 
 To a worker                    and back
                                    Ready(), once, when it is
+    Compile(...)                   Said(...), if it takes time; then Compiled() or Broken(...)
     Setup(...)                     nothing
     Load(...)                      Loaded(...) or Refused(...)
     Render(...)                    Weighed(...) or Refused(...)
@@ -26,6 +27,22 @@ LENGTH = struct.Struct("<Q")
 
 class Ready(NamedTuple):
     """All is imported: what takes time from now on is the mesh."""
+
+
+class Compile(NamedTuple):
+    """Compile all that rendering needs, or load it from the disk cache."""
+
+    device: str
+
+
+class Said(NamedTuple):
+    """A line for the user."""
+
+    line: str
+
+
+class Compiled(NamedTuple):
+    """All that rendering needs is there."""
 
 
 class Setup(NamedTuple):

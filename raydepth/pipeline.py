@@ -18,7 +18,6 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from raydepth import parallel
-from raydepth.compiling import compile_kernels
 from raydepth.memory import available_memory
 from raydepth.messages import Setup
 from raydepth.settings import Settings
@@ -70,6 +69,7 @@ def render_units(
     folder: str | None = None,
     keep_others: bool = True,
     on_views: Callable[[int], object] = lambda n_views: None,
+    on_word: Callable[[str], object] = lambda line: None,
 ) -> Iterator[Outcome]:
     """Render and write units, each whole or not at all.
 
@@ -83,6 +83,8 @@ def render_units(
         Whether to refuse a mesh in whose place other depth maps are; else they are replaced.
     on_views : callable
         Called, from any thread, with the number of views finished since its last call.
+    on_word : callable
+        Called, from any thread, with a line for the user when kernels are compiled.
 
     Yields
     ------
@@ -97,7 +99,7 @@ def render_units(
     """
     folder = folder or os.getcwd()
     setup = Setup(settings, str(out), folder, keep_others)
-    pipeline = _Pipeline(units, setup, out, limits, on_views)
+    pipeline = _Pipeline(units, setup, out, limits, on_views, on_word)
     try:
         yield from pipeline.outcomes()
     finally:
@@ -112,6 +114,7 @@ class _Pipeline:
         out: Path,
         limits: Limits,
         on_views: Callable[[int], object],
+        on_word: Callable[[str], object],
     ) -> None:
         self._setup = setup
         self._store = store_of(setup.settings.file_format)
@@ -119,6 +122,9 @@ class _Pipeline:
         self._timeout = limits.timeout
         self._memory = limits.memory or available_memory() // 4
         self._on_views = on_views
+        self._on_word = on_word
+        self._compiling = threading.Lock()
+        self._is_compiled = False
         self._n_units = len(units)
         self._n_processors = parallel.checked_threads(limits.threads)
         self._n_todo = sum(len(unit.tasks) for unit in units)
@@ -133,9 +139,6 @@ class _Pipeline:
 
     def outcomes(self) -> Iterator[Outcome]:
         """Start the threads, and give what they finish."""
-        if self._n_todo:
-            # Here, once, and not in every worker.
-            compile_kernels(self._setup.settings.device)
         for _ in range(min(self._n_processors, self._n_todo)):
             thread = threading.Thread(target=self._work, name="raydepth-pipeline", daemon=True)
             self._threads.append(thread)
@@ -163,6 +166,7 @@ class _Pipeline:
                 with self._changed:
                     self._workers.append(worker)
                 try:
+                    self._compile(worker)
                     while (part := self._next()) is not None:
                         self._render(worker, *part)
                 finally:
@@ -173,6 +177,16 @@ class _Pipeline:
             pass
         except BaseException as error:
             self._finished.put(error)
+
+    def _compile(self, worker: Worker) -> None:
+        """Let one worker compile; the others find it on the disk then."""
+        device = self._setup.settings.device
+        with self._compiling:
+            if not self._is_compiled:
+                worker.compile(device, self._on_word)
+                self._is_compiled = True
+                return
+        worker.compile(device, self._on_word)
 
     def _next(self) -> tuple[_UnitInWork, int] | None:
         with self._changed:

@@ -18,6 +18,7 @@ from queue import SimpleQueue
 from typing import IO, Any
 
 from raydepth import messages
+from raydepth.compiling import announce_compilation, compile_kernels
 from raydepth.loading import load_mesh
 from raydepth.mesh import Mesh
 from raydepth.tasks import TaskRenderer
@@ -46,7 +47,9 @@ class _Worker:
             request = self._todo.get()
             if isinstance(request, messages.Stop):
                 return
-            if isinstance(request, messages.Setup):
+            if isinstance(request, messages.Compile):
+                self._compile(request.device)
+            elif isinstance(request, messages.Setup):
                 self._folder = request.folder
                 self._normalize = request.settings.normalize
                 self._uv = "uv" in request.settings.outputs
@@ -73,6 +76,15 @@ class _Worker:
 
     def _say(self, message: Any) -> None:
         messages.send(self._answers, message)
+
+    def _compile(self, device: str) -> None:
+        try:
+            with announce_compilation(lambda line: self._say(messages.Said(line))):
+                compile_kernels(device)
+        except Exception as error:
+            self._say(messages.Broken(_picklable(error)))
+        else:
+            self._say(messages.Compiled())
 
     def _render(self, request: messages.Render) -> None:
         assert self._renderer is not None

@@ -7,23 +7,21 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from raydepth import messages
+from raydepth import messages, spawning
 from raydepth.errors import MeshError
 from raydepth.mesh import Mesh
 from raydepth.stores import MeshViews
 from raydepth.tasks import Outcome, Task, failed, rendering_takes_too_long
 
-PIPE_BYTES = 1 << 20  # the most that Linux gives without asking
-
 # A worker ends a rendering that takes too long between two steps; one that hangs is killed.
 PATIENCE = 2.0
 # Seconds that a worker has to clear away what it has half written.
 FAREWELL = 5.0
+FOREVER = threading.TIMEOUT_MAX
 
 
 class WorkerStopped(Exception):
@@ -44,6 +42,7 @@ class Worker:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._ready = False
+        self._compiled_for: str | None = None
         self._setup: messages.Setup | None = None
         self._closed = False
 
@@ -80,6 +79,37 @@ class Worker:
         if isinstance(answer, messages.Refused):
             raise MeshError(_why_refused(answer, path, memory))
         return answer
+
+    def compile(self, device: str, on_word: Callable[[str], object]) -> None:
+        """Compile what rendering on a device needs, or load it from the disk cache.
+
+        Parameters
+        ----------
+        on_word : callable
+            Takes a line for the user when this takes time, and when it is done.
+
+        Raises
+        ------
+        DeviceError
+            The device cannot be used.
+        WorkerStopped
+            `stop` was called.
+        """
+
+        def attempt() -> Any:
+            self.start()
+            if self._compiled_for == device:
+                return messages.Compiled()
+            answer = self._ask(messages.Compile(device), FOREVER, on_word=on_word)
+            if isinstance(answer, messages.Broken):
+                raise answer.error
+            self._compiled_for = device
+            return answer
+
+        try:
+            self._twice(attempt)
+        except _Lost as lost:
+            raise RuntimeError(f"compiling crashes the process that does it ({lost.how})") from None
 
     def render(
         self,
@@ -149,8 +179,8 @@ class Worker:
     def start(self) -> None:
         """Start the process, if there is none, without waiting for it."""
         if self._process is None:
-            self._ready, self._setup = False, None
-            self._process = _spawn()
+            self._ready, self._compiled_for, self._setup = False, None, None
+            self._process = spawning.spawned()
             if self._closed:
                 self._process.kill()
 
@@ -198,6 +228,7 @@ class Worker:
         request: Any,
         timeout: float,
         on_views: Callable[[int], object] = lambda n_views: None,
+        on_word: Callable[[str], object] = lambda line: None,
     ) -> Any:
         """Send a request, and give what the process says to it at last."""
         self.start()
@@ -218,8 +249,11 @@ class Worker:
         timer.start()
         try:
             self._say(request)
-            while isinstance(answer := self._hear(), messages.Progress):
-                on_views(answer.n_views)
+            while isinstance(answer := self._hear(), (messages.Progress, messages.Said)):
+                if isinstance(answer, messages.Progress):
+                    on_views(answer.n_views)
+                else:
+                    on_word(answer.line)
             return answer
         except _Lost as lost:
             lost.timed_out = timed_out
@@ -297,15 +331,6 @@ def borrowed_worker() -> Iterator[Worker]:
         _idle.append(worker)
 
 
-def start_workers(n_workers: int) -> None:
-    """Start processes before a run needs them, so that they get ready meanwhile."""
-    for _ in range(n_workers):
-        worker = Worker()
-        worker.start()
-        with _idle_lock:
-            _idle.append(worker)
-
-
 @atexit.register
 def close_idle_workers() -> None:
     """End the processes that wait for work."""
@@ -317,21 +342,3 @@ def close_idle_workers() -> None:
 # Two processes cannot share a pipe.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_idle.clear)
-
-
-def _spawn() -> subprocess.Popen[bytes]:
-    folder = os.getcwd()
-    environment = dict(os.environ)
-    environment["PYTHONPATH"] = os.pathsep.join(path or folder for path in sys.path)
-    # NumPy's linear algebra is only asked for 4x4 matrices here, and its threads wait by spinning.
-    environment.setdefault("OPENBLAS_NUM_THREADS", "1")
-    return subprocess.Popen(
-        # -P: what lies in the working directory is not to be imported.
-        [sys.executable, "-P", "-m", "raydepth.worker_process"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-        start_new_session=True,  # Ctrl-C is for the process that the user sees
-        pipesize=PIPE_BYTES,
-    )

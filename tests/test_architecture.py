@@ -76,6 +76,7 @@ LEAVES = {
     "refit": {"aligned", "parallel", "prepare", "simd"},
     "sah": {"simd"},
     "simd": set(),
+    "spawning": set(),
     "statistics": set(),
     "stores": {
         "camera",
