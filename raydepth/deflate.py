@@ -6,11 +6,15 @@ makes files of about the same size. Both release the interpreter's lock.
 The same input gives the same compressed bytes with isal 1.6 to 1.9 on every x86-64 processor that
 has SSE4.2, which is all since 2008 (compared on emulated ones up to AVX-512). On ARM and by zlib
 the pixels are the same and the compressed bytes are not: compare what is decompressed.
+
+Of less than 4 KB, where it shortens its table of hashes, ISA-L (isal 1.9.1) once in some hundred
+runs makes other bytes than before; what is small goes to zlib.
 """
 
 from __future__ import annotations
 
 import zlib
+from typing import Any
 
 import numpy as np
 
@@ -21,19 +25,26 @@ except ImportError:  # no wheel for this platform
 
 LEVEL = 1
 
+# Bytes below which zlib compresses: twice as much as the table of hashes has entries.
+SMALL = 1 << 14
+
 Data = bytes | memoryview | np.ndarray
 
 
 def zlib_stream(data: Data) -> bytes:
     """Compress to a zlib stream (RFC 1950), as PNG wants it."""
-    return _library.compress(data, LEVEL, zlib.MAX_WBITS)
+    return _library_for(data).compress(data, LEVEL, zlib.MAX_WBITS)
 
 
 def raw_deflate(data: Data) -> bytes:
     """Compress to DEFLATE without a header (RFC 1951), as ZIP wants it."""
-    return _library.compress(data, LEVEL, -zlib.MAX_WBITS)
+    return _library_for(data).compress(data, LEVEL, -zlib.MAX_WBITS)
 
 
 def crc32(data: Data, start: int = 0) -> int:
     """CRC-32 of PNG and ZIP; `start` is that of what came before."""
     return _library.crc32(data, start)
+
+
+def _library_for(data: Data) -> Any:
+    return zlib if memoryview(data).nbytes < SMALL else _library
