@@ -47,4 +47,5 @@ def crc32(data: Data, start: int = 0) -> int:
 
 
 def _library_for(data: Data) -> Any:
-    return zlib if memoryview(data).nbytes < SMALL else _library
+    n_bytes = len(data) if isinstance(data, bytes) else data.nbytes
+    return zlib if n_bytes < SMALL else _library
