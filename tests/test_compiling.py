@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numba
 import pytest
 
@@ -61,3 +66,18 @@ def test_compile_kernels_leaves_nothing_to_compile():
             rd.render(rd.Mesh(*shapes.cube()), rd.cameras.ring(2, size=(5, 40)), kind=kind)
     assert said == []
     assert [len(kernel.signatures) for kernel in (tiles.visibility, kernels.resolve)] == before
+
+
+def test_compile_kernels_takes_the_kernels_of_most_views():
+    """In a process of its own: here, other tests have asked for them already."""
+    program = (
+        "from raydepth import compiling, kernels, tiles\n"
+        "compiling.compile_kernels()\n"
+        "print(len(tiles.visibility.signatures), len(kernels.resolve.signatures))\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
+        capture_output=True, text=True, timeout=200, check=True,
+    )  # fmt: skip
+    assert result.stdout.split() == ["1", "1"]
