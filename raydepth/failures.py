@@ -27,8 +27,6 @@ except ImportError:  # Windows
 FAILURES_FILE = "failures.jsonl"
 RUNNING = ".raydepth"
 
-STAGES = ("load", "build", "render", "encode", "write")
-
 
 @dataclass(frozen=True)
 class Failure:
@@ -39,7 +37,7 @@ class Failure:
     path : str
         As it was given.
     stage : str
-        One of STAGES: where it failed.
+        Where it failed: load, build, render, encode or write.
     reason : str
         One line.
     """
