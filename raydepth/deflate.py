@@ -46,7 +46,7 @@ def crc32(data: Data, start: int = 0) -> int:
 
 
 def _compressed(data: Data, window_bits: int) -> bytes:
-    all_bytes = memoryview(data).cast("B")
+    all_bytes = memoryview(data).cast("B")  # type: ignore[arg-type]  # arrays are buffers
     compressor = _library.compressobj(LEVEL, _library.DEFLATED, window_bits)
     first = compressor.compress(all_bytes[:1]) + compressor.flush(_library.Z_SYNC_FLUSH)
     return b"".join((first, compressor.compress(all_bytes[1:]), compressor.flush()))

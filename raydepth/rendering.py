@@ -507,7 +507,7 @@ def rows_per_task(cameras: Cameras, threads: int) -> int:
     if threads == 1:
         return cameras.height
     pixels = len(cameras) * cameras.width * cameras.height
-    per_task = max(pixels // (16 * threads), 1 << 13)
+    per_task = max(pixels // (16 * threads), 1 << 14)
     return max(1, per_task // (cameras.width * tiles.TILE)) * tiles.TILE
 
 
