@@ -38,6 +38,9 @@ DESTINATIONS = ("host", "device")
 # Rays that a device casts at once, of cameras whose rays are not affine in the pixel.
 DEVICE_RAYS = 1 << 20
 
+# Bytes of results for which nobody asks how much memory there is.
+SMALL = 1 << 26
+
 # A hierarchy lives as long as the mesh it was built for.
 _built: weakref.WeakKeyDictionary[Mesh, Bvh] = weakref.WeakKeyDictionary()
 
@@ -257,7 +260,7 @@ def render(
         f"{cameras} need {n_bytes / 2**30:.1f} GiB; render fewer views at a time, or smaller ones"
     )
     # Asked for more than there is, the system may say yes, and end the process when it is used.
-    if n_bytes > available_memory():
+    if n_bytes > SMALL and n_bytes > available_memory():
         raise MemoryError(too_large)
     scene = mesh if isinstance(mesh, Mesh) else None
     job = _Job(bvh, Wanted(names, dtype, float(miss), n_hits, scene), device, n_threads)
@@ -338,12 +341,14 @@ def _for_bands(
     work: Callable[[int, tuple[int, int]], None], cameras: Cameras, n_threads: int
 ) -> None:
     """Call `work` with each view and some of its rows, on threads, until all rows are done."""
-    band = rows_per_task(cameras, n_threads)
-    bands = range(0, cameras.height, band)
+    rows = rows_per_task(cameras, n_threads)
+    bands = range(0, cameras.height, rows)
+    # From the middle outwards, where there is less to see, so that threads end together.
+    order = sorted(bands, key=lambda first: abs(2 * first + rows - cameras.height))
 
     def work_on(number: int) -> None:
-        view, place = divmod(number, len(bands))
-        work(view, (bands[place], min(bands[place] + band, cameras.height)))
+        place, view = divmod(number, len(cameras))
+        work(view, (order[place], min(order[place] + rows, cameras.height)))
 
     parallel.for_each(work_on, len(cameras) * len(bands), n_threads)
 
@@ -506,9 +511,10 @@ def rows_per_task(cameras: Cameras, threads: int) -> int:
     """Rows of a view that one task renders: whole tiles, many tasks, but none too small."""
     if threads == 1:
         return cameras.height
-    pixels = len(cameras) * cameras.width * cameras.height
-    per_task = max(pixels // (16 * threads), 1 << 14)
-    return max(1, per_task // (cameras.width * tiles.TILE)) * tiles.TILE
+    pixels = cameras.width * cameras.height
+    per_task = max(len(cameras) * pixels // (16 * threads), 1 << 14)
+    n_bands = -(-pixels // per_task)
+    return -(-cameras.height // (n_bands * tiles.TILE)) * tiles.TILE
 
 
 def chosen_device(device: str) -> str:
