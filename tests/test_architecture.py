@@ -151,7 +151,11 @@ def room_imports(room: str) -> set[str]:
 
 def test_every_module_has_its_place():
     assert (
-        set(LEAVES) | ON_RENDER | set(DATASET) | {"rendering", "bench", "cli", "__main__"} == ROOMS
+        set(LEAVES)
+        | ON_RENDER
+        | set(DATASET)
+        | {"rendering", "bench", "cli", "arguments", "__main__"}
+        == ROOMS
     )
 
 
@@ -179,8 +183,9 @@ def test_bench_borrows_only_the_demos_shape():
     assert room_imports("bench") <= set(LEAVES) | {"rendering", "demo"}
 
 
-def test_nothing_but_main_imports_cli():
+def test_the_command_line_is_on_top():
     assert {name for name, targets in IMPORTS.items() if "cli" in targets} == {"__main__"}
+    assert {name for name, targets in IMPORTS.items() if "arguments" in targets} == {"cli"}
 
 
 def test_the_front_door_opens_to_the_library():
