@@ -57,11 +57,8 @@ def pixel_ray(basis, column, row, origin, direction):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def shear(direction):
-    """The axis the ray runs along most, the other two, and the shear that straightens the ray.
-
-    Source: Woop, Benthin, Wald, "Watertight Ray/Triangle Intersection", 2013.
-    """
+def axes_of(direction):
+    """The axis that the ray runs along most, and before it the two others: kx, ky, kz."""
     kz = 0
     if abs(direction[1]) > abs(direction[kz]):
         kz = 1
@@ -69,6 +66,16 @@ def shear(direction):
         kz = 2
     kx = kz + 1 if kz < 2 else 0
     ky = kx + 1 if kx < 2 else 0
+    return kx, ky, kz
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def shear(direction):
+    """The axis the ray runs along most, the other two, and the shear that straightens the ray.
+
+    Source: Woop, Benthin, Wald, "Watertight Ray/Triangle Intersection", 2013.
+    """
+    kx, ky, kz = axes_of(direction)
     return kx, ky, kz, direction[kx] / direction[kz], direction[ky] / direction[kz]
 
 

@@ -317,7 +317,7 @@ def _seer(bvh: Bvh, cameras: Cameras, projection: np.ndarray) -> See:
     # same faces.
     among = (nearest <= 0.0) & (farthest > 0.0)
     limited = (near > nearest) | (far < farthest)
-    binary = bvh.nodes, bvh.nodes.view(np.int32), bvh.slot_face, bvh.vertices, bvh.faces
+    scene = *bvh.wide, bvh.vertices, bvh.faces
 
     def see(
         view: int,
@@ -328,11 +328,11 @@ def _seer(bvh: Bvh, cameras: Cameras, projection: np.ndarray) -> See:
     ) -> None:
         within = basis, *rows, near[view], far[view], triangle_id
         if among[view]:
-            rays.visibility(*binary, *within)
+            rays.visibility(*scene, *within)
         else:
             find_visible(bvh, basis, projection, rows, triangle_id)
             if limited[view]:
-                rays.limit(*binary, *within)
+                rays.limit(*scene, *within)
 
     return see
 
@@ -421,8 +421,8 @@ def _render_ray_by_ray(job: _Job, cameras: Cameras) -> _Images:
         distance, face = np.empty(n_rays), np.empty(n_rays, np.int32)
         weights = np.empty((n_rays, 3))
         rays.cast(
-            bvh.nodes, bvh.nodes.view(np.int32), bvh.slot_face, bvh.vertices, bvh.faces,
-            origins, directions, 0, n_rays, distance, face, weights, t_min,
+            bvh.wide.nodes, bvh.wide.leaves, bvh.vertices, bvh.faces, origins, directions,
+            distance, face, weights, t_min,
         )  # fmt: skip
         return distance, face, weights
 

@@ -335,6 +335,20 @@ def root(typingctx, vector):
 
 
 @intrinsic
+def magnitude(typingctx, vector):
+    """The absolute value of each float32 lane."""
+
+    def codegen(context, builder, sig, args):
+        type_ = args[0].type
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(type_, [type_]), f"llvm.fabs.v{type_.count}f32"
+        )
+        return builder.call(function, args)
+
+    return vector(vector), codegen
+
+
+@intrinsic
 def bits(typingctx, mask):
     """The lanes of a bool vector as the low bits of an int64, lane 0 lowest."""
 

@@ -42,7 +42,8 @@ LEAVES = {
     "loading": {"errors", "mesh", "readers"},
     "memory": set(),
     "mesh": {"errors", "limits", "readers"},
-    "layers": {"bvh", "kernels", "rays", "simd"},
+    "layers": {"bvh", "kernels", "simd"},
+    "nearest": {"kernels", "simd", "wide"},
     "outline": set(),
     "outputs": set(),
     "packages": {"errors"},
@@ -57,7 +58,7 @@ LEAVES = {
     "preview": set(),
     "quantize": set(),
     "ray_by_ray": {"camera", "lenses", "parallel"},
-    "rays": {"bvh", "kernels", "simd"},
+    "rays": {"kernels", "nearest", "simd"},
     "readers": {"errors"},
     "resolver": {
         "bvh",
