@@ -13,7 +13,7 @@ from raydepth.camera import Cameras
 from raydepth.mesh import Mesh
 from raydepth.outputs import KINDS, ON_DEVICE, OUTPUTS, shape_of
 from raydepth.ray_by_ray import RowsOfRays
-from raydepth.tables import NO_CORNERS, NO_NUMBERS, rows_of, tables_of, uv_table
+from raydepth.tables import NO_CORNERS, NO_NUMBERS, tables_of, uv_table
 
 DESCRIBED = (
     "normal", "normal_camera", "smooth_normal", "smooth_normal_camera", "barycentric", "uv",
@@ -181,7 +181,7 @@ class Resolver:
 
     def _tables_for(self, wanted: Wanted) -> tuple[np.ndarray, ...]:
         tables = tables_of(self._bvh)
-        weighted = wanted.asks(*WEIGHTED)
+        cornered = wanted.asks(*WEIGHTED, *KINDS)
         smooth = wanted.asks("smooth_normal", "smooth_normal_camera")
         normals = smooth or wanted.asks("normal", "normal_camera", "facing")
         uv, uv_corners = NO_NUMBERS, NO_CORNERS
@@ -189,8 +189,8 @@ class Resolver:
             assert wanted.mesh is not None
             uv, uv_corners = uv_table(wanted.mesh)
         return (
-            tables.vertices if weighted else NO_NUMBERS,
-            tables.corners if weighted else NO_CORNERS,
+            tables.vertices if cornered else NO_NUMBERS,
+            tables.corners if cornered else NO_CORNERS,
             tables.face_normals if normals else NO_NUMBERS,
             tables.vertex_normals if smooth else NO_NUMBERS,
             uv,
@@ -200,13 +200,18 @@ class Resolver:
     def fill(self, view: int, rows: tuple[int, int], triangle_id: np.ndarray) -> None:
         """Fill rows of an affine view, whose `triangle_id` (height, width) is known there."""
         wanted = self._wanted
-        if wanted.asks(*RESOLVED):
-            self._resolve(
-                view, rows, triangle_id, {name: self._of(name, view) for name in RESOLVED}
-            )
-        if wanted.asks(*DESCRIBED):
+        described = wanted.asks(*DESCRIBED)
+        # Depths from the pass that describes, where there is one.
+        resolved = [name for name in RESOLVED if not (described and name in KINDS)]
+        if wanted.asks(*resolved):
+            given = {name: self._of(name, view) for name in resolved}
+            self._resolve(view, rows, triangle_id, self._absent | given)
+        if described:
+            bvh = self._bvh
             surface.describe(
-                self._basis[view], self._frames[view], *rows, triangle_id, self._tables,
+                (bvh.vertices, bvh.faces, bvh.mesh_faces), self._basis[view],
+                self._projection[view], self._frames[view], bvh.scale, *rows, triangle_id,
+                wanted.miss, self._tables, tuple(self._of(name, view) for name in KINDS),
                 tuple(self._of(name, view) for name in DESCRIBED),
             )  # fmt: skip
         self._fill_from_ids(view, rows, triangle_id)
@@ -394,7 +399,7 @@ class Resolver:
         weights = in_mesh_order(weights, self._bvh.faces[face], corners)
         names = self.arrays.keys()
         if names & {"normal", "normal_camera", "facing"}:
-            normals = rows_of(of_faces)[face]
+            normals = of_faces[face, :3]
             if "normal" in names:
                 put("normal", normals, 0.0)
             if "normal_camera" in names:
@@ -403,10 +408,10 @@ class Resolver:
                 front = (normals * directions).sum(axis=1) < 0.0
                 put("facing", np.where(front, 1, -1), 0)
         if names & {"smooth_normal", "smooth_normal_camera"}:
-            normals = (weights[:, :, None] * rows_of(of_vertices)[corners]).sum(axis=1)
+            normals = (weights[:, :, None] * of_vertices[corners, :3]).sum(axis=1)
             length = np.sqrt((normals * normals).sum(axis=1, keepdims=True))
             with np.errstate(invalid="ignore"):
-                normals = np.where(length > 0.0, normals / length, rows_of(of_faces)[face])
+                normals = np.where(length > 0.0, normals / length, of_faces[face, :3])
             if "smooth_normal" in names:
                 put("smooth_normal", normals, 0.0)
             if "smooth_normal_camera" in names:
@@ -414,9 +419,9 @@ class Resolver:
         if "barycentric" in names:
             put("barycentric", weights, np.nan)
         if "uv" in names:
-            places = rows_of(uv_corners)[face]
-            coordinates = (weights[:, :, None] * rows_of(uv)[places]).sum(axis=1)
-            put("uv", coordinates[:, :2], np.nan)
+            places = uv_corners[face, :3]
+            coordinates = (weights[:, :, None] * uv[places, :2]).sum(axis=1)
+            put("uv", coordinates, np.nan)
 
 
 def in_mesh_order(weights: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:

@@ -95,7 +95,7 @@ LEAVES = {
     "subtree": {"sah", "simd"},
     "tiles": {"kernels", "simd", "wide"},
     "surface": {"kernels", "simd"},
-    "tables": {"bvh", "mesh", "surface"},
+    "tables": {"aligned", "bvh", "mesh", "surface"},
     "version": set(),
     "wide": {"aligned", "parallel", "simd", "subtree"},
     "zipping": {"deflate"},
