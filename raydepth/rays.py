@@ -203,3 +203,41 @@ def visibility(
                 origin, direction, inverse, stack, near,
             )  # fmt: skip
             triangle_id[row, column] = face if t <= far else -1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def cover(
+    nodes, links, slot_face, vertices, faces, basis, samples, chosen, coverage,
+):  # fmt: skip
+    """Fill, for the chosen pixels, the share of their samples whose rays meet something.
+
+    Parameters
+    ----------
+    basis : (6, 3) float64
+        Of the samples, in the local frame.
+    samples : int
+        Along each side of a pixel.
+    chosen : (height, width) bool
+    coverage : (height, width) float
+    """
+    vertex = pointer(vertices)
+    corner = pointer(faces)
+    view = pointer(basis)
+    origin = stack_float64(3)
+    direction = stack_float64(3)
+    inverse = stack_float64(3)
+    stack = stack_int32(MAX_DEPTH)
+    for row in range(chosen.shape[0]):
+        for column in range(chosen.shape[1]):
+            if not chosen[row, column]:
+                continue
+            count = 0
+            for sample in range(samples * samples):
+                x, y = samples * column + sample % samples, samples * row + sample // samples
+                pixel_ray(view, x, y, origin, direction)
+                face, _ = _nearest_face(
+                    pointer(nodes), pointer(links), pointer(slot_face), vertex, corner,
+                    origin, direction, inverse, stack, 0.0,
+                )  # fmt: skip
+                count += face >= 0
+            coverage[row, column] = count / (samples * samples)

@@ -434,6 +434,7 @@ def _stack(element: ir.Type, type_: types.Type) -> Any:
 stack_float32 = _stack(ir.FloatType(), types.float32)
 stack_float64 = _stack(ir.DoubleType(), types.float64)
 stack_int32 = _stack(INT32, types.int32)
+stack_int64 = _stack(INT64, types.int64)
 
 
 def _number(name: str) -> Any:

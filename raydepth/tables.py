@@ -1,7 +1,7 @@
-"""What `surface.describe` looks up of a mesh: corners, normals, texture coordinates.
+"""What is made of a mesh once: corners, normals, texture coordinates, edges.
 
-A table has four numbers a row, so that no row reaches into another cache line (see
-`simd.load_columns`):
+A table for `surface.describe` has four numbers a row, so that no row reaches into another cache
+line (see `simd.load_columns`):
 
 | table          | row                                                              |
 | -------------- | ---------------------------------------------------------------- |
@@ -23,11 +23,12 @@ import numpy as np
 
 from raydepth import aligned, surface
 from raydepth.bvh import Bvh
+from raydepth.contours import Edges, edges_of
 from raydepth.mesh import Mesh
 
 
 class Tables:
-    """What `surface.describe` looks up for a hierarchy."""
+    """What is looked up for a hierarchy."""
 
     def __init__(self, bvh: Bvh) -> None:
         self.bvh = weakref.proxy(bvh)
@@ -53,6 +54,13 @@ class Tables:
         normals = np.zeros((len(self.bvh.vertices), 3))
         surface.vertex_normals(self.bvh.vertices, self.bvh.mesh_faces, self.face_normals, normals)
         return _table(normals)
+
+    @cached_property
+    def edges(self) -> Edges:
+        """Of the faces that rays can meet."""
+        live = np.zeros(len(self.bvh.faces), bool)
+        live[self.bvh.slot_face] = True
+        return edges_of(self.bvh.vertices, self.bvh.mesh_faces[live])
 
 
 def _orders(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
