@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from raydepth.simd import bits, load, lowest_bit, pointer, splat, stack_int64, store_signs
+from raydepth.simd import bits, load, lowest_bit, pointer, prefetch, splat, stack_int64, store_signs
 
 SHIFT = 2
 SAMPLES = 1 << SHIFT  # along each side of a pixel
@@ -47,8 +47,11 @@ SIGN = FIELD - 2
 FIELD_BIAS = (1 << SIGN) - 1
 ONES = 0x0001_0001_0001_0001
 BIASES = FIELD_BIAS * ONES
-# Rows of the array of segments.
-X0, Y0, X1, Y1, CHANGE, SLACK = range(6)
+# Columns of the array of segments: the ends of one, dx / dy, the slack, the change, and whether
+# an end lies on a row of samples. A segment fills a cache line.
+X0, Y0, X1, Y1, SLOPE, SLACK, CHANGE, NEAR = range(8)
+SEGMENT = 8
+AHEAD = 8  # how many segments before it is needed memory is asked for
 
 
 class Edges(NamedTuple):
@@ -62,10 +65,10 @@ class Edges(NamedTuple):
     corners: np.ndarray  # (n_faces, 3) int32, vertices
     planes: np.ndarray  # (4, n_sides) float32: normal, as long as the face is high, and offset
     pairs: np.ndarray  # (2, n_pairs) int32, the faces of edges that have two
-    ends: np.ndarray  # (2, n_pairs) int32, their vertices
+    ends: np.ndarray  # (n_pairs, 2) int32, their vertices
     firsts: np.ndarray  # (n_others + 1,) int32, where the faces of other edges begin in `faces`
     faces: np.ndarray  # (firsts[-1],) int32
-    other_ends: np.ndarray  # (2, n_others) int32
+    other_ends: np.ndarray  # (n_others, 2) int32
 
 
 def edges_of(vertices: np.ndarray, faces: np.ndarray) -> Edges:
@@ -81,9 +84,10 @@ def edges_of(vertices: np.ndarray, faces: np.ndarray) -> Edges:
     order = np.arange(3 * n_faces, dtype=np.int32)
     for keys in (high, low):
         order = _sorted_by(keys, order, len(vertices))
-    pairs, ends = np.empty((2, 2, 3 * n_faces // 2), np.int32)
+    pairs = np.empty((2, 3 * n_faces // 2), np.int32)
+    ends = np.empty((3 * n_faces // 2, 2), np.int32)
     firsts, of_others = np.empty((2, 3 * n_faces + 1), np.int32)
-    other_ends = np.empty((2, 3 * n_faces), np.int32)
+    other_ends = np.empty((3 * n_faces, 2), np.int32)
     n_pairs, n_others = _fill_edges(
         corners, same, low, high, order, n_sides, pairs, ends, firsts, of_others, other_ends
     )
@@ -93,10 +97,10 @@ def edges_of(vertices: np.ndarray, faces: np.ndarray) -> Edges:
         corners,
         planes,
         np.ascontiguousarray(pairs[:, by_face]),
-        np.ascontiguousarray(ends[:, by_face]),
+        ends[by_face],
         firsts[: n_others + 1].copy(),
         of_others[: firsts[n_others]].copy(),
-        other_ends[:, :n_others].copy(),
+        other_ends[:n_others].copy(),
     )
 
 
@@ -203,7 +207,7 @@ def _fill_edges(
             alike = same[corners[second // 3, second % 3]] == same[start_vertex]
             pairs[0, n_pairs] = first // 3
             pairs[1, n_pairs] = second // 3 + (n_sides if alike else 0)
-            ends[0, n_pairs], ends[1, n_pairs] = start_vertex, end_vertex
+            ends[n_pairs, 0], ends[n_pairs, 1] = start_vertex, end_vertex
             n_pairs += 1
         else:
             for place in range(begin, end):
@@ -211,7 +215,7 @@ def _fill_edges(
                 alike = same[corners[other // 3, other % 3]] == same[start_vertex]
                 of_others[n_faces] = other // 3 + (0 if alike else n_sides)
                 n_faces += 1
-            other_ends[0, n_others], other_ends[1, n_others] = start_vertex, end_vertex
+            other_ends[n_others, 0], other_ends[n_others, 1] = start_vertex, end_vertex
             n_others += 1
             firsts[n_others] = n_faces
         begin = end
@@ -254,7 +258,7 @@ def find(edges, vertices, eye, sides, found, changes):
         that a face of positive volume n . eye goes round in the image as x goes to y.
     sides : (2 * n_sides,) int8
         Scratch.
-    found : (2, n) int32, and `changes`, (n,) int32
+    found : (n, 2) int32, and `changes`, (n,) int32
         For as many as there are edges, and three for each face. Vertices, and by how much the
         number of faces changes from left to right of an edge that goes up (y falls); 0 where only
         the samples beside it are not sure.
@@ -277,23 +281,29 @@ def find(edges, vertices, eye, sides, found, changes):
             sides[n_sides + face] = -sides[face]
             if abs(volume) <= SURE_IN_FLOAT64 * size:
                 for corner in range(3):
-                    found[0, n] = edges.corners[face, corner]
-                    found[1, n] = edges.corners[face, (corner + 1) % 3]
+                    found[n, 0] = edges.corners[face, corner]
+                    found[n, 1] = edges.corners[face, (corner + 1) % 3]
                     changes[n] = 0
                     n += 1
-    pairs, ends = edges.pairs, edges.ends
-    side, one, other = pointer(sides), pointer(pairs), pointer(pairs[1])
-    for edge in range(pairs.shape[1]):
+    side, one, other = pointer(sides), pointer(edges.pairs), pointer(edges.pairs[1])
+    first = n
+    for edge in range(edges.pairs.shape[1]):
         if side[one[edge]] != side[other[edge]]:
-            found[0, n], found[1, n] = ends[0, edge], ends[1, edge]
+            found[n, 0] = edge
             changes[n] = 2 * side[one[edge]]
             n += 1
+    # Their vertices only now, so that they can be asked for ahead.
+    ends = pointer(edges.ends)
+    for place in range(first, n):
+        prefetch(ends, 2 * np.int64(found[min(place + AHEAD, n - 1), 0]))
+        edge = np.int64(found[place, 0])
+        found[place, 0], found[place, 1] = ends[2 * edge], ends[2 * edge + 1]
     for edge in range(len(edges.firsts) - 1):
         change = 0
         for place in range(edges.firsts[edge], edges.firsts[edge + 1]):
             change += sides[edges.faces[place]]
         if change != 0:
-            found[0, n], found[1, n] = edges.other_ends[0, edge], edges.other_ends[1, edge]
+            found[n, 0], found[n, 1] = edges.other_ends[edge, 0], edges.other_ends[edge, 1]
             changes[n] = change
             n += 1
     return n
@@ -301,10 +311,13 @@ def find(edges, vertices, eye, sides, found, changes):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def project(vertices, found, changes, image, slack, relative_slack, n_rows, segments):
-    """Fill `segments` (6, n) with where contour edges are seen, rows as named above.
+    """Fill `segments` (n, 8) with where contour edges are seen, columns as named above.
 
     Parameters
     ----------
+    vertices : (n_vertices, 3) float64
+    found, changes
+        As `find` filled them.
     image : (3, 4) float64
         Takes a vertex to X, Y, S, seen at X / S and Y / S.
     slack, relative_slack : float
@@ -317,25 +330,45 @@ def project(vertices, found, changes, image, slack, relative_slack, n_rows, segm
     How often the edges cross rows of samples.
     """
     n_crossings = 0
-    for edge in range(segments.shape[1]):
+    n = segments.shape[0]
+    vertex_at = pointer(vertices)
+    for edge in range(n):
         for end in range(2):
-            vertex = found[end, edge]
+            prefetch(vertex_at, 3 * np.int64(found[min(edge + AHEAD, n - 1), end]))
+            vertex = found[edge, end]
             x, y, z = vertices[vertex, 0], vertices[vertex, 1], vertices[vertex, 2]
             nearness = 1.0 / (image[2, 0] * x + image[2, 1] * y + image[2, 2] * z + image[2, 3])
-            segments[2 * end, edge] = nearness * (
+            segments[edge, 2 * end] = nearness * (
                 image[0, 0] * x + image[0, 1] * y + image[0, 2] * z + image[0, 3]
             )
-            segments[2 * end + 1, edge] = nearness * (
+            segments[edge, 2 * end + 1] = nearness * (
                 image[1, 0] * x + image[1, 1] * y + image[1, 2] * z + image[1, 3]
             )
-        x0, y0, x1, y1 = (
-            segments[X0, edge], segments[Y0, edge], segments[X1, edge], segments[Y1, edge],
-        )  # fmt: skip
-        reach = abs(x0) + abs(y0) + abs(x1) + abs(y1)
-        segments[CHANGE, edge] = changes[edge]
-        segments[SLACK, edge] = slack + relative_slack * reach
+        x0, y0, x1, y1, _, _, _, _ = _segment(segments, edge)
+        off = slack + relative_slack * (abs(x0) + abs(y0) + abs(x1) + abs(y1))
+        slope = (x1 - x0) / (y1 - y0)
+        segments[edge, SLOPE] = slope
+        segments[edge, CHANGE] = changes[edge]
+        segments[edge, SLACK] = off
+        # Whether an end lies on a row of samples.
+        near = min(abs(y0 - 0.5 - np.floor(y0)), abs(y1 - 0.5 - np.floor(y1)))
+        segments[edge, NEAR] = 1.0 if near <= off else 0.0
         n_crossings += abs(_row(y1, 0, n_rows) - _row(y0, 0, n_rows))
     return n_crossings
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _segment(segments, edge):
+    return (
+        segments[edge, X0],
+        segments[edge, Y0],
+        segments[edge, X1],
+        segments[edge, Y1],
+        segments[edge, SLOPE],
+        segments[edge, SLACK],
+        segments[edge, CHANGE],
+        segments[edge, NEAR],
+    )
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -353,7 +386,7 @@ def cover(segments, first_row, crossings, coverage, unsure):
 
     Parameters
     ----------
-    segments : (6, n) float64
+    segments : (n, 8) float64
     first_row : int
         Of pixels.
     crossings : (n,) int64
@@ -373,14 +406,13 @@ def cover(segments, first_row, crossings, coverage, unsure):
     # How many crossings each row of samples has, and the sum of their changes.
     ends = np.zeros(bottom - top + 1, np.int64)
     changes = np.zeros(bottom - top + 1, np.int64)
-    for edge in range(segments.shape[1]):
-        y0, y1 = segments[Y0, edge], segments[Y1, edge]
-        if max(y0, y1) < top or min(y0, y1) > bottom:
-            continue
-        some_doubt |= _mark_row(segments, edge, y0, first_row, unsure)
-        some_doubt |= _mark_row(segments, edge, y1, first_row, unsure)
+    for edge in range(segments.shape[0]):
+        _, y0, _, y1, _, _, signed, near = _segment(segments, edge)
+        if near != 0.0:
+            some_doubt |= _mark_row(segments, edge, y0, first_row, unsure)
+            some_doubt |= _mark_row(segments, edge, y1, first_row, unsure)
         row0, row1 = _row(y0, top, bottom) - top, _row(y1, top, bottom) - top
-        change = np.int64(abs(segments[CHANGE, edge]))
+        change = np.int64(abs(signed))
         ends[min(row0, row1)] += 1
         ends[max(row0, row1)] -= 1
         changes[min(row0, row1)] += change
@@ -398,17 +430,13 @@ def cover(segments, first_row, crossings, coverage, unsure):
     # Where each row of pixels' begin; then, as they are put there, where they end.
     for row in range(n_rows):
         ends[row] = ends[SAMPLES * row]
-    for edge in range(segments.shape[1]):
-        x0, y0, x1, y1 = (
-            segments[X0, edge], segments[Y0, edge], segments[X1, edge], segments[Y1, edge],
-        )  # fmt: skip
+    for edge in range(segments.shape[0]):
+        x0, y0, _, y1, slope, slack, signed, _ = _segment(segments, edge)
         row0, row1 = _row(y0, top, bottom), _row(y1, top, bottom)
         if row0 == row1:
             continue
-        change = np.int64(segments[CHANGE, edge])
-        change = change if row0 > row1 else -change
-        slope = (x1 - x0) / (y1 - y0)
-        slack = segments[SLACK, edge] * (1.0 + abs(slope))
+        change = np.int64(signed) if row0 > row1 else -np.int64(signed)
+        slack *= 1.0 + abs(slope)
         for row in range(min(row0, row1), max(row0, row1)):
             x = x0 + (row + 0.5 - y0) * slope - 0.5
             x = x if x > -1.0 else -1.0
@@ -442,20 +470,16 @@ def _mark(unsure, row, column):
 @njit(cache=True, nogil=True, error_model="numpy")
 def _mark_row(segments, edge, y, first_row, unsure):
     """Mark what an edge touches of the row of samples that one of its ends at `y` lies on."""
-    slack = segments[SLACK, edge]
+    x0, y0, x1, y1, slope, slack, _, _ = _segment(segments, edge)
     row = np.floor(y)
     if abs(y - 0.5 - row) > slack:
         return False
     pixel_row = np.int64(row) // SAMPLES - first_row
     if not 0 <= pixel_row < unsure.shape[0]:
         return False
-    x0, y0, x1, y1 = (
-        segments[X0, edge], segments[Y0, edge], segments[X1, edge], segments[Y1, edge],
-    )  # fmt: skip
     begin, end = x0, x1
     if abs(y1 - y0) > 4.0 * slack:
         # The part of it that is as near to the row as the slack.
-        slope = (x1 - x0) / (y1 - y0)
         near, far = row + 0.5 - 2.0 * slack, row + 0.5 + 2.0 * slack
         begin = x0 + (max(min(y0, y1), near) - y0) * slope
         end = x0 + (min(max(y0, y1), far) - y0) * slope

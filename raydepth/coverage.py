@@ -11,7 +11,7 @@ import numpy as np
 from raydepth import contours, rays
 from raydepth.bvh import Bvh
 from raydepth.camera import Cameras
-from raydepth.contours import SAMPLES
+from raydepth.contours import SAMPLES, SEGMENT
 from raydepth.tables import tables_of
 
 # Takes a view's number, its basis and projection, rows from and to, and fills its `triangle_id`.
@@ -106,7 +106,7 @@ class Coverage:
             if found is None:
                 found = self._contours[view] = self._found(view)
         if found.numbers is not None:
-            segments = found.numbers[: 6 * found.n].reshape(6, found.n)
+            segments = found.numbers[: SEGMENT * found.n].reshape(found.n, SEGMENT)
             crossings = self._integers.take(found.n_crossings)
             result = contours.cover(segments, rows[0], crossings, coverage, unsure)
             self._integers.give(crossings)
@@ -137,18 +137,18 @@ class Coverage:
         if edges is None or not self._by_contours[view]:
             return none
         vertices = self._bvh.vertices
-        most = edges.pairs.shape[1] + edges.other_ends.shape[1] + edges.corners.size
+        most = edges.pairs.shape[1] + len(edges.other_ends) + edges.corners.size
         n_sides = edges.planes.shape[1]
         scratch = self._integers.take(2 * most + n_sides)
         integers = scratch.view(np.int32)
-        ends, changes = integers[: 2 * most].reshape(2, most), integers[2 * most : 3 * most]
+        ends, changes = integers[: 2 * most].reshape(most, 2), integers[2 * most : 3 * most]
         sides = scratch[2 * most :].view(np.int8)
         n = contours.find(edges, vertices, self._eyes[view], sides, ends, changes)
-        numbers = self._numbers.take(6 * n)
+        numbers = self._numbers.take(SEGMENT * n)
         slack, relative_slack = self._slacks[view]
         n_crossings = contours.project(
             vertices, ends, changes, self._images[view], slack, relative_slack, SAMPLES * height,
-            numbers[: 6 * n].reshape(6, n),
+            numbers[: SEGMENT * n].reshape(n, SEGMENT),
         )  # fmt: skip
         self._integers.give(scratch)
         if SAMPLES_PER_CROSSING * n_crossings < SAMPLES**2 * height * width:

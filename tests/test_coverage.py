@@ -206,7 +206,7 @@ def test_vertices_at_one_place_are_one():
     for shape in ((vertices, faces), apart(vertices, faces), apart(vertices * [1, 1, -1], faces)):
         edges = contours.edges_of(*shape)
         assert edges.pairs.shape[1] == len(faces) * 3 // 2
-        assert edges.other_ends.shape[1] == 0
+        assert len(edges.other_ends) == 0
 
 
 def test_edges_of_one_face_and_of_many():
@@ -214,7 +214,7 @@ def test_edges_of_one_face_and_of_many():
     # Without one face, and with a fin on the edge of another that has two.
     whole = contours.edges_of(vertices, faces)
     assert whole.pairs.shape == (2, 18)
-    start, end = whole.ends[:, np.all(whole.pairs > 0, axis=0)][:, 0]
+    start, end = whole.ends[np.all(whole.pairs > 0, axis=0)][0]
     apex = len(vertices)
     changed = np.concatenate([faces[1:], [[start, end, apex]]])
     edges = contours.edges_of(np.append(vertices, [[2.0, 2, 2]], axis=0), changed)
