@@ -141,7 +141,7 @@ def _corners_of_each(vertices, faces, face):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
-def _meet(corners, projection, origin, direction):
+def meet(corners, projection, origin, direction):
     """How far along eight rays they meet the planes of faces, and where that is to be believed.
 
     The faces are eight, a vector each coordinate, or one for all rays. A distance is believed if
@@ -167,7 +167,7 @@ def _meet(corners, projection, origin, direction):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
-def _along(basis, x, y):
+def along(basis, x, y):
     """Three axes of a view's ray basis at image coordinates x (a vector) and y."""
     return (
         x * basis[3] + (basis[0] + y * basis[6]),
@@ -218,14 +218,19 @@ def _distances(vertices, faces, view, inverse, row, column, seen, hits, origin, 
             here = face == one
             todo &= ~bits(here)
             corners = _corners(vertices, faces, np.int64(one))
-            distance, believed = _meet(corners, inverse, origin, direction)
+            distance, believed = meet(corners, inverse, origin, direction)
             good |= bits(believed & here)
             t = select(here, distance, t)
     else:
         corners = _corners_of_each(vertices, faces, face)
-        t, believed = _meet(corners, inverse, origin, direction)
+        t, believed = meet(corners, inverse, origin, direction)
         good = bits(believed)
-    doubtful = hits & ~good
+    return settled(t, hits & ~good, vertices, faces, view, row, column, seen, scratch)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def settled(t, doubtful, vertices, faces, view, row, column, seen, scratch):
+    """Eight distances, those of `doubtful` lanes by other means."""
     if doubtful == 0:
         return t
     # Seen edge on, or so thin that its plane is uncertain.
@@ -239,7 +244,7 @@ def _distances(vertices, faces, view, inverse, row, column, seen, hits, origin, 
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
-def _put(target, at, values, count, scratch):
+def put(target, at, values, count, scratch):
     """Store the first `count` lanes."""
     if count == LANES:
         store(target, at, values)
@@ -249,13 +254,18 @@ def _put(target, at, values, count, scratch):
         target[at + lane] = scratch[lane]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True, cache=True, nogil=True, error_model="numpy")
 def put_channels(target, at, channels, count, scratch):
     """Store the first `count` lanes of a tuple of vectors as pixels of so many channels."""
-    n_channels = len(channels)
     if count == LANES:
-        store_channels(target, n_channels * at, channels)
-        return
+        store_channels(target, len(channels) * at, channels)
+    else:
+        _put_some_channels(target, at, channels, count, scratch)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _put_some_channels(target, at, channels, count, scratch):
+    n_channels = len(channels)
     for channel in range(n_channels):
         store(scratch, 0, channels[channel])
         for lane in range(count):
@@ -380,7 +390,7 @@ def resolve(
                 point_here = point_seen = (nan, nan, nan)
             if hits != 0:
                 x, y = lanes + float(column), row + 0.5
-                origin, direction = _along(view, x, y), _along(offset(view, 9), x, y)
+                origin, direction = along(view, x, y), along(offset(view, 9), x, y)
                 t = to_world * _distances(
                     vertex, corner, view, inverse, row, column, seen, hits, origin, direction,
                     scratch,
@@ -396,12 +406,12 @@ def resolve(
                     point_here = where(hit, point_here, (nan, nan, nan))
                     point_seen = where(hit, point_seen, (nan, nan, nan))
             if z.shape[0] > 0:
-                _put(z_pixels, at, z_here, count, scratch)
+                put(z_pixels, at, z_here, count, scratch)
             if ray.shape[0] > 0:
-                _put(ray_pixels, at, ray_here, count, scratch)
+                put(ray_pixels, at, ray_here, count, scratch)
             if further is not None:
                 if disparity.shape[0] > 0:
-                    _put(pointer(disparity), at, near_here, count, scratch)
+                    put(pointer(disparity), at, near_here, count, scratch)
                 if point.shape[0] > 0:
                     put_channels(pointer(point), at, point_here, count, scratch)
                 if point_camera.shape[0] > 0:

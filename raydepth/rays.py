@@ -129,3 +129,38 @@ def put_in_mesh_order(barycentric, triangle_id, faces, mesh_faces):
             barycentric[ray, corner] = (
                 a if vertex == faces[face, 0] else (b if vertex == faces[face, 1] else c)
             )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def cover(
+    nodes, leaves, vertices, faces, basis, samples, chosen, coverage,
+):  # fmt: skip
+    """Fill, for the chosen pixels, the share of their samples whose rays meet something.
+
+    Parameters
+    ----------
+    basis : (6, 3) float64
+        Of the samples, in the local frame.
+    samples : int
+        Along each side of a pixel.
+    chosen : (height, width) bool
+    coverage : (height, width) float
+    """
+    vertex = pointer(vertices)
+    corner = pointer(faces)
+    view = pointer(basis)
+    origin = stack_float64(3)
+    direction = stack_float64(3)
+    for row in range(chosen.shape[0]):
+        for column in range(chosen.shape[1]):
+            if not chosen[row, column]:
+                continue
+            count = 0
+            for sample in range(samples * samples):
+                x, y = samples * column + sample % samples, samples * row + sample // samples
+                pixel_ray(view, x, y, origin, direction)
+                face, _ = nearest_face(
+                    pointer(nodes), pointer(leaves), vertex, corner, origin, direction, 0.0
+                )
+                count += face >= 0
+            coverage[row, column] = count / (samples * samples)

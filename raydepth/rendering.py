@@ -14,6 +14,7 @@ from raydepth import parallel, rays, recycling, tiles
 from raydepth.bvh import Bvh
 from raydepth.camera import Cameras
 from raydepth.conversions import points_from_depth
+from raydepth.coverage import Coverage, See, share_of_samples, with_samples
 from raydepth.cuda.build import DeviceMesh
 from raydepth.errors import DeviceError
 from raydepth.memory import available_memory
@@ -23,13 +24,10 @@ from raydepth.pointcloud import PointCloud
 from raydepth.ray_by_ray import render_ray_by_ray
 from raydepth.resolver import (
     Resolver,
-    See,
     Wanted,
     bytes_needed,
     check_available,
     on_the_host,
-    share_of_samples,
-    with_samples,
 )
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -298,7 +296,8 @@ def _render_affine(job: _Job, cameras: Cameras) -> _Images:
         return _render_on_cuda(job, cameras, basis, projection)
     triangle_id = recycling.empty((len(cameras), cameras.height, cameras.width), np.int32)
     see = _seer(bvh, cameras, projection)
-    resolver = Resolver(bvh, cameras, job.wanted, basis, projection, see)
+    coverage = _coverage(job, cameras, basis, projection)
+    resolver = Resolver(bvh, cameras, job.wanted, basis, projection, coverage)
 
     def render_band(view: int, rows: tuple[int, int]) -> None:
         see(view, basis[view], projection[view], rows, triangle_id[view])
@@ -337,6 +336,19 @@ def _seer(bvh: Bvh, cameras: Cameras, projection: np.ndarray) -> See:
     return see
 
 
+def _coverage(
+    job: _Job, cameras: Cameras, basis: np.ndarray, projection: np.ndarray
+) -> Coverage | None:
+    """What fills "coverage" of affine views, if it is wanted."""
+    if not job.wanted.asks("coverage"):
+        return None
+    near, far = (limit * job.bvh.scale for limit in cameras.limits())
+    nearest, farthest = z_ranges(job.bvh, projection)
+    nearest[(near > nearest) | (far < farthest)] = 0.0
+    see = _seer(job.bvh, cameras, projection)
+    return Coverage(job.bvh, cameras, basis, projection, see, nearest)
+
+
 def _for_bands(
     work: Callable[[int, tuple[int, int]], None], cameras: Cameras, n_threads: int
 ) -> None:
@@ -372,8 +384,8 @@ def _render_on_cuda(
     further = on_the_host(wanted.names)
     if further:
         wanted = wanted._replace(names=further)
-        see = _seer(job.bvh, cameras, projection)
-        resolver = Resolver(job.bvh, cameras, wanted, basis, projection, see)
+        coverage = _coverage(job, cameras, basis, projection)
+        resolver = Resolver(job.bvh, cameras, wanted, basis, projection, coverage)
         _for_bands(
             lambda view, rows: resolver.fill(view, rows, triangle_id[view]),
             cameras,

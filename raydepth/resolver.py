@@ -10,10 +10,11 @@ import numpy as np
 
 from raydepth import kernels, layers, recycling, surface
 from raydepth.camera import Cameras
+from raydepth.coverage import Coverage
 from raydepth.mesh import Mesh
 from raydepth.outputs import KINDS, ON_DEVICE, OUTPUTS, shape_of
 from raydepth.ray_by_ray import RowsOfRays
-from raydepth.tables import NO_CORNERS, NO_NUMBERS, rows_of, tables_of, uv_table
+from raydepth.tables import NO_CORNERS, NO_NUMBERS, tables_of, uv_table
 
 DESCRIBED = (
     "normal", "normal_camera", "smooth_normal", "smooth_normal_camera", "barycentric", "uv",
@@ -21,13 +22,6 @@ DESCRIBED = (
 )  # fmt: skip
 RESOLVED = ("z", "ray", "disparity", "point", "point_camera")
 WEIGHTED = ("smooth_normal", "smooth_normal_camera", "barycentric", "uv")
-
-# Samples along each side of a pixel, for its coverage.
-SAMPLES = 4
-
-
-# Takes a view's number, its basis and projection, rows from and to, and fills its `triangle_id`.
-See = Callable[[int, np.ndarray, np.ndarray, tuple[int, int], np.ndarray], None]
 
 
 def check_available(mesh: object, names: tuple[str, ...]) -> None:
@@ -104,29 +98,6 @@ def frames(centre: np.ndarray, cameras: Cameras) -> np.ndarray:
     return result
 
 
-def with_samples(cameras: Cameras) -> Cameras:
-    """The same views with SAMPLES x SAMPLES pixels in place of one."""
-    intrinsics = cameras.intrinsics.copy()
-    intrinsics[:, :2] *= SAMPLES
-    size = SAMPLES * cameras.width, SAMPLES * cameras.height
-    return Cameras(
-        intrinsics,
-        cameras.world_from_camera,
-        size,
-        model=cameras.model,
-        distortion=cameras.distortion,
-        near=cameras.near,
-        far=cameras.far,
-    )
-
-
-def share_of_samples(seen: np.ndarray, coverage: np.ndarray) -> None:
-    """Fill `coverage` (height, width) from the faces of its pixels' samples."""
-    height, width = coverage.shape
-    blocks = (seen >= 0).reshape(height, SAMPLES, width, SAMPLES)
-    coverage[:] = blocks.mean(axis=(1, 3))
-
-
 class Resolver:
     """The outputs of some views, filled some rows at a time from the faces that they see.
 
@@ -138,8 +109,8 @@ class Resolver:
     wanted : Wanted
     basis, projection : (n_views, 6, 3), (n_views, 14) float64
         Of affine views, see `render.local_ray_basis` and `rendering.projections`.
-    see : See, optional
-        Finds the faces in rows of an affine view; "coverage" needs it.
+    coverage : Coverage, optional
+        Of affine views; "coverage" needs it.
 
     Attributes
     ----------
@@ -158,7 +129,7 @@ class Resolver:
         wanted: Wanted,
         basis: np.ndarray | None = None,
         projection: np.ndarray | None = None,
-        see: See | None = None,
+        coverage: Coverage | None = None,
     ) -> None:
         self._bvh, self._wanted = bvh, wanted
         self._basis = np.empty((0, 6, 3)) if basis is None else basis
@@ -166,7 +137,7 @@ class Resolver:
         self.arrays = empty_arrays(wanted, cameras)
         # What is not asked for has no elements, but a type, so that kernels are few.
         self._absent = _absent(wanted.dtype)
-        self._see = see
+        self._coverage = coverage
         self._has_z = cameras.has_z
         self._frames = frames(bvh.centre, cameras)
         # In the local frame; on ray depth where there is no z.
@@ -181,7 +152,7 @@ class Resolver:
 
     def _tables_for(self, wanted: Wanted) -> tuple[np.ndarray, ...]:
         tables = tables_of(self._bvh)
-        weighted = wanted.asks(*WEIGHTED)
+        cornered = wanted.asks(*WEIGHTED, *KINDS)
         smooth = wanted.asks("smooth_normal", "smooth_normal_camera")
         normals = smooth or wanted.asks("normal", "normal_camera", "facing")
         uv, uv_corners = NO_NUMBERS, NO_CORNERS
@@ -189,8 +160,8 @@ class Resolver:
             assert wanted.mesh is not None
             uv, uv_corners = uv_table(wanted.mesh)
         return (
-            tables.vertices if weighted else NO_NUMBERS,
-            tables.corners if weighted else NO_CORNERS,
+            tables.vertices if cornered else NO_NUMBERS,
+            tables.corners if cornered else NO_CORNERS,
             tables.face_normals if normals else NO_NUMBERS,
             tables.vertex_normals if smooth else NO_NUMBERS,
             uv,
@@ -200,20 +171,26 @@ class Resolver:
     def fill(self, view: int, rows: tuple[int, int], triangle_id: np.ndarray) -> None:
         """Fill rows of an affine view, whose `triangle_id` (height, width) is known there."""
         wanted = self._wanted
-        if wanted.asks(*RESOLVED):
-            self._resolve(
-                view, rows, triangle_id, {name: self._of(name, view) for name in RESOLVED}
-            )
-        if wanted.asks(*DESCRIBED):
+        described = wanted.asks(*DESCRIBED)
+        # Depths from the pass that describes, where there is one.
+        resolved = [name for name in RESOLVED if not (described and name in KINDS)]
+        if wanted.asks(*resolved):
+            given = {name: self._of(name, view) for name in resolved}
+            self._resolve(view, rows, triangle_id, self._absent | given)
+        if described:
+            bvh = self._bvh
             surface.describe(
-                self._basis[view], self._frames[view], *rows, triangle_id, self._tables,
+                (bvh.vertices, bvh.faces, bvh.mesh_faces), self._basis[view],
+                self._projection[view], self._frames[view], bvh.scale, *rows, triangle_id,
+                wanted.miss, self._tables, tuple(self._of(name, view) for name in KINDS),
                 tuple(self._of(name, view) for name in DESCRIBED),
             )  # fmt: skip
         self._fill_from_ids(view, rows, triangle_id)
         if wanted.asks("hits", "thickness"):
             self._fill_layers(view, rows, triangle_id)
         if wanted.asks("coverage"):
-            self._fill_coverage(view, rows)
+            assert self._coverage is not None
+            self._coverage.fill(view, rows, self.arrays["coverage"][view, slice(*rows)])
 
     def _of(self, name: str, view: int) -> np.ndarray:
         return self.arrays[name][view] if name in self.arrays else self._absent[name]
@@ -307,25 +284,6 @@ class Resolver:
         )
         return origins, directions
 
-    def _fill_coverage(self, view: int, rows: tuple[int, int]) -> None:
-        """The share of SAMPLES x SAMPLES rays through each pixel that meet something."""
-        coverage = self.arrays["coverage"][view, slice(*rows)]
-        n_rows, width = (SAMPLES * side for side in coverage.shape)
-        # The rows from the first on as a view of their own, whose pixels are the samples.
-        basis = self._basis[view].copy()
-        for first in (0, 3):
-            basis[first] += rows[0] * basis[first + 2]
-            basis[first + 1 : first + 3] /= SAMPLES
-        projection = self._projection[view].copy()
-        x, y, along = projection[:12].reshape(3, 4)
-        y -= rows[0] * (along if projection[12] else np.array([0.0, 0.0, 0.0, 1.0]))
-        x *= SAMPLES
-        y *= SAMPLES
-        seen = np.empty((n_rows, width), np.int32)
-        assert self._see is not None
-        self._see(view, basis, projection, (0, n_rows), seen)
-        share_of_samples(seen, coverage)
-
     def fill_from_rays(
         self, view: int, rows: tuple[int, int], triangle_id: np.ndarray, found: RowsOfRays
     ) -> None:
@@ -394,7 +352,7 @@ class Resolver:
         weights = in_mesh_order(weights, self._bvh.faces[face], corners)
         names = self.arrays.keys()
         if names & {"normal", "normal_camera", "facing"}:
-            normals = rows_of(of_faces)[face]
+            normals = of_faces[face, :3]
             if "normal" in names:
                 put("normal", normals, 0.0)
             if "normal_camera" in names:
@@ -403,10 +361,10 @@ class Resolver:
                 front = (normals * directions).sum(axis=1) < 0.0
                 put("facing", np.where(front, 1, -1), 0)
         if names & {"smooth_normal", "smooth_normal_camera"}:
-            normals = (weights[:, :, None] * rows_of(of_vertices)[corners]).sum(axis=1)
+            normals = (weights[:, :, None] * of_vertices[corners, :3]).sum(axis=1)
             length = np.sqrt((normals * normals).sum(axis=1, keepdims=True))
             with np.errstate(invalid="ignore"):
-                normals = np.where(length > 0.0, normals / length, rows_of(of_faces)[face])
+                normals = np.where(length > 0.0, normals / length, of_faces[face, :3])
             if "smooth_normal" in names:
                 put("smooth_normal", normals, 0.0)
             if "smooth_normal_camera" in names:
@@ -414,9 +372,9 @@ class Resolver:
         if "barycentric" in names:
             put("barycentric", weights, np.nan)
         if "uv" in names:
-            places = rows_of(uv_corners)[face]
-            coordinates = (weights[:, :, None] * rows_of(uv)[places]).sum(axis=1)
-            put("uv", coordinates[:, :2], np.nan)
+            places = uv_corners[face, :3]
+            coordinates = (weights[:, :, None] * uv[places, :2]).sum(axis=1)
+            put("uv", coordinates, np.nan)
 
 
 def in_mesh_order(weights: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:

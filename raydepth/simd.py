@@ -212,42 +212,59 @@ def store_signs(typingctx, target, index, plus, minus):
     return types.void(target, types.intp, plus, minus), codegen
 
 
-@intrinsic
-def load_rows(typingctx, table, rows):
-    """Three columns of a table of three, at the rows in the lanes of `rows`: a tuple of vectors.
+@intrinsic(prefer_literal=True)
+def load_columns(typingctx, table, rows, n_columns):
+    """The first columns (3 or 4, a literal) of a table of four, at `rows`: a tuple of vectors.
 
-    One element behind each row is read, too. Faster than the machine's gather, and than one
-    element at a time (Zen 4).
+    Faster than the machine's gather, and than one element at a time (Zen 4). Where the table begins
+    at a cache line, no row reaches into another.
     """
-    n = rows.lanes
-    vector = Vector(KIND[table.dtype], n)
-    columns = types.UniTuple(vector, 3)
+    columns = types.UniTuple(Vector(KIND[table.dtype], rows.lanes), n_columns.literal_value)
 
     def codegen(context, builder, sig, args):
-        four = ir.VectorType(ELEMENT[vector.kind], 4)
-        found = []
-        for lane in range(n):
-            row = builder.sext(builder.extract_element(args[1], INT32(lane)), INT64)
-            place = _vector_at(builder, args[0], builder.mul(row, INT64(3)), four)
-            loaded = builder.load(place)
-            loaded.align = 4
-            found.append(loaded)
-        # Joined two by two to one long vector, of which every fourth element makes a column.
-        length = 4
-        while len(found) > 1:
-            length *= 2
-            joined = _order(range(length))
-            found = [
-                builder.shuffle_vector(a, b, joined)
-                for a, b in zip(found[::2], found[1::2], strict=True)
-            ]
-        parts = [
-            builder.shuffle_vector(found[0], found[0], _order(range(column, 4 * n, 4)))
-            for column in range(3)
-        ]
-        return context.make_tuple(builder, columns, parts)
+        found = _fours(builder, args[0], args[1], 4)
+        return context.make_tuple(builder, columns, _columns(builder, found, columns.count))
+
+    return columns(table, rows, n_columns), codegen
+
+
+@intrinsic
+def load_rows(typingctx, table, rows):
+    """The columns of a table of three, at `rows`; one element behind each row is read, too."""
+    columns = types.UniTuple(Vector(KIND[table.dtype], rows.lanes), 3)
+
+    def codegen(context, builder, sig, args):
+        found = _fours(builder, args[0], args[1], 3)
+        return context.make_tuple(builder, columns, _columns(builder, found, 3))
 
     return columns(table, rows), codegen
+
+
+def _fours(builder: ir.IRBuilder, table: ir.Value, rows: ir.Value, stride: int) -> list[ir.Value]:
+    """Four elements from the beginning of each row of a table on, a vector a row."""
+    four = ir.VectorType(table.type.pointee, 4)
+    found = []
+    for lane in range(rows.type.count):
+        row = builder.sext(builder.extract_element(rows, INT32(lane)), INT64)
+        loaded = builder.load(_vector_at(builder, table, builder.mul(row, INT64(stride)), four))
+        loaded.align = 4
+        found.append(loaded)
+    return found
+
+
+def _columns(builder: ir.IRBuilder, rows: list[ir.Value], n_columns: int) -> list[ir.Value]:
+    """The columns of rows of four: joined two by two to one vector, then every fourth element."""
+    n, length = len(rows), 4
+    while len(rows) > 1:
+        length *= 2
+        joined = _order(range(length))
+        rows = [
+            builder.shuffle_vector(a, b, joined) for a, b in zip(rows[::2], rows[1::2], strict=True)
+        ]
+    return [
+        builder.shuffle_vector(rows[0], rows[0], _order(range(column, 4 * n, 4)))
+        for column in range(n_columns)
+    ]
 
 
 def _order(lanes: Iterable[int]) -> ir.Constant:
@@ -447,6 +464,7 @@ def _stack(element: ir.Type, type_: types.Type) -> Any:
 stack_float32 = _stack(ir.FloatType(), types.float32)
 stack_float64 = _stack(ir.DoubleType(), types.float64)
 stack_int32 = _stack(INT32, types.int32)
+stack_int64 = _stack(INT64, types.int64)
 
 
 def _number(name: str) -> Any:

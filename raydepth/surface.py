@@ -15,11 +15,14 @@ from numba import njit
 from raydepth.kernels import (
     FITS,
     LANES,
+    along,
     edge_functions,
-    fetch_ahead,
+    meet,
     pixel_ray,
+    put,
     put_channels,
     seen_by_eight,
+    settled,
     shear,
     turned,
     where,
@@ -27,8 +30,9 @@ from raydepth.kernels import (
 from raydepth.simd import (
     bits,
     load,
-    load_rows,
+    load_columns,
     lowest_bit,
+    offset,
     pointer,
     prefetch,
     root,
@@ -42,6 +46,8 @@ from raydepth.simd import (
 
 ALL = (1 << LANES) - 1
 SCRATCH = 3 * LANES
+# How the mesh orders a face's corners, see tables.py.
+SWAPPED = 4
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -96,15 +102,6 @@ def _difference(vertices, end, start):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _pick(axis, vectors):
-    if axis == 0:
-        return vectors[0]
-    if axis == 1:
-        return vectors[1]
-    return vectors[2]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def _ray_vector(basis, first, x, y):
     """Origins (first 0) or directions (9) of a row's rays at x (a vector), as `pixel_ray`'s."""
     return (
@@ -115,12 +112,39 @@ def _ray_vector(basis, first, x, y):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _changes(seen, at):
+    """The lanes of eight pixels that see a face, and another one than the pixel before."""
+    face = load(seen, at, LANES)
+    return bits((face >= 0) & (face != load(seen, at - 1, LANES)))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _fetch_rows_ahead(table, seen):
     """Ask for the rows of the faces that the next eight pixels see."""
-    for lane in range(LANES):
-        face = np.int64(seen[LANES + lane])
-        if face >= 0:
-            prefetch(table, 3 * face)
+    todo = _changes(seen, LANES)
+    while todo != 0:
+        prefetch(table, 4 * np.int64(seen[LANES + lowest_bit(todo)]))
+        todo &= todo - 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fetch_corners_ahead(corners, first, second, seen):
+    """Ask for the corners' rows in two tables, of the next eight pixels' faces.
+
+    And for the corners of those behind.
+    """
+    todo = _changes(seen, 2 * LANES)
+    while todo != 0:
+        prefetch(corners, 4 * np.int64(seen[2 * LANES + lowest_bit(todo)]))
+        todo &= todo - 1
+    todo = _changes(seen, LANES)
+    while todo != 0:
+        face = 4 * np.int64(seen[LANES + lowest_bit(todo)])
+        todo &= todo - 1
+        for corner in range(3):
+            row = 4 * np.int64(corners[face + corner])
+            prefetch(first, row)
+            prefetch(second, row)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -130,7 +154,49 @@ def _mean(a, b, c, weights, axis):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _weights(vertices, corners, three, basis, row, column, seen, hits, origin, direction, scratch):
+def _in_order(order, a, b, c):
+    """Three vectors of the mesh's corners, from those after `swapped`: who comes first changes."""
+    once, twice = (order == 1) | (order == SWAPPED + 1), (order == 2) | (order == SWAPPED + 2)
+    return (
+        select(twice, c, select(once, b, a)),
+        select(twice, a, select(once, c, b)),
+        select(twice, b, select(once, a, c)),
+    )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _edge_functions(corners, order, origin, direction):
+    """`kernels.edge_functions` of eight pixels and of the mesh's corners, three vectors.
+
+    All rays run along the same axis most: `corners`, `origin` and `direction` have it last.
+    """
+    (ax, ay, az), (bx, by, bz), (cx, cy, cz) = corners
+    ox, oy, oz = origin
+    dx, dy, dz = direction
+    sx, sy = dx / dz, dy / dz
+    az, bz, cz = az - oz, bz - oz, cz - oz
+    ax, ay = ax - ox - sx * az, ay - oy - sy * az
+    bx, by = bx - ox - sx * bz, by - oy - sy * bz
+    cx, cy = cx - ox - sx * cz, cy - oy - sy * cz
+    swapped = order >= SWAPPED
+    bx, cx = select(swapped, cx, bx), select(swapped, bx, cx)
+    by, cy = select(swapped, cy, by), select(swapped, by, cy)
+    return _in_order(order, cx * by - cy * bx, ax * cy - ay * cx, bx * ay - by * ax)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _turned_to(axis, vector):
+    """Three axes of a vector, `axis` last."""
+    x, y, z = vector
+    if axis == 0:
+        return y, z, x
+    if axis == 1:
+        return z, x, y
+    return x, y, z
+
+
+@njit(forceinline=True, cache=True, nogil=True, error_model="numpy")
+def _weights(mesh, basis, row, column, seen, hits, corners, order, origin, direction, scratch):
     """Barycentric weights of eight pixels, three vectors; anything for a miss.
 
     The same operations as `kernels.edge_functions`, so that no weight is below 0.
@@ -140,39 +206,13 @@ def _weights(vertices, corners, three, basis, row, column, seen, hits, origin, d
     second = bits(ay > ax)
     third = bits(az > vmax(ax, ay))
     if third == ALL or (third == 0 and (second == 0 or second == ALL)):
-        kz = 2 if third != 0 else (1 if second != 0 else 0)
-        kx = kz + 1 if kz < 2 else 0
-        ky = kx + 1 if kx < 2 else 0
-        along = _pick(kz, direction)
-        sx = _pick(kx, direction) / along
-        sy = _pick(ky, direction) / along
-        ox, oy, oz = _pick(kx, origin), _pick(ky, origin), _pick(kz, origin)
-        a = load_rows(vertices, three[0])
-        b = load_rows(vertices, three[1])
-        c = load_rows(vertices, three[2])
-        az, bz, cz = _pick(kz, a) - oz, _pick(kz, b) - oz, _pick(kz, c) - oz
-        ax, ay = _pick(kx, a) - ox - sx * az, _pick(ky, a) - oy - sy * az
-        bx, by = _pick(kx, b) - ox - sx * bz, _pick(ky, b) - oy - sy * bz
-        cx, cy = _pick(kx, c) - ox - sx * cz, _pick(ky, c) - oy - sy * cz
-        u = cx * by - cy * bx
-        v = ax * cy - ay * cx
-        w = bx * ay - by * ax
+        axis = 2 if third != 0 else (1 if second != 0 else 0)
+        a, b, c = corners
+        corners = _turned_to(axis, a), _turned_to(axis, b), _turned_to(axis, c)
+        origin, direction = _turned_to(axis, origin), _turned_to(axis, direction)
+        u, v, w = _edge_functions(corners, order, origin, direction)
     else:
-        # Within the eight the axis changes that their rays run along most.
-        one_origin = stack_float64(3)
-        one_direction = stack_float64(3)
-        for lane in range(3 * LANES):
-            scratch[lane] = 1.0
-        todo = hits
-        while todo != 0:
-            lane = lowest_bit(todo)
-            todo &= todo - 1
-            pixel_ray(basis, column + lane, row, one_origin, one_direction)
-            kx, ky, kz, shear_x, shear_y = shear(one_direction)
-            a1, b1, c1, _ = edge_functions(
-                vertices, corners, np.int64(seen[lane]), one_origin, kx, ky, kz, shear_x, shear_y
-            )
-            scratch[lane], scratch[LANES + lane], scratch[2 * LANES + lane] = a1, b1, c1
+        _edge_functions_of_each(mesh, basis, row, column, seen, hits, scratch)
         u = load(scratch, 0, LANES)
         v = load(scratch, LANES, LANES)
         w = load(scratch, 2 * LANES, LANES)
@@ -181,36 +221,87 @@ def _weights(vertices, corners, three, basis, row, column, seen, hits, origin, d
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def describe(basis, frame, first_row, last_row, triangle_id, tables, outputs):
+def _edge_functions_of_each(mesh, basis, row, column, seen, hits, scratch):
+    """The same into `scratch`, where within the eight the axis changes that rays run along most."""
+    vertices, faces = mesh
+    origin = stack_float64(3)
+    direction = stack_float64(3)
+    for lane in range(3 * LANES):
+        scratch[lane] = 1.0
+    while hits != 0:
+        lane = lowest_bit(hits)
+        hits &= hits - 1
+        pixel_ray(basis, column + lane, row, origin, direction)
+        kx, ky, kz, sx, sy = shear(direction)
+        face = np.int64(seen[lane])
+        u, v, w, _ = edge_functions(vertices, faces, face, origin, kx, ky, kz, sx, sy)
+        scratch[lane], scratch[LANES + lane], scratch[2 * LANES + lane] = u, v, w
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _distances(
+    vertices, faces, view, inverse, row, column, seen, hits, corners, origin, direction, scratch
+):
+    """What `kernels.resolve` computes: how far along their rays eight pixels see their faces."""
+    t, believed = meet(corners, inverse, origin, direction)
+    doubtful = hits & ~bits(believed)
+    return settled(t, doubtful, vertices, faces, view, row, column, seen, scratch)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _rows_of(table, i, j, k):
+    """The rows of three corners."""
+    return load_columns(table, i, 3), load_columns(table, j, 3), load_columns(table, k, 3)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _smooth(normals, weights):
+    """The mean of the corners' normals, at length 1, and its length before."""
+    a, b, c = normals
+    x, y, z = _mean(a, b, c, weights, 0), _mean(a, b, c, weights, 1), _mean(a, b, c, weights, 2)
+    length = root(x * x + y * y + z * z)
+    per_length = 1.0 / length
+    return (x * per_length, y * per_length, z * per_length), length
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def describe(
+    mesh, basis, projection, frame, scale, first_row, last_row, triangle_id, miss, tables, depths,
+    outputs,
+):  # fmt: skip
     """Fill rows of the outputs from `triangle_id`; arrays without elements are not asked for.
 
     Parameters
     ----------
+    mesh : (vertices, faces, mesh_faces)
+        Of the hierarchy, see bvh.py.
     basis : (6, 3) float64
         The view's ray basis in the local frame.
-    frame : (15,) float64
-        See `resolver.frames`.
+    projection, frame, scale, miss
+        As for `kernels.resolve`.
     triangle_id : (height, width) int32
     tables : tuple
-        vertices in the local frame, corners (of the mesh's own faces, int32), face normals, vertex
-        normals, texture coordinates (u, v, 0) and the corners' places in them, int32; all else is
-        float64, three numbers a row, with one more number at the end (see `load_rows`).
+        vertices, corners, face normals, vertex normals, uv, uv corners, see tables.py.
+    depths : (z, ray)
+        (height, width) float. Here, because they need the same corners.
     outputs : (normal, normal_camera, smooth_normal, smooth_normal_camera, barycentric, uv, facing)
         (height, width, 3) float, uv (height, width, 2) float, facing (height, width) int8.
     """
-    vertices, corners, of_faces, of_vertices, uv_table, uv_corners = tables
+    vertices, faces, mesh_faces = mesh
+    vertex_table, corner_table, of_faces, of_vertices, uv_table, uv_corners = tables
+    z, ray = depths
     normal, normal_camera, smooth, smooth_camera, barycentric, uv, facing = outputs
-    flat_normals = normal.size + normal_camera.size + facing.size > 0
+    deep = z.size + ray.size > 0
     smooth_normals = smooth.size + smooth_camera.size > 0
+    flat_normals = normal.size + normal_camera.size + facing.size > 0
     weighted = smooth_normals or barycentric.size + uv.size > 0
     width = triangle_id.shape[1]
-    large = vertices.nbytes + corners.nbytes > FITS
-    vertex, corner, view, turn = (
-        pointer(vertices),
-        pointer(corners),
-        pointer(basis),
-        pointer(frame),
-    )
+    cornered = deep or weighted
+    large = vertices.nbytes + faces.nbytes > FITS
+    to_world = 1.0 / scale  # a power of two: exact
+    view, inverse, turn = pointer(basis), pointer(projection), pointer(frame)
+    places, corners_of = pointer(vertex_table), pointer(corner_table)
+    normals_ahead = pointer(of_vertices) if smooth_normals else places
     scratch = stack_float64(SCRATCH)
     last_ones = stack_int32(LANES)
     for lane in range(LANES):
@@ -218,83 +309,105 @@ def describe(basis, frame, first_row, last_row, triangle_id, tables, outputs):
     lanes = load(scratch, 0, LANES)
     zero, nan = splat(0.0, LANES), splat(np.nan, LANES)
     nothing, unknown = (zero, zero, zero), (nan, nan, nan)
+    missed = splat(miss, LANES)
+    turned_nothing = turned(turn, nothing)
     for row in range(first_row, last_row):
         for column in range(0, width, LANES):
             at = row * width + column
             count = min(width - column, LANES)
             seen = seen_by_eight(triangle_id, at, count, last_ones)
             if column + 3 * LANES <= width:
-                if weighted and large:
-                    fetch_ahead(vertex, corner, seen)
-                if of_faces.nbytes > FITS:
+                if cornered and large:
+                    _fetch_corners_ahead(corners_of, places, normals_ahead, seen)
+                if uv.size > 0 and large:
+                    table = pointer(uv_table)
+                    _fetch_corners_ahead(pointer(uv_corners), table, table, seen)
+                if flat_normals and large:
                     _fetch_rows_ahead(pointer(of_faces), seen)
             face = load(seen, 0, LANES)
             hit = face >= 0
             hits = bits(hit)
-            front = back = hit  # of a miss neither
-            flat = bent = nothing
-            weights = unknown
-            coordinates = unknown
-            if hits != 0:
-                face = select(hit, face, 0)
-                x, y = lanes + float(column), row + 0.5
-                direction = _ray_vector(view, 9, x, y)
-                if flat_normals or smooth_normals:
-                    flat = where(hit, load_rows(pointer(of_faces), face), nothing)
+            if hits == 0:
+                # Most of most images.
+                if z.size > 0:
+                    put(pointer(z), at, missed, count, scratch)
+                if ray.size > 0:
+                    put(pointer(ray), at, missed, count, scratch)
+                if normal.size > 0:
+                    put_channels(pointer(normal), at, nothing, count, scratch)
+                if normal_camera.size > 0:
+                    put_channels(pointer(normal_camera), at, turned_nothing, count, scratch)
+                if smooth.size > 0:
+                    put_channels(pointer(smooth), at, nothing, count, scratch)
+                if smooth_camera.size > 0:
+                    put_channels(pointer(smooth_camera), at, turned_nothing, count, scratch)
+                if barycentric.size > 0:
+                    put_channels(pointer(barycentric), at, unknown, count, scratch)
+                if uv.size > 0:
+                    put_channels(pointer(uv), at, (nan, nan), count, scratch)
+                if facing.size > 0:
+                    _put_sides(pointer(facing), at, hit, hit, count)
+                continue
+            face = select(hit, face, 0)
+            x, y = lanes + float(column), row + 0.5
+            direction = _ray_vector(view, 9, x, y)
+            if flat_normals:
+                flat = where(hit, load_columns(pointer(of_faces), face, 3), nothing)
+                if normal.size > 0:
+                    put_channels(pointer(normal), at, flat, count, scratch)
+                if normal_camera.size > 0:
+                    put_channels(pointer(normal_camera), at, turned(turn, flat), count, scratch)
                 if facing.size > 0:
                     nx, ny, nz = flat
                     dx, dy, dz = direction
                     towards = nx * dx + ny * dy + nz * dz
-                    front, back = towards < 0.0, hit & (towards >= 0.0)
-                if weighted:
-                    three = load_rows(corner, face)
-                    weights = _weights(
-                        vertex, corner, three, view, row, column, seen, hits,
-                        _ray_vector(view, 0, x, y), direction, scratch,
-                    )  # fmt: skip
-                    if smooth_normals:
-                        table = pointer(of_vertices)
-                        a = load_rows(table, three[0])
-                        b = load_rows(table, three[1])
-                        c = load_rows(table, three[2])
-                        bx = _mean(a, b, c, weights, 0)
-                        by = _mean(a, b, c, weights, 1)
-                        bz = _mean(a, b, c, weights, 2)
-                        length = root(bx * bx + by * by + bz * bz)
-                        per_length = 1.0 / length
-                        bent = (bx * per_length, by * per_length, bz * per_length)
-                        # Where the corners' normals cancel out, the face has its own.
-                        bent = where(hit, where(length > 0.0, bent, flat), nothing)
-                    if uv.size > 0:
-                        three = load_rows(pointer(uv_corners), face)
-                        table = pointer(uv_table)
-                        a = load_rows(table, three[0])
-                        b = load_rows(table, three[1])
-                        c = load_rows(table, three[2])
-                        coordinates = (
-                            _mean(a, b, c, weights, 0),
-                            _mean(a, b, c, weights, 1),
-                            nan,
-                        )
-                        coordinates = where(hit, coordinates, unknown)
-                    weights = where(hit, weights, unknown)
-            if normal.size > 0:
-                put_channels(pointer(normal), at, flat, count, scratch)
-            if normal_camera.size > 0:
-                seen_normal = turned(turn, flat)
-                put_channels(pointer(normal_camera), at, seen_normal, count, scratch)
-            if smooth.size > 0:
-                put_channels(pointer(smooth), at, bent, count, scratch)
-            if smooth_camera.size > 0:
-                seen_normal = turned(turn, bent)
-                put_channels(pointer(smooth_camera), at, seen_normal, count, scratch)
+                    back = hit & (towards >= 0.0)
+                    _put_sides(pointer(facing), at, hit & (towards < 0.0), back, count)
+            if not cornered:
+                continue
+            i, j, k, order = load_columns(corners_of, face, 4)
+            corners = _rows_of(places, i, j, k)
+            if deep:
+                # The last bits are those of `kernels.resolve`.
+                forth = along(offset(view, 9), x, y)
+                t = to_world * _distances(
+                    pointer(vertices), pointer(faces), view, inverse, row, column, seen, hits,
+                    corners, along(view, x, y), forth, scratch,
+                )  # fmt: skip
+                if z.size > 0:
+                    put(pointer(z), at, select(hit, t, missed), count, scratch)
+                if ray.size > 0:
+                    dx, dy, dz = forth
+                    length = root(dx * dx + dy * dy + dz * dz)
+                    put(pointer(ray), at, select(hit, t * length, missed), count, scratch)
+            if not weighted:
+                continue
+            weights = _weights(
+                (pointer(vertices), pointer(mesh_faces)), view, row, column, seen, hits,
+                corners, order, _ray_vector(view, 0, x, y), direction, scratch,
+            )  # fmt: skip
             if barycentric.size > 0:
-                put_channels(pointer(barycentric), at, weights, count, scratch)
+                known = where(hit, weights, unknown)
+                put_channels(pointer(barycentric), at, known, count, scratch)
+            if smooth_normals:
+                swapped = order >= SWAPPED
+                i, j, k = _in_order(order, i, select(swapped, k, j), select(swapped, j, k))
+                bent, length = _smooth(_rows_of(pointer(of_vertices), i, j, k), weights)
+                if hits & ~bits(length > 0.0) != 0:
+                    # Where the corners' normals cancel out, the face has its own.
+                    flat = load_columns(pointer(of_faces), face, 3)
+                    bent = where(length > 0.0, bent, flat)
+                bent = where(hit, bent, nothing)
+                if smooth.size > 0:
+                    put_channels(pointer(smooth), at, bent, count, scratch)
+                if smooth_camera.size > 0:
+                    put_channels(pointer(smooth_camera), at, turned(turn, bent), count, scratch)
             if uv.size > 0:
-                pair = (coordinates[0], coordinates[1])
+                i, j, k = load_columns(pointer(uv_corners), face, 3)
+                a, b, c = _rows_of(pointer(uv_table), i, j, k)
+                u, v = _mean(a, b, c, weights, 0), _mean(a, b, c, weights, 1)
+                pair = select(hit, u, nan), select(hit, v, nan)
                 put_channels(pointer(uv), at, pair, count, scratch)
-            if facing.size > 0:
-                _put_sides(pointer(facing), at, front, back, count)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

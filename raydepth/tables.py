@@ -1,6 +1,17 @@
-"""What `surface.describe` looks up of a mesh: normals, corners, texture coordinates.
+"""What is made of a mesh once: corners, normals, texture coordinates, edges.
 
-A table is flat, three numbers a row, and has one number more at its end (see `simd.load_rows`).
+A table for `surface.describe` has four numbers a row, so that no row reaches into another cache
+line (see `simd.load_columns`):
+
+| table          | row                                                              |
+| -------------- | ---------------------------------------------------------------- |
+| vertices       | x, y, z in the local frame, 0                                    |
+| corners        | a face's three vertices as the hierarchy has them, and how the   |
+|                | mesh orders them (see `_orders`)                                 |
+| face_normals   | x, y, z, 0                                                       |
+| vertex_normals | x, y, z, 0                                                       |
+| uv             | u, v, 0, 0                                                       |
+| uv_corners     | the rows of `uv` for a face's corners, in the mesh's order, and 0 |
 """
 
 from __future__ import annotations
@@ -10,51 +21,67 @@ from functools import cached_property
 
 import numpy as np
 
-from raydepth import surface
+from raydepth import aligned, surface
 from raydepth.bvh import Bvh
+from raydepth.contours import Edges, edges_of
 from raydepth.mesh import Mesh
 
 
 class Tables:
-    """What `surface.describe` looks up for a hierarchy: three numbers a row, and one at the end."""
+    """What is looked up for a hierarchy."""
 
     def __init__(self, bvh: Bvh) -> None:
         self.bvh = weakref.proxy(bvh)
 
     @cached_property
     def vertices(self) -> np.ndarray:
-        return _padded(self.bvh.vertices)
+        return _table(self.bvh.vertices)
 
     @cached_property
     def corners(self) -> np.ndarray:
-        return _padded(self.bvh.mesh_faces)
+        table = _table(self.bvh.faces)
+        table[:, 3] = _orders(self.bvh.faces, self.bvh.mesh_faces)
+        return table
 
     @cached_property
     def face_normals(self) -> np.ndarray:
-        table = _empty_table(len(self.bvh.faces))
-        surface.face_normals(self.bvh.vertices, self.bvh.mesh_faces, rows_of(table))
-        return table
+        normals = np.empty((len(self.bvh.faces), 3))
+        surface.face_normals(self.bvh.vertices, self.bvh.mesh_faces, normals)
+        return _table(normals)
 
     @cached_property
     def vertex_normals(self) -> np.ndarray:
-        table = _empty_table(len(self.bvh.vertices))
-        surface.vertex_normals(
-            self.bvh.vertices, self.bvh.mesh_faces, rows_of(self.face_normals), rows_of(table)
-        )
-        return table
+        normals = np.zeros((len(self.bvh.vertices), 3))
+        surface.vertex_normals(self.bvh.vertices, self.bvh.mesh_faces, self.face_normals, normals)
+        return _table(normals)
+
+    @cached_property
+    def edges(self) -> Edges:
+        """Of the faces that rays can meet."""
+        live = np.zeros(len(self.bvh.faces), bool)
+        live[self.bvh.slot_face] = True
+        return edges_of(self.bvh.vertices, self.bvh.mesh_faces[live])
 
 
-def _empty_table(n_rows: int) -> np.ndarray:
-    return np.zeros(3 * n_rows + 1)
+def _orders(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """How the hierarchy's corners of faces, (n_faces, 3), become the mesh's: (n_faces,) int32.
+
+    By `SWAPPED` more if the second and the third are to be exchanged; then the first to come is
+    the one at the place that is left.
+    """
+    orders = np.zeros(len(ours), np.int32)
+    for swapped, corners in ((0, ours), (surface.SWAPPED, ours[:, [0, 2, 1]])):
+        for first in range(3):
+            same = (np.roll(corners, -first, axis=1) == theirs).all(axis=1)
+            orders[same] = swapped + first
+    return orders
 
 
-def rows_of(table: np.ndarray) -> np.ndarray:
-    """A table as (n_rows, 3)."""
-    return table[:-1].reshape(-1, 3)
-
-
-def _padded(rows: np.ndarray) -> np.ndarray:
-    return np.append(rows.ravel(), rows.dtype.type(0))
+def _table(rows: np.ndarray) -> np.ndarray:
+    table = aligned.empty((len(rows), 4), rows.dtype.type)
+    table[:, : rows.shape[1]] = rows
+    table[:, rows.shape[1] :] = 0
+    return table
 
 
 # Tables live as long as what they were made of.
@@ -62,7 +89,7 @@ _tables: weakref.WeakKeyDictionary[Bvh, Tables] = weakref.WeakKeyDictionary()
 _uv_tables: weakref.WeakKeyDictionary[Mesh, tuple[np.ndarray, np.ndarray]] = (
     weakref.WeakKeyDictionary()
 )
-NO_NUMBERS, NO_CORNERS = np.zeros(1), np.zeros(1, np.int32)
+NO_NUMBERS, NO_CORNERS = np.zeros((1, 4)), np.zeros((1, 4), np.int32)
 
 
 def tables_of(bvh: Bvh) -> Tables:
@@ -74,11 +101,10 @@ def tables_of(bvh: Bvh) -> Tables:
 
 
 def uv_table(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
-    """Texture coordinates as rows (u, v, 0), and the indices of the faces' corners into them."""
+    """The tables `uv` and `uv_corners`."""
     found = _uv_tables.get(mesh)
     if found is None:
         assert mesh.texture is not None
         uv, faces = mesh.texture
-        rows = np.column_stack((uv, np.zeros(len(uv))))
-        found = _uv_tables[mesh] = _padded(rows), _padded(faces)
+        found = _uv_tables[mesh] = _table(uv), _table(faces)
     return found

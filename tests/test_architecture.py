@@ -26,8 +26,10 @@ LEAVES = {
     "camera_files": {"camera", "cameras", "files", "placements", "poses"},
     "cameras": {"camera", "placements", "poses"},
     "compare": set(),
+    "contours": {"simd"},
     "conversions": {"camera"},
     "containers": {"deflate", "packages", "png"},
+    "coverage": {"bvh", "camera", "contours", "rays", "tables"},
     # All that names CUDA; rendering and what stands on it ask for it when a device is asked for.
     "cuda": {"bvh", "errors", "kernels", "limits", "simd"},
     "deflate": set(),
@@ -63,6 +65,7 @@ LEAVES = {
     "resolver": {
         "bvh",
         "camera",
+        "coverage",
         "kernels",
         "layers",
         "mesh",
@@ -96,7 +99,7 @@ LEAVES = {
     "subtree": {"sah", "simd"},
     "tiles": {"kernels", "simd", "wide"},
     "surface": {"kernels", "simd"},
-    "tables": {"bvh", "mesh", "surface"},
+    "tables": {"aligned", "bvh", "contours", "mesh", "surface"},
     "version": set(),
     "wide": {"aligned", "parallel", "simd", "subtree"},
     "zipping": {"deflate"},

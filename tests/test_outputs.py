@@ -150,6 +150,27 @@ def test_threads_and_single_outputs_change_no_bit():
         assert alone[name].tobytes() == together[name].tobytes(), name
 
 
+@pytest.mark.parametrize("model", ["perspective", "orthographic"])
+def test_the_order_of_corners_reaches_only_what_depends_on_it(model):
+    vertices, faces = icosphere(0.4, 3)
+    orders = np.array([[0, 1, 2], [1, 2, 0], [2, 0, 1], [0, 2, 1], [2, 1, 0], [1, 0, 2]])
+    chosen = orders[np.arange(len(faces)) % 6]
+    turned = np.take_along_axis(faces, chosen, axis=1)
+    camera = tilted((90, 70), model)
+    names = ("z", "ray", "barycentric", "point")
+    plain = rd.render(rd.Mesh(vertices, faces), camera, outputs=names, dtype=np.float64)
+    other = rd.render(rd.Mesh(vertices, turned), camera, outputs=names, dtype=np.float64)
+    alone = rd.render(rd.Mesh(vertices, turned), camera, kind=("z", "ray"), dtype=np.float64)
+    hit = plain["triangle_id"] >= 0
+    seen = plain["triangle_id"][hit]
+    assert set(seen % 6) == set(range(6))
+    for name in ("triangle_id", "z", "ray"):
+        assert other[name].tobytes() == plain[name].tobytes()
+        assert other[name].tobytes() == alone[name].tobytes()
+    weights = np.take_along_axis(plain["barycentric"][hit], chosen[seen], axis=1)
+    np.testing.assert_allclose(other["barycentric"][hit], weights, rtol=0, atol=1e-15)
+
+
 def test_a_sphere_has_its_own_normals():
     vertices, faces = icosphere(0.5, 5)
     rendering = rd.render(

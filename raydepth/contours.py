@@ -1,0 +1,555 @@
+"""Contour edges of a view, and how much of each pixel lies within them.
+
+Each face covers a triangle of the image. Walk along a row of the image: the number of faces over
+one's place changes only at edges, by +1 or -1 for each face that has the edge, depending on the
+face's side that is seen. At most edges that cancels out: one face ends where the next begins.
+What is left are *contour edges*: those with a face seen from the front and one from the back, and
+those with one face. Summing up their changes alone gives the number of faces everywhere, and with
+it what is covered at all, without any ray. Source: Appel, "The Notion of Quantitative Invisibility
+and the Machine Rendering of Solids", 1967, who counts faces along edges in this way.
+
+It holds for any faces, closed or not, whichever way round; those that share no vertices only have
+more contours. It needs all of the mesh in front of the camera.
+
+Where projected vertices, in float64, are off by up to a *slack*, the count is that of a mesh bent
+by as much: it is right for every sample that is farther than that from each contour edge. Pixels
+with other samples are marked, for rays to decide. The same holds for faces seen so nearly edge on
+that their side is not sure: they are narrower than the slack.
+
+Image coordinates here are those of samples: sample (row, column) is at (column + 0.5, row + 0.5).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from raydepth.simd import bits, load, lowest_bit, pointer, prefetch, splat, stack_int64, store_signs
+
+SHIFT = 2
+SAMPLES = 1 << SHIFT  # along each side of a pixel
+LAST = SAMPLES - 1
+SIDES = 16  # faces whose sides are found together
+# float32 knows a face's side if its volume, see `Edges`, is above this times the eye's size. Each
+# of four products and three sums is off by 2^-24; heights and coordinates are below 4.
+SURE = 2.0**-19
+SURE_IN_FLOAT64 = 2.0**-46
+# What `cover` returns.
+DONE, UNSURE, TOO_MANY = range(3)
+# Numbers of faces over the four samples of a row of a pixel: fields of one integer. With the bias
+# added, a field's bit SIGN says whether its number is above 0. The highest bit of all stays 0,
+# because overflow has no meaning here.
+FIELD = 16
+FIELD_MASK = (1 << FIELD) - 1
+SIGN = FIELD - 2
+FIELD_BIAS = (1 << SIGN) - 1
+ONES = 0x0001_0001_0001_0001
+BIASES = FIELD_BIAS * ONES
+# Columns of the array of segments: the ends of one, dx / dy, the slack, the change, and whether
+# an end lies on a row of samples. A segment fills a cache line.
+X0, Y0, X1, Y1, SLOPE, SLACK, CHANGE, NEAR = range(8)
+SEGMENT = 8
+AHEAD = 8  # how many segments before it is needed memory is asked for
+
+
+class Edges(NamedTuple):
+    """The edges of a mesh, and on which side of a face a point is; see `edges_of`.
+
+    Faces are numbered as in `corners`. An edge has the direction in which its first face has it.
+    In `pairs` and `faces` the number of faces (`n_sides`) is added to a face with the wrong
+    direction: not the opposite one in `pairs`, the opposite one in `faces`.
+    """
+
+    corners: np.ndarray  # (n_faces, 3) int32, vertices
+    planes: np.ndarray  # (4, n_sides) float32: normal, as long as the face is high, and offset
+    pairs: np.ndarray  # (2, n_pairs) int32, the faces of edges that have two
+    ends: np.ndarray  # (n_pairs, 2) int32, their vertices
+    firsts: np.ndarray  # (n_others + 1,) int32, where the faces of other edges begin in `faces`
+    faces: np.ndarray  # (firsts[-1],) int32
+    other_ends: np.ndarray  # (n_others, 2) int32
+
+
+def edges_of(vertices: np.ndarray, faces: np.ndarray) -> Edges:
+    """The edges of faces (n_faces, 3) that have an area; vertices at the same place are one."""
+    same = _first_at_its_place(vertices)
+    corners = np.ascontiguousarray(faces, np.int32)
+    n_faces = len(corners)
+    n_sides = -(-n_faces // SIDES) * SIDES
+    planes = np.zeros((4, n_sides), np.float32)
+    _fill_planes(vertices, corners, planes)
+    low, high = np.empty((2, 3 * n_faces), np.int32)
+    _fill_half_edges(corners, same, low, high)
+    order = np.arange(3 * n_faces, dtype=np.int32)
+    for keys in (high, low):
+        order = _sorted_by(keys, order, len(vertices))
+    pairs = np.empty((2, 3 * n_faces // 2), np.int32)
+    ends = np.empty((3 * n_faces // 2, 2), np.int32)
+    firsts, of_others = np.empty((2, 3 * n_faces + 1), np.int32)
+    other_ends = np.empty((3 * n_faces, 2), np.int32)
+    n_pairs, n_others = _fill_edges(
+        corners, same, low, high, order, n_sides, pairs, ends, firsts, of_others, other_ends
+    )
+    # In the order of faces, so that their sides are read one after the other.
+    by_face = _sorted_by(pairs[0, :n_pairs], np.arange(n_pairs, dtype=np.int32), n_faces)
+    return Edges(
+        corners,
+        planes,
+        np.ascontiguousarray(pairs[:, by_face]),
+        ends[by_face],
+        firsts[: n_others + 1].copy(),
+        of_others[: firsts[n_others]].copy(),
+        other_ends[:n_others].copy(),
+    )
+
+
+def _first_at_its_place(vertices: np.ndarray) -> np.ndarray:
+    """For each vertex one of those with the same coordinates, the same for all: (n,) int32.
+
+    Two places that share a hash may keep some of their vertices apart: those have more contours.
+    """
+    words = (vertices + 0.0).view(np.uint64)  # -0 becomes 0
+    hashes = np.zeros(len(vertices), np.uint64)
+    for axis in range(3):
+        hashes ^= words[:, axis]
+        hashes *= np.uint64(0x9E3779B97F4A7C15)
+        hashes ^= hashes >> np.uint64(29)
+    order = np.argsort(hashes)
+    sorted_vertices = vertices[order]
+    new = np.ones(len(order), bool)
+    new[1:] = (sorted_vertices[1:] != sorted_vertices[:-1]).any(axis=1)
+    same = np.empty(len(order), np.int32)
+    same[order] = order[np.flatnonzero(new)][np.cumsum(new) - 1]
+    return same
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _plane(vertices, corners, face):
+    """A face's normal, as long as the face is high above its longest edge."""
+    a, b, c = corners[face, 0], corners[face, 1], corners[face, 2]
+    ux, uy, uz = (
+        vertices[b, 0] - vertices[a, 0],
+        vertices[b, 1] - vertices[a, 1],
+        vertices[b, 2] - vertices[a, 2],
+    )
+    vx, vy, vz = (
+        vertices[c, 0] - vertices[a, 0],
+        vertices[c, 1] - vertices[a, 1],
+        vertices[c, 2] - vertices[a, 2],
+    )
+    wx, wy, wz = vx - ux, vy - uy, vz - uz
+    longest = max(ux * ux + uy * uy + uz * uz, vx * vx + vy * vy + vz * vz)
+    longest = np.sqrt(max(longest, wx * wx + wy * wy + wz * wz))
+    if longest == 0.0:  # too small to be squared
+        return 0.0, 0.0, 0.0
+    return (
+        (uy * vz - uz * vy) / longest,
+        (uz * vx - ux * vz) / longest,
+        (ux * vy - uy * vx) / longest,
+    )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fill_planes(vertices, corners, planes):
+    for face in range(corners.shape[0]):
+        x, y, z = _plane(vertices, corners, face)
+        a = corners[face, 0]
+        planes[0, face], planes[1, face], planes[2, face] = x, y, z
+        planes[3, face] = -(x * vertices[a, 0] + y * vertices[a, 1] + z * vertices[a, 2])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fill_half_edges(corners, same, low, high):
+    """The two vertices of each corner's edge to the next."""
+    for face in range(corners.shape[0]):
+        for corner in range(3):
+            start = same[corners[face, corner]]
+            end = same[corners[face, (corner + 1) % 3]]
+            low[3 * face + corner] = min(start, end)
+            high[3 * face + corner] = max(start, end)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _sorted_by(keys, order, n_keys):
+    """`order` sorted by keys below `n_keys`, equal ones as they were."""
+    places = np.zeros(n_keys + 1, np.int64)
+    for item in order:
+        places[keys[item] + 1] += 1
+    for key in range(n_keys):
+        places[key + 1] += places[key]
+    result = np.empty_like(order)
+    for item in order:
+        result[places[keys[item]]] = item
+        places[keys[item]] += 1
+    return result
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fill_edges(
+    corners, same, low, high, order, n_sides, pairs, ends, firsts, of_others, other_ends
+):
+    """Fill the parts of `Edges` from half edges in `order`; returns how many there are of each."""
+    n_pairs = n_others = n_faces = 0
+    firsts[0] = 0
+    begin = 0
+    while begin < len(order):
+        first = order[begin]
+        end = begin + 1
+        while (
+            end < len(order) and low[order[end]] == low[first] and high[order[end]] == high[first]
+        ):
+            end += 1
+        start_vertex = corners[first // 3, first % 3]
+        end_vertex = corners[first // 3, (first % 3 + 1) % 3]
+        if end - begin == 2:
+            second = order[begin + 1]
+            alike = same[corners[second // 3, second % 3]] == same[start_vertex]
+            pairs[0, n_pairs] = first // 3
+            pairs[1, n_pairs] = second // 3 + (n_sides if alike else 0)
+            ends[n_pairs, 0], ends[n_pairs, 1] = start_vertex, end_vertex
+            n_pairs += 1
+        else:
+            for place in range(begin, end):
+                other = order[place]
+                alike = same[corners[other // 3, other % 3]] == same[start_vertex]
+                of_others[n_faces] = other // 3 + (0 if alike else n_sides)
+                n_faces += 1
+            other_ends[n_others, 0], other_ends[n_others, 1] = start_vertex, end_vertex
+            n_others += 1
+            firsts[n_others] = n_faces
+        begin = end
+    return n_pairs, n_others
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fill_sides(planes, eye, sure, sides):
+    """1 or -1 for the side of each face that `eye` is on, 0 where that is not sure."""
+    n_sides = planes.shape[1]
+    plane, target = pointer(planes), pointer(sides)
+    x = splat(np.float32(eye[0]), SIDES)
+    y = splat(np.float32(eye[1]), SIDES)
+    z = splat(np.float32(eye[2]), SIDES)
+    w = splat(np.float32(eye[3]), SIDES)
+    some_doubt = False
+    for face in range(0, n_sides, SIDES):
+        volume = (
+            load(plane, face, SIDES) * x
+            + load(plane, n_sides + face, SIDES) * y
+            + load(plane, 2 * n_sides + face, SIDES) * z
+            + load(plane, 3 * n_sides + face, SIDES) * w
+        )
+        front, back = volume > sure, volume < -sure
+        store_signs(target, face, front, back)
+        store_signs(target, n_sides + face, back, front)
+        some_doubt |= bits(front | back) != (1 << SIDES) - 1
+    return some_doubt
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def find(edges, vertices, eye, sides, found, changes):
+    """The contour edges of a view: `found` is filled with pairs of vertices; returns how many.
+
+    Parameters
+    ----------
+    vertices : (n_vertices, 3) float64
+    eye : (4,) float64
+        The camera's place and 1, or an orthographic camera's direction and 0, times 1 or -1: so
+        that a face of positive volume n . eye goes round in the image as x goes to y.
+    sides : (2 * n_sides,) int8
+        Scratch.
+    found : (n, 2) int32, and `changes`, (n,) int32
+        For as many as there are edges, and three for each face. Vertices, and by how much the
+        number of faces changes from left to right of an edge that goes up (y falls); 0 where only
+        the samples beside it are not sure.
+    """
+    n_sides, n_faces = edges.planes.shape[1], edges.corners.shape[0]
+    size = abs(eye[0]) + abs(eye[1]) + abs(eye[2]) + 2.0 * abs(eye[3])
+    n = 0
+    if _fill_sides(edges.planes, eye, np.float32(SURE * size), sides):
+        for face in range(n_faces):
+            if sides[face] != 0:
+                continue
+            nx, ny, nz = _plane(vertices, edges.corners, face)
+            a = edges.corners[face, 0]
+            volume = (
+                nx * (eye[0] - eye[3] * vertices[a, 0])
+                + ny * (eye[1] - eye[3] * vertices[a, 1])
+                + nz * (eye[2] - eye[3] * vertices[a, 2])
+            )
+            sides[face] = 1 if volume > 0.0 else -1
+            sides[n_sides + face] = -sides[face]
+            if abs(volume) <= SURE_IN_FLOAT64 * size:
+                for corner in range(3):
+                    found[n, 0] = edges.corners[face, corner]
+                    found[n, 1] = edges.corners[face, (corner + 1) % 3]
+                    changes[n] = 0
+                    n += 1
+    side, one, other = pointer(sides), pointer(edges.pairs), pointer(edges.pairs[1])
+    first = n
+    for edge in range(edges.pairs.shape[1]):
+        if side[one[edge]] != side[other[edge]]:
+            found[n, 0] = edge
+            changes[n] = 2 * side[one[edge]]
+            n += 1
+    # Their vertices only now, so that they can be asked for ahead.
+    ends = pointer(edges.ends)
+    for place in range(first, n):
+        prefetch(ends, 2 * np.int64(found[min(place + AHEAD, n - 1), 0]))
+        edge = np.int64(found[place, 0])
+        found[place, 0], found[place, 1] = ends[2 * edge], ends[2 * edge + 1]
+    for edge in range(len(edges.firsts) - 1):
+        change = 0
+        for place in range(edges.firsts[edge], edges.firsts[edge + 1]):
+            change += sides[edges.faces[place]]
+        if change != 0:
+            found[n, 0], found[n, 1] = edges.other_ends[edge, 0], edges.other_ends[edge, 1]
+            changes[n] = change
+            n += 1
+    return n
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def project(vertices, found, changes, image, slack, relative_slack, n_rows, segments):
+    """Fill `segments` (n, 8) with where contour edges are seen, columns as named above.
+
+    Parameters
+    ----------
+    vertices : (n_vertices, 3) float64
+    found, changes
+        As `find` filled them.
+    image : (3, 4) float64
+        Takes a vertex to X, Y, S, seen at X / S and Y / S.
+    slack, relative_slack : float
+        By how much a projected vertex may be off: so much, and so much of its coordinates.
+    n_rows : int
+        Of samples.
+
+    Returns
+    -------
+    How often the edges cross rows of samples.
+    """
+    n_crossings = 0
+    n = segments.shape[0]
+    vertex_at = pointer(vertices)
+    for edge in range(n):
+        for end in range(2):
+            prefetch(vertex_at, 3 * np.int64(found[min(edge + AHEAD, n - 1), end]))
+            vertex = found[edge, end]
+            x, y, z = vertices[vertex, 0], vertices[vertex, 1], vertices[vertex, 2]
+            nearness = 1.0 / (image[2, 0] * x + image[2, 1] * y + image[2, 2] * z + image[2, 3])
+            segments[edge, 2 * end] = nearness * (
+                image[0, 0] * x + image[0, 1] * y + image[0, 2] * z + image[0, 3]
+            )
+            segments[edge, 2 * end + 1] = nearness * (
+                image[1, 0] * x + image[1, 1] * y + image[1, 2] * z + image[1, 3]
+            )
+        x0, y0, x1, y1, _, _, _, _ = _segment(segments, edge)
+        off = slack + relative_slack * (abs(x0) + abs(y0) + abs(x1) + abs(y1))
+        slope = (x1 - x0) / (y1 - y0)
+        segments[edge, SLOPE] = slope
+        segments[edge, CHANGE] = changes[edge]
+        segments[edge, SLACK] = off
+        # Whether an end lies on a row of samples.
+        near = min(abs(y0 - 0.5 - np.floor(y0)), abs(y1 - 0.5 - np.floor(y1)))
+        segments[edge, NEAR] = 1.0 if near <= off else 0.0
+        n_crossings += abs(_row(y1, 0, n_rows) - _row(y0, 0, n_rows))
+    return n_crossings
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _segment(segments, edge):
+    return (
+        segments[edge, X0],
+        segments[edge, Y0],
+        segments[edge, X1],
+        segments[edge, Y1],
+        segments[edge, SLOPE],
+        segments[edge, SLACK],
+        segments[edge, CHANGE],
+        segments[edge, NEAR],
+    )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _row(y, first, last):
+    """The first row of samples at or below y, at least `first` and at most `last`."""
+    low, high = float(first), float(last)
+    y = y - 0.5
+    y = y if y > low else low
+    return np.int64(np.ceil(y if y < high else high))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def cover(segments, first_row, crossings, coverage, unsure):
+    """Fill the share of each pixel's samples that are covered, in some rows of the image.
+
+    Parameters
+    ----------
+    segments : (n, 8) float64
+    first_row : int
+        Of pixels.
+    crossings : (n,) int64
+        Scratch, of at least as many as `project` returned.
+    coverage : (n_rows, width) float
+    unsure : (n_rows, width) bool, all false
+        Becomes true where rounding may have decided.
+
+    Returns
+    -------
+    DONE, UNSURE if any pixel is, or TOO_MANY if there are more crossings than can be counted.
+    """
+    n_rows, width = coverage.shape
+    top, bottom = SAMPLES * first_row, SAMPLES * (first_row + n_rows)
+    right = float(SAMPLES * width)
+    some_doubt = False
+    # How many crossings each row of samples has, and the sum of their changes.
+    ends = np.zeros(bottom - top + 1, np.int64)
+    changes = np.zeros(bottom - top + 1, np.int64)
+    for edge in range(segments.shape[0]):
+        _, y0, _, y1, _, _, signed, near = _segment(segments, edge)
+        if near != 0.0:
+            some_doubt |= _mark_row(segments, edge, y0, first_row, unsure)
+            some_doubt |= _mark_row(segments, edge, y1, first_row, unsure)
+        row0, row1 = _row(y0, top, bottom) - top, _row(y1, top, bottom) - top
+        change = np.int64(abs(signed))
+        ends[min(row0, row1)] += 1
+        ends[max(row0, row1)] -= 1
+        changes[min(row0, row1)] += change
+        changes[max(row0, row1)] -= change
+    here = changes_here = most = total = 0
+    for row in range(bottom - top):
+        here += ends[row]
+        ends[row] = total
+        total += here
+        changes_here += changes[row]
+        most = max(most, changes_here)
+    ends[bottom - top] = total
+    if most >= FIELD_BIAS:
+        return TOO_MANY
+    # Where each row of pixels' begin; then, as they are put there, where they end.
+    for row in range(n_rows):
+        ends[row] = ends[SAMPLES * row]
+    for edge in range(segments.shape[0]):
+        x0, y0, _, y1, slope, slack, signed, _ = _segment(segments, edge)
+        row0, row1 = _row(y0, top, bottom), _row(y1, top, bottom)
+        if row0 == row1:
+            continue
+        change = np.int64(signed) if row0 > row1 else -np.int64(signed)
+        slack *= 1.0 + abs(slope)
+        for row in range(min(row0, row1), max(row0, row1)):
+            x = x0 + (row + 0.5 - y0) * slope - 0.5
+            x = x if x > -1.0 else -1.0
+            x = x if x < right else right
+            after = np.ceil(x)
+            ahead = after - x
+            pixel_row = (row - top) >> SHIFT
+            if ahead <= slack or ahead >= 1.0 - slack:
+                some_doubt |= _mark(unsure, pixel_row, after)
+                some_doubt |= _mark(unsure, pixel_row, after - 1.0)
+            # Addresses are those of samples in one pixel after the other.
+            column = max(np.int64(after), 0)
+            address = (((column >> SHIFT) * SAMPLES) + ((row - top) & LAST)) * SAMPLES
+            place = ends[pixel_row]
+            ends[pixel_row] = place + 1
+            crossings[place] = (change << 32) + address + (column & LAST)
+    steps = np.zeros(SAMPLES * (width + 1), np.int64)
+    _count(crossings, ends, steps, np.zeros(width // 64 + 1, np.int64), coverage)
+    return UNSURE if some_doubt else DONE
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _mark(unsure, row, column):
+    """Mark the pixel of a sample, if it is in the image."""
+    if not 0.0 <= column < SAMPLES * unsure.shape[1]:
+        return False
+    unsure[row, np.int64(column) // SAMPLES] = True
+    return True
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _mark_row(segments, edge, y, first_row, unsure):
+    """Mark what an edge touches of the row of samples that one of its ends at `y` lies on."""
+    x0, y0, x1, y1, slope, slack, _, _ = _segment(segments, edge)
+    row = np.floor(y)
+    if abs(y - 0.5 - row) > slack:
+        return False
+    pixel_row = np.int64(row) // SAMPLES - first_row
+    if not 0 <= pixel_row < unsure.shape[0]:
+        return False
+    begin, end = x0, x1
+    if abs(y1 - y0) > 4.0 * slack:
+        # The part of it that is as near to the row as the slack.
+        near, far = row + 0.5 - 2.0 * slack, row + 0.5 + 2.0 * slack
+        begin = x0 + (max(min(y0, y1), near) - y0) * slope
+        end = x0 + (min(max(y0, y1), far) - y0) * slope
+    right = float(SAMPLES * unsure.shape[1])
+    first = np.ceil(max(min(begin, end) - 0.5 - 2.0 * slack, 0.0))
+    last = np.floor(min(max(begin, end) - 0.5 + 2.0 * slack, right - 1.0))
+    for column in range(np.int64(first), np.int64(last) + 1):
+        unsure[pixel_row, column // SAMPLES] = True
+    return first <= last
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _count(crossings, ends, steps_of_pixels, active_pixels, coverage):
+    """Fill `coverage` from the crossings of each row of pixels, which end at `ends`.
+
+    The four samples of a row of a pixel are the four 16-bit fields of an integer: adding such
+    integers adds field by field, as long as the sums are read only once a bias makes them positive.
+
+    Parameters
+    ----------
+    steps_of_pixels : (SAMPLES * (width + 1),) int64, zeros before and after
+        By how much a pixel's samples differ from the last one before it in their row. There is one
+        pixel more, for all that is right of the image.
+    active_pixels : (width // 64 + 1,) int64, zeros before and after
+        A bit for each pixel that has steps.
+    """
+    n_rows, width = coverage.shape
+    steps, active = pointer(steps_of_pixels), pointer(active_pixels)
+    numbers, pixels = pointer(crossings), pointer(coverage)
+    before = stack_int64(SAMPLES)
+    for sample_row in range(SAMPLES):
+        before[sample_row] = 0
+    begin = 0
+    for row in range(n_rows):
+        for place in range(begin, ends[row]):
+            crossing = numbers[place]
+            address = crossing & 0xFFFFFFFF
+            pixel = address >> (2 * SHIFT)
+            before_it = FIELD * (address & LAST)
+            steps[address >> SHIFT] += (crossing >> 32) * ((ONES >> before_it) << before_it)
+            active[pixel >> 6] |= 1 << (pixel & 63)
+        begin = ends[row]
+        filled, share = 0, 0.0
+        for word in range((width >> 6) + 1):
+            todo = active[word]
+            active[word] = 0
+            while todo != 0:
+                pixel = 64 * word + lowest_bit(todo)
+                todo &= todo - 1
+                _fill(pixels, row * width + filled, row * width + min(pixel, width), share)
+                covered = covered_after = 0
+                for sample_row in range(SAMPLES):
+                    at = SAMPLES * pixel + sample_row
+                    biased = steps[at] + before[sample_row] * ONES + BIASES
+                    steps[at] = 0
+                    covered += (biased >> SIGN) & ONES
+                    last = ((biased >> (3 * FIELD)) & FIELD_MASK) - FIELD_BIAS
+                    before[sample_row] = last
+                    covered_after += 1 if last > 0 else 0
+                if pixel < width:
+                    covered += covered >> (2 * FIELD)
+                    count = (covered + (covered >> FIELD)) & FIELD_MASK
+                    pixels[row * width + pixel] = count * (1.0 / SAMPLES**2)
+                filled, share = pixel + 1, covered_after * (1.0 / SAMPLES)
+        _fill(pixels, row * width + filled, (row + 1) * width, share)
+        for sample_row in range(SAMPLES):
+            before[sample_row] = 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fill(target, begin, end, value):
+    for place in range(begin, end):
+        target[place] = value

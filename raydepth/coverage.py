@@ -1,0 +1,242 @@
+"""The share of each pixel that is covered: of SAMPLES x SAMPLES rays, those that meet something."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from raydepth import contours, rays
+from raydepth.bvh import Bvh
+from raydepth.camera import Cameras
+from raydepth.contours import SAMPLES, SEGMENT
+from raydepth.tables import tables_of
+
+# Takes a view's number, its basis and projection, rows from and to, and fills its `triangle_id`.
+See = Callable[[int, np.ndarray, np.ndarray, tuple[int, int], np.ndarray], None]
+
+# Rounding of places in the image, relative to what they are computed from, is far below this.
+ROUNDING = 2.0**-44
+# In samples; beyond this, contours are not asked.
+MOST_SLACK = 2.0**-16
+# A crossing costs about as much as this many samples that are rays.
+SAMPLES_PER_CROSSING = 4
+
+
+class _Contours(NamedTuple):
+    """The contours of a view; without segments where rays are better."""
+
+    numbers: np.ndarray | None  # of which the first are the segments of contours.py
+    n: int  # segments
+    n_crossings: int
+    rows_left: int  # that have not been filled
+
+
+class _Pool:
+    """Flat arrays that are used again: memory that is new costs more than what is put into it."""
+
+    def __init__(self, dtype: type[np.generic]) -> None:
+        self._dtype = dtype
+        self._free: list[np.ndarray] = []
+
+    def take(self, n: int) -> np.ndarray:
+        """An array of at least `n` elements."""
+        try:
+            array = self._free.pop()
+        except IndexError:
+            array = np.empty(0, self._dtype)
+        return array if len(array) >= n else np.empty(n + n // 2, self._dtype)
+
+    def give(self, array: np.ndarray) -> None:
+        self._free.append(array)
+
+
+class Coverage:
+    """The coverage of some views, filled some rows at a time.
+
+    Contours say how much of a pixel is covered, see contours.py; rays decide where they are not
+    sure, or where they would not pay. The results are those of rays for all samples.
+
+    Parameters
+    ----------
+    bvh : Bvh
+    cameras : Cameras
+        Affine ones.
+    basis, projection : (n_views, 6, 3), (n_views, 14) float64
+        See `rendering.local_ray_basis` and `rendering.projections`.
+    see : See
+        Finds the faces in rows of a view.
+    nearest : (n_views,) float64
+        The least z of the mesh, local units; 0 where it is not wholly in front of the camera and
+        within its limits.
+    """
+
+    def __init__(
+        self,
+        bvh: Bvh,
+        cameras: Cameras,
+        basis: np.ndarray,
+        projection: np.ndarray,
+        see: See,
+        nearest: np.ndarray,
+    ) -> None:
+        self._bvh, self._size = bvh, (cameras.height, cameras.width)
+        self._basis, self._projection, self._see = basis, projection, see
+        self._images = sample_images(projection)
+        self._eyes = eyes(basis, self._images)
+        self._slacks = slacks(basis, self._images, nearest, self._size)
+        by_contours = (nearest > 0.0) & (self._slacks[:, 0] <= MOST_SLACK)
+        self._by_contours = by_contours
+        # Here, and not by the first of many threads.
+        self._edges = tables_of(bvh).edges if by_contours.any() else None
+        # Found by whoever needs them first, and kept until all rows of the view are filled.
+        self._contours: dict[int, _Contours] = {}
+        self._locks = [threading.Lock() for _ in range(len(cameras))]
+        self._numbers, self._integers = _Pool(np.float64), _Pool(np.int64)
+
+    def fill(self, view: int, rows: tuple[int, int], coverage: np.ndarray) -> None:
+        """Fill `coverage` (n_rows, width) float, some rows of a view."""
+        basis = samples_basis(self._basis[view], rows[0])
+        unsure = np.zeros(coverage.shape, bool)
+        result = contours.TOO_MANY
+        with self._locks[view]:
+            found = self._contours.get(view)
+            if found is None:
+                found = self._contours[view] = self._found(view)
+        if found.numbers is not None:
+            segments = found.numbers[: SEGMENT * found.n].reshape(found.n, SEGMENT)
+            crossings = self._integers.take(found.n_crossings)
+            result = contours.cover(segments, rows[0], crossings, coverage, unsure)
+            self._integers.give(crossings)
+        self._leave(view, len(coverage))
+        if result == contours.TOO_MANY:
+            self._fill_from_rays(view, rows[0], basis, coverage)
+        elif result == contours.UNSURE:
+            bvh = self._bvh
+            rays.cover(*bvh.wide, bvh.vertices, bvh.faces, basis, SAMPLES, unsure, coverage)
+
+    def _leave(self, view: int, n_rows: int) -> None:
+        """So many more rows of a view are filled; with the last of them its contours go."""
+        with self._locks[view]:
+            found = self._contours.pop(view)
+            rows_left = found.rows_left - n_rows
+            if rows_left > 0:
+                self._contours[view] = found._replace(rows_left=rows_left)
+            elif found.numbers is not None:
+                self._numbers.give(found.numbers)
+
+    def _found(self, view: int) -> _Contours:
+        height, width = self._size
+        none = _Contours(None, 0, 0, height)
+        edges = self._edges
+        if edges is None or not self._by_contours[view]:
+            return none
+        vertices = self._bvh.vertices
+        most = edges.pairs.shape[1] + len(edges.other_ends) + edges.corners.size
+        n_sides = edges.planes.shape[1]
+        scratch = self._integers.take(2 * most + n_sides)
+        integers = scratch.view(np.int32)
+        ends, changes = integers[: 2 * most].reshape(most, 2), integers[2 * most : 3 * most]
+        sides = scratch[2 * most :].view(np.int8)
+        n = contours.find(edges, vertices, self._eyes[view], sides, ends, changes)
+        numbers = self._numbers.take(SEGMENT * n)
+        slack, relative_slack = self._slacks[view]
+        n_crossings = contours.project(
+            vertices, ends, changes, self._images[view], slack, relative_slack, SAMPLES * height,
+            numbers[: SEGMENT * n].reshape(n, SEGMENT),
+        )  # fmt: skip
+        self._integers.give(scratch)
+        if SAMPLES_PER_CROSSING * n_crossings < SAMPLES**2 * height * width:
+            return _Contours(numbers, n, n_crossings, height)
+        self._numbers.give(numbers)
+        return none
+
+    def _fill_from_rays(
+        self, view: int, first_row: int, basis: np.ndarray, coverage: np.ndarray
+    ) -> None:
+        """By a ray for every sample."""
+        n_rows, width = (SAMPLES * side for side in coverage.shape)
+        projection = self._projection[view].copy()
+        x, y, along = projection[:12].reshape(3, 4)
+        y -= first_row * (along if projection[12] else np.array([0.0, 0.0, 0.0, 1.0]))
+        x *= SAMPLES
+        y *= SAMPLES
+        seen = np.empty((n_rows, width), np.int32)
+        self._see(view, basis, projection, (0, n_rows), seen)
+        share_of_samples(seen, coverage)
+
+
+def sample_images(projection: np.ndarray) -> np.ndarray:
+    """What takes points to X, Y, S, seen at the samples X / S and Y / S: (n_views, 3, 4)."""
+    images = projection[:, :12].reshape(-1, 3, 4).copy()
+    images[projection[:, 12] == 0.0, 2] = 0.0, 0.0, 0.0, 1.0
+    images[:, :2] *= SAMPLES
+    return images
+
+
+def eyes(basis: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Where views are seen from, (n_views, 4), see `contours.find`."""
+    result = np.zeros((len(basis), 4))
+    handedness = np.linalg.det(images[:, :, :3])
+    perspective = handedness != 0.0
+    result[:, :3] = np.cross(images[:, 0, :3], images[:, 1, :3])
+    result[:, :3] /= np.abs(result).max(axis=1, keepdims=True)
+    sign = -np.sign(handedness[perspective, None])
+    result[perspective] = sign * np.column_stack((basis[perspective, 0], sign**2))
+    return result
+
+
+def slacks(
+    basis: np.ndarray, images: np.ndarray, nearest: np.ndarray, size: tuple[int, int]
+) -> np.ndarray:
+    """By how many samples projected vertices may be off, and by how much of their coordinates.
+
+    Coordinates in the local frame are at most 2. What is multiplied and added up bounds the
+    rounding of the sums, and that of the inverse that made `images` of `basis`. (n_views, 2).
+    """
+    height, width = size
+    steps = np.array([1.0, width, height])
+    origin, along = (np.einsum("i,nij->nj", steps, np.abs(basis[:, at : at + 3])) for at in (0, 3))
+    reach = (2.0 + origin).max(axis=1, keepdims=True)
+    farthest = reach * (1.0 + along / along.max(axis=1, keepdims=True))
+    x, y, s = np.einsum("nij,nj->in", np.abs(images[:, :, :3]), farthest)
+    # How much larger what is seen from `nearest` looks than what is seen from 1; of parallel rays
+    # everything looks as large.
+    with np.errstate(divide="ignore"):
+        larger = np.where(s > 0.0, 1.0 / nearest, 1.0)
+    slack = ROUNDING * np.maximum(x, y) * larger * (1.0 + reach[:, 0] * larger)
+    return np.column_stack((slack, ROUNDING * (1.0 + s * larger)))
+
+
+def samples_basis(basis: np.ndarray, first_row: int) -> np.ndarray:
+    """A view's ray basis, samples for pixels, with rows counted from `first_row` (of pixels) on."""
+    basis = basis.copy()
+    for first in (0, 3):
+        basis[first] += first_row * basis[first + 2]
+        basis[first + 1 : first + 3] /= SAMPLES
+    return basis
+
+
+def with_samples(cameras: Cameras) -> Cameras:
+    """The same views with SAMPLES x SAMPLES pixels in place of one."""
+    intrinsics = cameras.intrinsics.copy()
+    intrinsics[:, :2] *= SAMPLES
+    size = SAMPLES * cameras.width, SAMPLES * cameras.height
+    return Cameras(
+        intrinsics,
+        cameras.world_from_camera,
+        size,
+        model=cameras.model,
+        distortion=cameras.distortion,
+        near=cameras.near,
+        far=cameras.far,
+    )
+
+
+def share_of_samples(seen: np.ndarray, coverage: np.ndarray) -> None:
+    """Fill `coverage` (height, width) from the faces of its pixels' samples."""
+    height, width = coverage.shape
+    blocks = (seen >= 0).reshape(height, SAMPLES, width, SAMPLES)
+    coverage[:] = blocks.mean(axis=(1, 3))
