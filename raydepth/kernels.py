@@ -40,6 +40,8 @@ NEIGHBOURS = LANES - 1
 STRETCH = 32
 # Bytes of a mesh that stay in a core's own cache, where asking ahead only costs.
 FITS = 1 << 20
+# Groups of eight pixels that are looked ahead: for vertices, and for the corners of faces.
+NEAR_AHEAD, FAR_AHEAD = 4, 8
 
 # A distance to a face's plane is believed within the range of its vertices', and a little more:
 # far above float64's rounding, far below float32's resolution.
@@ -189,12 +191,12 @@ def _weighted_distance(vertices, faces, face, basis, row, column):
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def fetch_ahead(vertices, faces, seen):
-    """Ask for the vertices of the next eight pixels, and for the face corners of those behind."""
+    """Ask for the vertices that are soon needed, and for the corners of the faces behind."""
     for lane in range(LANES):
-        prefetch(faces, 3 * np.int64(seen[2 * LANES + lane]))
-    hits = bits(load(seen, LANES, LANES) >= 0)
+        prefetch(faces, 3 * np.int64(seen[FAR_AHEAD * LANES + lane]))
+    hits = bits(load(seen, NEAR_AHEAD * LANES, LANES) >= 0)
     while hits != 0:
-        face = 3 * np.int64(seen[LANES + lowest_bit(hits)])
+        face = 3 * np.int64(seen[NEAR_AHEAD * LANES + lowest_bit(hits)])
         hits &= hits - 1
         for corner in range(3):
             prefetch(vertices, 3 * np.int64(faces[face + corner]))
@@ -272,7 +274,7 @@ def _put_some_channels(target, at, channels, count, scratch):
             target[n_channels * (at + lane) + channel] = scratch[lane]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def where(mask, vectors, other):
     """Lane by lane three vectors where `mask`, else three others."""
     return (
@@ -282,7 +284,7 @@ def where(mask, vectors, other):
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def turned(rotation, vector):
     """Three vectors as their components along the columns of a (3, 3) rotation."""
     x, y, z = vector
@@ -363,6 +365,7 @@ def resolve(
         scratch[lane] = lane + 0.5
     lanes = load(scratch, 0, LANES)
     missed = splat(miss, LANES)
+    last_to_look = last_row * width - (FAR_AHEAD + 1) * LANES
     for row in range(first_row, last_row):
         column = 0
         while column < width:
@@ -380,8 +383,8 @@ def resolve(
                     continue
             count = min(width - column, LANES)
             seen = seen_by_eight(triangle_id, at, count, last_ones)
-            if large and column + 3 * LANES <= width:
-                fetch_ahead(vertex, corner, seen)
+            if large and at < last_to_look:
+                fetch_ahead(vertex, corner, offset(pointer(triangle_id), at))
             hit = load(seen, 0, LANES) >= 0
             hits = bits(hit)
             z_here = ray_here = splat(miss, LANES)

@@ -21,7 +21,6 @@ DESCRIBED = (
     "facing",
 )  # fmt: skip
 RESOLVED = ("z", "ray", "disparity", "point", "point_camera")
-WEIGHTED = ("smooth_normal", "smooth_normal_camera", "barycentric", "uv")
 
 
 def check_available(mesh: object, names: tuple[str, ...]) -> None:
@@ -152,17 +151,14 @@ class Resolver:
 
     def _tables_for(self, wanted: Wanted) -> tuple[np.ndarray, ...]:
         tables = tables_of(self._bvh)
-        cornered = wanted.asks(*WEIGHTED, *KINDS)
         smooth = wanted.asks("smooth_normal", "smooth_normal_camera")
-        normals = smooth or wanted.asks("normal", "normal_camera", "facing")
         uv, uv_corners = NO_NUMBERS, NO_CORNERS
         if wanted.asks("uv"):
             assert wanted.mesh is not None
             uv, uv_corners = uv_table(wanted.mesh)
         return (
-            tables.vertices if cornered else NO_NUMBERS,
-            tables.corners if cornered else NO_CORNERS,
-            tables.face_normals if normals else NO_NUMBERS,
+            tables.vertices,
+            tables.corners,
             tables.vertex_normals if smooth else NO_NUMBERS,
             uv,
             uv_corners,
@@ -347,7 +343,8 @@ class Resolver:
         rotation: np.ndarray,
     ) -> None:
         """The outputs of `surface.describe` for rays that see a face each."""
-        _, _, of_faces, of_vertices, uv, uv_corners = self._tables
+        _, _, of_vertices, uv, uv_corners = self._tables
+        of_faces = tables_of(self._bvh).face_normals
         corners = self._bvh.mesh_faces[face]
         weights = in_mesh_order(weights, self._bvh.faces[face], corners)
         names = self.arrays.keys()
