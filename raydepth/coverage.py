@@ -137,8 +137,9 @@ class Coverage:
         if edges is None or not self._by_contours[view]:
             return none
         vertices = self._bvh.vertices
-        most = edges.pairs.shape[1] + len(edges.other_ends) + edges.corners.size
-        n_sides = edges.planes.shape[1]
+        n_sides = len(edges.steps)
+        most = 2 * n_sides + len(edges.other_ends) + edges.corners.size
+        # Three int32 each, and the sides: two are one int64, and eight sides.
         scratch = self._integers.take(2 * most + n_sides)
         integers = scratch.view(np.int32)
         ends, changes = integers[: 2 * most].reshape(most, 2), integers[2 * most : 3 * most]
