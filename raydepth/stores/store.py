@@ -334,8 +334,8 @@ class StoredMesh(ABC):
         return decode_output(name, self._file(file))
 
     def _file(self, name: str) -> bytes:
-        """The content of a file of a further output, as the description names it."""
-        raise ValueError("it holds depth only")
+        """The content of a further output's file, where that is what `_output` reads."""
+        raise NotImplementedError
 
 
 def check_agreement(image: DepthImage, description: dict[str, Any]) -> None:
