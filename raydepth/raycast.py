@@ -9,8 +9,8 @@ import numpy as np
 from raydepth import parallel, rays
 from raydepth.bvh import Bvh
 from raydepth.mesh import Mesh
+from raydepth.ray_resolver import in_mesh_order
 from raydepth.rendering import chosen_device, hierarchy_of
-from raydepth.resolver import in_mesh_order
 
 RAYS_PER_TASK = 1 << 13
 
