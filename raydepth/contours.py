@@ -26,16 +26,29 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from raydepth.simd import bits, load, lowest_bit, pointer, prefetch, splat, stack_int64, store_signs
+from raydepth.simd import (
+    bits,
+    load_int16,
+    lowest_bit,
+    pointer,
+    prefetch,
+    splat,
+    stack_int64,
+    store_signs,
+)
 
 SHIFT = 2
 SAMPLES = 1 << SHIFT  # along each side of a pixel
 LAST = SAMPLES - 1
 SIDES = 16  # faces whose sides are found together
-# float32 knows a face's side if its volume, see `Edges`, is above this times the eye's size. Each
-# of four products and three sums is off by 2^-24; heights and coordinates are below 4.
-SURE = 2.0**-19
+UNIT = 32767
+# A face's side is known if the eye's height above its plane is more than this times the eye's size:
+# each of four numbers was rounded by 2^-16. In float64 it is the height times that of the face.
+SURE = 2.0**-15
 SURE_IN_FLOAT64 = 2.0**-46
+# Faces whose height is less than this times their longest edge have no normal in `planes`: with
+# rounding of 2^-52 it may be off by 2^-18.
+THIN = 2.0**-34
 # What `cover` returns.
 DONE, UNSURE, TOO_MANY = range(3)
 # Numbers of faces over the four samples of a row of a pixel: fields of one integer. With the bias
@@ -57,47 +70,48 @@ AHEAD = 8  # how many segments before it is needed memory is asked for
 class Edges(NamedTuple):
     """The edges of a mesh, and on which side of a face a point is; see `edges_of`.
 
-    Faces are numbered as in `corners`. An edge has the direction in which its first face has it.
-    In `pairs` and `faces` the number of faces (`n_sides`) is added to a face with the wrong
-    direction: not the opposite one in `pairs`, the opposite one in `faces`.
+    Made small, because every view reads all of it. Faces are numbered as in `corners`; `n_sides` is
+    their number rounded up to a multiple of SIDES. An edge that two faces have in opposite
+    directions belongs to one of them, which has at most two such edges; it knows how many faces
+    further the other stands.
     """
 
     corners: np.ndarray  # (n_faces, 3) int32, vertices
-    planes: np.ndarray  # (4, n_sides) float32: normal, as long as the face is high, and offset
-    pairs: np.ndarray  # (2, n_pairs) int32, the faces of edges that have two
-    ends: np.ndarray  # (n_pairs, 2) int32, their vertices
-    firsts: np.ndarray  # (n_others + 1,) int32, where the faces of other edges begin in `faces`
-    faces: np.ndarray  # (firsts[-1],) int32
+    planes: np.ndarray  # (4, n_sides) int16, unit normal and half of the offset, times UNIT
+    steps: np.ndarray  # (n_sides, 2) int16, from a face to its neighbours; 0 = none
+    ends: np.ndarray  # (n_sides, 2, 2) int32, the vertices of the edges between them
+    firsts: np.ndarray  # (n_others + 1,) int32, where the faces of all other edges begin in `faces`
+    faces: np.ndarray  # (firsts[-1],) int32, ~face for one with the opposite direction
     other_ends: np.ndarray  # (n_others, 2) int32
 
 
 def edges_of(vertices: np.ndarray, faces: np.ndarray) -> Edges:
-    """The edges of faces (n_faces, 3) that have an area; vertices at the same place are one."""
+    """The edges of faces (n_faces, 3) that have an area; vertices at the same place are one.
+
+    Faces should be in an order in which neighbours stand near each other.
+    """
     same = _first_at_its_place(vertices)
     corners = np.ascontiguousarray(faces, np.int32)
     n_faces = len(corners)
     n_sides = -(-n_faces // SIDES) * SIDES
-    planes = np.zeros((4, n_sides), np.float32)
+    planes = np.zeros((4, n_sides), np.int16)
     _fill_planes(vertices, corners, planes)
     low, high = np.empty((2, 3 * n_faces), np.int32)
     _fill_half_edges(corners, same, low, high)
     order = np.arange(3 * n_faces, dtype=np.int32)
     for keys in (high, low):
         order = _sorted_by(keys, order, len(vertices))
-    pairs = np.empty((2, 3 * n_faces // 2), np.int32)
-    ends = np.empty((3 * n_faces // 2, 2), np.int32)
+    steps, ends = np.zeros((n_sides, 2), np.int16), np.zeros((n_sides, 2, 2), np.int32)
     firsts, of_others = np.empty((2, 3 * n_faces + 1), np.int32)
     other_ends = np.empty((3 * n_faces, 2), np.int32)
-    n_pairs, n_others = _fill_edges(
-        corners, same, low, high, order, n_sides, pairs, ends, firsts, of_others, other_ends
+    n_others = _fill_edges(
+        corners, same, low, high, order, steps, ends, firsts, of_others, other_ends
     )
-    # In the order of faces, so that their sides are read one after the other.
-    by_face = _sorted_by(pairs[0, :n_pairs], np.arange(n_pairs, dtype=np.int32), n_faces)
     return Edges(
         corners,
         planes,
-        np.ascontiguousarray(pairs[:, by_face]),
-        ends[by_face],
+        steps,
+        ends,
         firsts[: n_others + 1].copy(),
         of_others[: firsts[n_others]].copy(),
         other_ends[:n_others].copy(),
@@ -126,7 +140,7 @@ def _first_at_its_place(vertices: np.ndarray) -> np.ndarray:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _plane(vertices, corners, face):
-    """A face's normal, as long as the face is high above its longest edge."""
+    """A face's normal, of the length of its height above the longest edge; that edge's length."""
     a, b, c = corners[face, 0], corners[face, 1], corners[face, 2]
     ux, uy, uz = (
         vertices[b, 0] - vertices[a, 0],
@@ -142,21 +156,30 @@ def _plane(vertices, corners, face):
     longest = max(ux * ux + uy * uy + uz * uz, vx * vx + vy * vy + vz * vz)
     longest = np.sqrt(max(longest, wx * wx + wy * wy + wz * wz))
     if longest == 0.0:  # too small to be squared
-        return 0.0, 0.0, 0.0
+        return 0.0, 0.0, 0.0, 0.0
     return (
         (uy * vz - uz * vy) / longest,
         (uz * vx - ux * vz) / longest,
         (ux * vy - uy * vx) / longest,
+        longest,
     )
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _fill_planes(vertices, corners, planes):
+    """Planes as integers; 0, on no side, for faces so thin that float64 hardly knows them."""
     for face in range(corners.shape[0]):
-        x, y, z = _plane(vertices, corners, face)
+        x, y, z, longest = _plane(vertices, corners, face)
+        height = np.sqrt(x * x + y * y + z * z)
+        if height <= THIN * longest:
+            continue
+        x, y, z = x / height, y / height, z / height
         a = corners[face, 0]
-        planes[0, face], planes[1, face], planes[2, face] = x, y, z
-        planes[3, face] = -(x * vertices[a, 0] + y * vertices[a, 1] + z * vertices[a, 2])
+        offset = -(x * vertices[a, 0] + y * vertices[a, 1] + z * vertices[a, 2])
+        planes[0, face] = np.rint(UNIT * x)
+        planes[1, face] = np.rint(UNIT * y)
+        planes[2, face] = np.rint(UNIT * z)
+        planes[3, face] = np.rint(UNIT * 0.5 * offset)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -186,13 +209,10 @@ def _sorted_by(keys, order, n_keys):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _fill_edges(
-    corners, same, low, high, order, n_sides, pairs, ends, firsts, of_others, other_ends
-):
-    """Fill the parts of `Edges` from half edges in `order`; returns how many there are of each."""
-    n_pairs = n_others = n_faces = 0
+def _fill_edges(corners, same, low, high, order, steps, ends, firsts, of_others, other_ends):
+    """Fill the parts of `Edges` from half edges in `order`; returns the number of others."""
+    n_others = n_faces = begin = 0
     firsts[0] = 0
-    begin = 0
     while begin < len(order):
         first = order[begin]
         end = begin + 1
@@ -202,48 +222,87 @@ def _fill_edges(
             end += 1
         start_vertex = corners[first // 3, first % 3]
         end_vertex = corners[first // 3, (first % 3 + 1) % 3]
+        taken = False
         if end - begin == 2:
             second = order[begin + 1]
-            alike = same[corners[second // 3, second % 3]] == same[start_vertex]
-            pairs[0, n_pairs] = first // 3
-            pairs[1, n_pairs] = second // 3 + (n_sides if alike else 0)
-            ends[n_pairs, 0], ends[n_pairs, 1] = start_vertex, end_vertex
-            n_pairs += 1
-        else:
+            if same[corners[second // 3, second % 3]] != same[start_vertex]:
+                one, other = first // 3, second // 3
+                taken = _take(one, other, start_vertex, end_vertex, steps, ends) or _take(
+                    other, one, end_vertex, start_vertex, steps, ends
+                )
+        if not taken:
             for place in range(begin, end):
-                other = order[place]
-                alike = same[corners[other // 3, other % 3]] == same[start_vertex]
-                of_others[n_faces] = other // 3 + (0 if alike else n_sides)
+                face, corner = order[place] // 3, order[place] % 3
+                alike = same[corners[face, corner]] == same[start_vertex]
+                of_others[n_faces] = face if alike else ~face
                 n_faces += 1
             other_ends[n_others, 0], other_ends[n_others, 1] = start_vertex, end_vertex
             n_others += 1
             firsts[n_others] = n_faces
         begin = end
-    return n_pairs, n_others
+    return n_others
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _fill_sides(planes, eye, sure, sides):
-    """1 or -1 for the side of each face that `eye` is on, 0 where that is not sure."""
-    n_sides = planes.shape[1]
+def _take(face, other, start_vertex, end_vertex, steps, ends):
+    """Let an edge belong to a face, if that has room for it; says whether it has."""
+    step = other - face
+    if step == 0 or abs(step) > UNIT:
+        return False
+    for place in range(2):
+        if steps[face, place] == 0:
+            steps[face, place] = step
+            ends[face, place, 0], ends[face, place, 1] = start_vertex, end_vertex
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fill_sides(edges, vertices, eye, sides, found, changes):
+    """1 or -1 for the side of each face that `eye` is on.
+
+    Where that is not sure, the face's edges are put first into `found`; returns how many.
+    """
+    planes, n_sides = edges.planes, edges.planes.shape[1]
+    n_faces = edges.corners.shape[0]
     plane, target = pointer(planes), pointer(sides)
-    x = splat(np.float32(eye[0]), SIDES)
-    y = splat(np.float32(eye[1]), SIDES)
-    z = splat(np.float32(eye[2]), SIDES)
-    w = splat(np.float32(eye[3]), SIDES)
-    some_doubt = False
-    for face in range(0, n_sides, SIDES):
+    x = splat(np.float32(eye[0] / UNIT), SIDES)
+    y = splat(np.float32(eye[1] / UNIT), SIDES)
+    z = splat(np.float32(eye[2] / UNIT), SIDES)
+    w = splat(np.float32(2.0 * eye[3] / UNIT), SIDES)
+    size = abs(eye[0]) + abs(eye[1]) + abs(eye[2]) + 2.0 * abs(eye[3])
+    sure = np.float32(SURE * size)
+    n = 0
+    for group in range(0, n_sides, SIDES):
         volume = (
-            load(plane, face, SIDES) * x
-            + load(plane, n_sides + face, SIDES) * y
-            + load(plane, 2 * n_sides + face, SIDES) * z
-            + load(plane, 3 * n_sides + face, SIDES) * w
+            load_int16(plane, group, SIDES) * x
+            + load_int16(plane, n_sides + group, SIDES) * y
+            + load_int16(plane, 2 * n_sides + group, SIDES) * z
+            + load_int16(plane, 3 * n_sides + group, SIDES) * w
         )
         front, back = volume > sure, volume < -sure
-        store_signs(target, face, front, back)
-        store_signs(target, n_sides + face, back, front)
-        some_doubt |= bits(front | back) != (1 << SIDES) - 1
-    return some_doubt
+        store_signs(target, group, front, back)
+        unsure = bits(front | back) ^ ((1 << SIDES) - 1)
+        while unsure != 0:
+            face = group + lowest_bit(unsure)
+            unsure &= unsure - 1
+            if face >= n_faces:
+                break
+            nx, ny, nz, _ = _plane(vertices, edges.corners, face)
+            a = edges.corners[face, 0]
+            height = (
+                nx * (eye[0] - eye[3] * vertices[a, 0])
+                + ny * (eye[1] - eye[3] * vertices[a, 1])
+                + nz * (eye[2] - eye[3] * vertices[a, 2])
+            )
+            target[face] = 1 if height > 0.0 else -1
+            if abs(height) <= SURE_IN_FLOAT64 * size:
+                for corner in range(3):
+                    found[n, 0] = edges.corners[face, corner]
+                    found[n, 1] = edges.corners[face, (corner + 1) % 3]
+                    changes[n] = 0
+                    n += 1
+    return n
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -256,52 +315,33 @@ def find(edges, vertices, eye, sides, found, changes):
     eye : (4,) float64
         The camera's place and 1, or an orthographic camera's direction and 0, times 1 or -1: so
         that a face of positive volume n . eye goes round in the image as x goes to y.
-    sides : (2 * n_sides,) int8
+    sides : (n_sides,) int8
         Scratch.
     found : (n, 2) int32, and `changes`, (n,) int32
         For as many as there are edges, and three for each face. Vertices, and by how much the
         number of faces changes from left to right of an edge that goes up (y falls); 0 where only
         the samples beside it are not sure.
     """
-    n_sides, n_faces = edges.planes.shape[1], edges.corners.shape[0]
-    size = abs(eye[0]) + abs(eye[1]) + abs(eye[2]) + 2.0 * abs(eye[3])
-    n = 0
-    if _fill_sides(edges.planes, eye, np.float32(SURE * size), sides):
-        for face in range(n_faces):
-            if sides[face] != 0:
-                continue
-            nx, ny, nz = _plane(vertices, edges.corners, face)
-            a = edges.corners[face, 0]
-            volume = (
-                nx * (eye[0] - eye[3] * vertices[a, 0])
-                + ny * (eye[1] - eye[3] * vertices[a, 1])
-                + nz * (eye[2] - eye[3] * vertices[a, 2])
-            )
-            sides[face] = 1 if volume > 0.0 else -1
-            sides[n_sides + face] = -sides[face]
-            if abs(volume) <= SURE_IN_FLOAT64 * size:
-                for corner in range(3):
-                    found[n, 0] = edges.corners[face, corner]
-                    found[n, 1] = edges.corners[face, (corner + 1) % 3]
-                    changes[n] = 0
-                    n += 1
-    side, one, other = pointer(sides), pointer(edges.pairs), pointer(edges.pairs[1])
-    first = n
-    for edge in range(edges.pairs.shape[1]):
-        if side[one[edge]] != side[other[edge]]:
-            found[n, 0] = edge
-            changes[n] = 2 * side[one[edge]]
-            n += 1
+    n_found = n = _fill_sides(edges, vertices, eye, sides, found, changes)
+    side, steps = pointer(sides), pointer(edges.steps)
+    for face in range(edges.corners.shape[0]):
+        here = side[face]
+        for place in range(2 * face, 2 * face + 2):
+            if side[face + steps[place]] != here:
+                found[n, 0] = place
+                changes[n] = 2 * here
+                n += 1
     # Their vertices only now, so that they can be asked for ahead.
     ends = pointer(edges.ends)
-    for place in range(first, n):
-        prefetch(ends, 2 * np.int64(found[min(place + AHEAD, n - 1), 0]))
-        edge = np.int64(found[place, 0])
-        found[place, 0], found[place, 1] = ends[2 * edge], ends[2 * edge + 1]
+    for edge in range(n_found, n):
+        prefetch(ends, 2 * np.int64(found[min(edge + AHEAD, n - 1), 0]))
+        place = np.int64(found[edge, 0])
+        found[edge, 0], found[edge, 1] = ends[2 * place], ends[2 * place + 1]
     for edge in range(len(edges.firsts) - 1):
         change = 0
         for place in range(edges.firsts[edge], edges.firsts[edge + 1]):
-            change += sides[edges.faces[place]]
+            face = edges.faces[place]
+            change += sides[face] if face >= 0 else -sides[~face]
         if change != 0:
             found[n, 0], found[n, 1] = edges.other_ends[edge, 0], edges.other_ends[edge, 1]
             changes[n] = change

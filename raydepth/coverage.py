@@ -35,7 +35,10 @@ class _Contours(NamedTuple):
 
 
 class _Pool:
-    """Flat arrays that are used again: memory that is new costs more than what is put into it."""
+    """Flat arrays that are used again: memory that is new costs more than what is put into it.
+
+    They are zeros at first, and whoever needs that gives them back as such.
+    """
 
     def __init__(self, dtype: type[np.generic]) -> None:
         self._dtype = dtype
@@ -46,8 +49,8 @@ class _Pool:
         try:
             array = self._free.pop()
         except IndexError:
-            array = np.empty(0, self._dtype)
-        return array if len(array) >= n else np.empty(n + n // 2, self._dtype)
+            array = np.zeros(0, self._dtype)
+        return array if len(array) >= n else np.zeros(n + n // 2, self._dtype)
 
     def give(self, array: np.ndarray) -> None:
         self._free.append(array)
@@ -95,27 +98,34 @@ class Coverage:
         self._contours: dict[int, _Contours] = {}
         self._locks = [threading.Lock() for _ in range(len(cameras))]
         self._numbers, self._integers = _Pool(np.float64), _Pool(np.int64)
+        self._marks = _Pool(np.bool_)
 
     def fill(self, view: int, rows: tuple[int, int], coverage: np.ndarray) -> None:
         """Fill `coverage` (n_rows, width) float, some rows of a view."""
-        basis = samples_basis(self._basis[view], rows[0])
-        unsure = np.zeros(coverage.shape, bool)
-        result = contours.TOO_MANY
         with self._locks[view]:
             found = self._contours.get(view)
             if found is None:
                 found = self._contours[view] = self._found(view)
+        result = contours.TOO_MANY
         if found.numbers is not None:
             segments = found.numbers[: SEGMENT * found.n].reshape(found.n, SEGMENT)
             crossings = self._integers.take(found.n_crossings)
+            marks = self._marks.take(coverage.size)
+            unsure = marks[: coverage.size].reshape(coverage.shape)
             result = contours.cover(segments, rows[0], crossings, coverage, unsure)
             self._integers.give(crossings)
         self._leave(view, len(coverage))
         if result == contours.TOO_MANY:
-            self._fill_from_rays(view, rows[0], basis, coverage)
-        elif result == contours.UNSURE:
+            self._fill_from_rays(view, rows[0], coverage)
+            return
+        if result == contours.UNSURE:
             bvh = self._bvh
-            rays.cover(*bvh.wide, bvh.vertices, bvh.faces, basis, SAMPLES, unsure, coverage)
+            rays.cover(
+                *bvh.wide, bvh.vertices, bvh.faces, samples_basis(self._basis[view], rows[0]),
+                SAMPLES, unsure, coverage,
+            )  # fmt: skip
+            unsure[:] = False
+        self._marks.give(marks)
 
     def _leave(self, view: int, n_rows: int) -> None:
         """So many more rows of a view are filled; with the last of them its contours go."""
@@ -134,8 +144,9 @@ class Coverage:
         if edges is None or not self._by_contours[view]:
             return none
         vertices = self._bvh.vertices
-        most = edges.pairs.shape[1] + len(edges.other_ends) + edges.corners.size
-        n_sides = edges.planes.shape[1]
+        n_sides = len(edges.steps)
+        most = 2 * n_sides + len(edges.other_ends) + edges.corners.size
+        # Three int32 each, and the sides: two are one int64, and eight sides.
         scratch = self._integers.take(2 * most + n_sides)
         integers = scratch.view(np.int32)
         ends, changes = integers[: 2 * most].reshape(most, 2), integers[2 * most : 3 * most]
@@ -153,10 +164,9 @@ class Coverage:
         self._numbers.give(numbers)
         return none
 
-    def _fill_from_rays(
-        self, view: int, first_row: int, basis: np.ndarray, coverage: np.ndarray
-    ) -> None:
+    def _fill_from_rays(self, view: int, first_row: int, coverage: np.ndarray) -> None:
         """By a ray for every sample."""
+        basis = samples_basis(self._basis[view], first_row)
         n_rows, width = (SAMPLES * side for side in coverage.shape)
         projection = self._projection[view].copy()
         x, y, along = projection[:12].reshape(3, 4)

@@ -34,7 +34,7 @@ FORMATS = {
     ".glb": Format("GLB", gltf.read, has_uv=True),
     ".gltf": Format("glTF", gltf.read, has_uv=True),
     ".3mf": Format("3MF", threemf.read),
-    ".dae": Format("COLLADA", collada.read),
+    ".dae": Format("COLLADA", collada.read, has_uv=True),
 }
 
 # What files of other kinds begin with, in the first 1024 bytes.
@@ -65,7 +65,7 @@ def load_mesh(path: str | os.PathLike[str], *, normalize: str = "none", uv: bool
     normalize : {"none", "sphere", "cube"}
         See `Mesh.normalized`.
     uv : bool
-        Whether to read texture coordinates, where OBJ, PLY and glTF files have them, into
+        Whether to read texture coordinates, where OBJ, PLY, glTF and COLLADA files have them, into
         `Mesh.texture`: as they are in the file, which means v up in OBJ and down in glTF.
 
     Returns

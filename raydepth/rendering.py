@@ -11,6 +11,7 @@ import numpy as np
 
 from raydepth import bvh as bvh_module
 from raydepth import parallel, rays, recycling, tiles
+from raydepth.affine_resolver import AffineResolver
 from raydepth.bvh import Bvh
 from raydepth.camera import Cameras
 from raydepth.conversions import points_from_depth
@@ -22,13 +23,8 @@ from raydepth.mesh import Mesh
 from raydepth.outputs import KINDS, ON_DEVICE, checked_hits, checked_outputs
 from raydepth.pointcloud import PointCloud
 from raydepth.ray_by_ray import render_ray_by_ray
-from raydepth.resolver import (
-    Resolver,
-    Wanted,
-    bytes_needed,
-    check_available,
-    on_the_host,
-)
+from raydepth.ray_resolver import RayResolver
+from raydepth.wanted import Wanted, bytes_needed, check_available, on_the_host
 
 DEVICES = ("auto", "cpu", "cuda")
 DESTINATIONS = ("host", "device")
@@ -297,7 +293,7 @@ def _render_affine(job: _Job, cameras: Cameras) -> _Images:
     triangle_id = recycling.empty((len(cameras), cameras.height, cameras.width), np.int32)
     see = _seer(bvh, cameras, projection)
     coverage = _coverage(job, cameras, basis, projection)
-    resolver = Resolver(bvh, cameras, job.wanted, basis, projection, coverage)
+    resolver = AffineResolver(bvh, cameras, job.wanted, basis, projection, coverage)
 
     def render_band(view: int, rows: tuple[int, int]) -> None:
         see(view, basis[view], projection[view], rows, triangle_id[view])
@@ -385,7 +381,7 @@ def _render_on_cuda(
     if further:
         wanted = wanted._replace(names=further)
         coverage = _coverage(job, cameras, basis, projection)
-        resolver = Resolver(job.bvh, cameras, wanted, basis, projection, coverage)
+        resolver = AffineResolver(job.bvh, cameras, wanted, basis, projection, coverage)
         _for_bands(
             lambda view, rows: resolver.fill(view, rows, triangle_id[view]),
             cameras,
@@ -419,7 +415,7 @@ def _render_ray_by_ray(job: _Job, cameras: Cameras) -> _Images:
     bvh = job.bvh
     triangle_id = recycling.empty((len(cameras), cameras.height, cameras.width), np.int32)
     coverage = "coverage" in job.wanted.names
-    resolver = Resolver(bvh, cameras, job.wanted)
+    resolver = RayResolver(bvh, cameras, job.wanted)
 
     def cast(
         origin: np.ndarray, directions: np.ndarray, t_min: float
@@ -441,7 +437,7 @@ def _render_ray_by_ray(job: _Job, cameras: Cameras) -> _Images:
     on_cuda = {"n_threads": 1, "task_pixels": DEVICE_RAYS} if job.device == "cuda" else {}
     render_ray_by_ray(
         cameras, cast, bvh.centre, bvh.scale, triangle_id,
-        lambda view, rows, found: resolver.fill_from_rays(view, rows, triangle_id[view], found),
+        lambda view, rows, found: resolver.fill(view, rows, triangle_id[view], found),
         **({"n_threads": job.n_threads} | on_cuda),
     )  # fmt: skip
     if coverage:

@@ -1,100 +1,23 @@
-"""From the face of each pixel to all outputs of a rendering, some rows of a view at a time."""
+"""What fills the outputs of a rendering, some rows of a view at a time, from visible faces.
+
+`Resolver` is what affine_resolver.py and ray_resolver.py, for one kind of camera each, share.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from raydepth import kernels, layers, recycling, surface
+from raydepth import layers, surface
 from raydepth.camera import Cameras
-from raydepth.coverage import Coverage
-from raydepth.mesh import Mesh
-from raydepth.outputs import KINDS, ON_DEVICE, OUTPUTS, shape_of
-from raydepth.ray_by_ray import RowsOfRays
 from raydepth.tables import NO_CORNERS, NO_NUMBERS, tables_of, uv_table
+from raydepth.wanted import Wanted, empty_arrays
 
 DESCRIBED = (
     "normal", "normal_camera", "smooth_normal", "smooth_normal_camera", "barycentric", "uv",
     "facing",
 )  # fmt: skip
-RESOLVED = ("z", "ray", "disparity", "point", "point_camera")
-
-
-def check_available(mesh: object, names: tuple[str, ...]) -> None:
-    """Raise ValueError for an output that needs what the mesh, or a hierarchy alone, lacks."""
-    for name in ("instance", "uv"):
-        if name in names and not isinstance(mesh, Mesh):
-            raise ValueError(
-                f"{name} is asked for, but the mesh is a {type(mesh).__name__}; expected a Mesh"
-            )
-    if "uv" in names and isinstance(mesh, Mesh) and mesh.texture is None:
-        raise ValueError(
-            f"uv is asked for, but {mesh.name} has no texture coordinates; expected a file that "
-            "has them, loaded with uv=True"
-        )
-
-
-class Wanted(NamedTuple):
-    """What is wanted of a rendering."""
-
-    names: tuple[str, ...]
-    dtype: np.dtype
-    miss: float
-    n_hits: int
-    mesh: Mesh | None  # what "uv" and "instance" come from
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """The kinds of depth among the outputs."""
-        return tuple(name for name in self.names if name in KINDS)
-
-    def asks(self, *names: str) -> bool:
-        """Whether one of them is wanted."""
-        return any(name in self.names for name in names)
-
-
-def empty_arrays(wanted: Wanted, cameras: Cameras) -> dict[str, np.ndarray]:
-    """Memory for each output but "triangle_id"."""
-    size = len(cameras), cameras.height, cameras.width
-    arrays = {}
-    for name in wanted.names:
-        if name != "triangle_id":
-            kept = OUTPUTS[name].dtype
-            dtype = wanted.dtype if kept == "float" else np.dtype(kept)
-            arrays[name] = recycling.empty(shape_of(name, *size, wanted.n_hits), dtype)
-    return arrays
-
-
-def bytes_needed(names: tuple[str, ...], cameras: Cameras, dtype: np.dtype, n_hits: int) -> int:
-    """Of all arrays, and of triangle_id."""
-    total = 0
-    for name in {*names, "triangle_id"}:
-        kept = OUTPUTS[name].dtype
-        item = dtype.itemsize if kept == "float" else np.dtype(kept).itemsize
-        shape = shape_of(name, len(cameras), cameras.height, cameras.width, n_hits)
-        total += item * math.prod(shape)
-    return total
-
-
-def on_the_host(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The outputs that no device gives by itself."""
-    return tuple(name for name in names if name not in ON_DEVICE)
-
-
-def frames(centre: np.ndarray, cameras: Cameras) -> np.ndarray:
-    """Where views stand: (n_views, 15) float64.
-
-    The rotation of `world_from_camera` row by row, the camera's place from the mesh's centre, and
-    that centre; in world units.
-    """
-    result = np.empty((len(cameras), 15))
-    result[:, :9] = cameras.world_from_camera[:, :3, :3].reshape(-1, 9)
-    result[:, 9:12] = cameras.centres - centre
-    result[:, 12:] = centre
-    return result
 
 
 class Resolver:
@@ -106,10 +29,6 @@ class Resolver:
         A DeviceMesh will do for depth from rays.
     cameras : Cameras
     wanted : Wanted
-    basis, projection : (n_views, 6, 3), (n_views, 14) float64
-        Of affine views, see `render.local_ray_basis` and `rendering.projections`.
-    coverage : Coverage, optional
-        Of affine views; "coverage" needs it.
 
     Attributes
     ----------
@@ -121,22 +40,9 @@ class Resolver:
     MemoryError
     """
 
-    def __init__(
-        self,
-        bvh: Any,
-        cameras: Cameras,
-        wanted: Wanted,
-        basis: np.ndarray | None = None,
-        projection: np.ndarray | None = None,
-        coverage: Coverage | None = None,
-    ) -> None:
+    def __init__(self, bvh: Any, cameras: Cameras, wanted: Wanted) -> None:
         self._bvh, self._wanted = bvh, wanted
-        self._basis = np.empty((0, 6, 3)) if basis is None else basis
-        self._projection = np.empty((0, 14)) if projection is None else projection
         self.arrays = empty_arrays(wanted, cameras)
-        # What is not asked for has no elements, but a type, so that kernels are few.
-        self._absent = _absent(wanted.dtype)
-        self._coverage = coverage
         self._has_z = cameras.has_z
         self._frames = frames(bvh.centre, cameras)
         # In the local frame; on ray depth where there is no z.
@@ -164,79 +70,12 @@ class Resolver:
             uv_corners,
         )
 
-    def fill(self, view: int, rows: tuple[int, int], triangle_id: np.ndarray) -> None:
-        """Fill rows of an affine view, whose `triangle_id` (height, width) is known there."""
-        wanted = self._wanted
-        described = wanted.asks(*DESCRIBED)
-        # Depths from the pass that describes, where there is one.
-        resolved = [name for name in RESOLVED if not (described and name in KINDS)]
-        if wanted.asks(*resolved):
-            given = {name: self._of(name, view) for name in resolved}
-            self._resolve(view, rows, triangle_id, self._absent | given)
-        if described:
-            bvh = self._bvh
-            surface.describe(
-                (bvh.vertices, bvh.faces, bvh.mesh_faces), self._basis[view],
-                self._projection[view], self._frames[view], bvh.scale, *rows, triangle_id,
-                wanted.miss, self._tables, tuple(self._of(name, view) for name in KINDS),
-                tuple(self._of(name, view) for name in DESCRIBED),
-            )  # fmt: skip
-        self._fill_from_ids(view, rows, triangle_id)
-        if wanted.asks("hits", "thickness"):
-            self._fill_layers(view, rows, triangle_id)
-        if wanted.asks("coverage"):
-            assert self._coverage is not None
-            self._coverage.fill(view, rows, self.arrays["coverage"][view, slice(*rows)])
-
-    def _of(self, name: str, view: int) -> np.ndarray:
-        return self.arrays[name][view] if name in self.arrays else self._absent[name]
-
     def _fill_from_ids(self, view: int, rows: tuple[int, int], triangle_id: np.ndarray) -> None:
         if "instance" in self.arrays:
             surface.look_up(self._instances, *rows, triangle_id, self.arrays["instance"][view])
         if "hit" in self.arrays:
             part = slice(*rows)
             np.greater_equal(triangle_id[part], 0, out=self.arrays["hit"][view, part])
-
-    def _resolve(
-        self,
-        view: int,
-        rows: tuple[int, int],
-        triangle_id: np.ndarray,
-        outputs: dict[str, np.ndarray],
-    ) -> None:
-        z, ray, *others = (outputs[name] for name in RESOLVED)
-        further = tuple(others) if any(array.size for array in others) else None
-        kernels.resolve(
-            self._bvh.vertices, self._bvh.faces, self._basis[view], self._projection[view],
-            self._frames[view], self._bvh.scale, *rows, triangle_id, self._wanted.miss,
-            z, ray, further,
-        )  # fmt: skip
-
-    def _fill_layers(self, view: int, rows: tuple[int, int], triangle_id: np.ndarray) -> None:
-        """The first hits and the last: their faces, and then their depths like any other's."""
-        height, width = triangle_id.shape
-        n_rows = rows[1] - rows[0]
-        origins, directions = self._rays(view, rows, width)
-        first, last, _, _ = self._crossings(
-            view, origins, directions, triangle_id[slice(*rows)].reshape(-1)
-        )
-        part = slice(*rows)
-        # Of a view's size, of which only these rows are touched.
-        seen = np.empty((height, width), np.int32)
-        if "hits" in self.arrays:
-            for hit in range(self._wanted.n_hits):
-                seen[part] = first[:, hit].reshape(n_rows, width)
-                ray = {"ray": self.arrays["hits"][view, hit]}
-                self._resolve(view, rows, seen, self._absent | ray)
-        if "thickness" in self.arrays:
-            near, far = np.empty((2, height, width))
-            absent = _absent(far.dtype)
-            self._resolve(view, rows, triangle_id, absent | {"ray": near})
-            seen[part] = last.reshape(n_rows, width)
-            self._resolve(view, rows, seen, absent | {"ray": far})
-            missed = triangle_id[part] < 0
-            self._put_thickness(view, part, near[part], far[part], missed)
 
     def _put_thickness(
         self, view: int, part: slice, near: np.ndarray, far: np.ndarray, missed: np.ndarray
@@ -269,125 +108,15 @@ class Resolver:
         )  # fmt: skip
         return first, last, first_t, last_t
 
-    def _rays(self, view: int, rows: tuple[int, int], width: int) -> tuple[np.ndarray, np.ndarray]:
-        """The rays of some rows in the local frame, as `kernels.pixel_ray` gives them."""
-        basis = self._basis[view]
-        x = (np.arange(width) + 0.5)[None, :, None]
-        y = (np.arange(*rows) + 0.5)[:, None, None]
-        origins, directions = (
-            (basis[first] + x * basis[first + 1] + y * basis[first + 2]).reshape(-1, 3)
-            for first in (0, 3)
-        )
-        return origins, directions
 
-    def fill_from_rays(
-        self, view: int, rows: tuple[int, int], triangle_id: np.ndarray, found: RowsOfRays
-    ) -> None:
-        """Fill rows of a view of any model from its rays, whose faces stand in `triangle_id`."""
-        wanted, part, scale = self._wanted, slice(*rows), self._bvh.scale
-        face = triangle_id[part].reshape(-1)
-        seen = face >= 0
-        face, along = face[seen], found.in_camera[seen]
-        distance = found.distance[seen] / scale
-        x, y, z = along.T
-        length = np.sqrt(x * x + y * y + z * z) if self._has_z else 1.0
-        frame = self._frames[view]
-        rotation = frame[:9].reshape(3, 3)
+def frames(centre: np.ndarray, cameras: Cameras) -> np.ndarray:
+    """Where views stand: (n_views, 15) float64.
 
-        def put(name: str, values: np.ndarray, miss: float) -> None:
-            array = self.arrays[name][view, part]
-            pixels = array.reshape(-1, *array.shape[2:])
-            pixels[:] = miss
-            pixels[seen] = values
-
-        if "z" in self.arrays:
-            put("z", distance, wanted.miss)
-        if "ray" in self.arrays:
-            put("ray", distance * length, wanted.miss)
-        if "disparity" in self.arrays:
-            put("disparity", 1.0 / distance, 0.0)
-        if "point" in self.arrays:
-            put(
-                "point", distance[:, None] * found.in_world[seen] + frame[9:12] + frame[12:], np.nan
-            )
-        if "point_camera" in self.arrays:
-            put("point_camera", distance[:, None] * along, np.nan)
-        self._fill_from_ids(view, rows, triangle_id)
-        if wanted.asks(*DESCRIBED):
-            self._put_described(put, face, found.barycentric[seen], found.in_world[seen], rotation)
-        if wanted.asks("hits", "thickness"):
-            origins = np.broadcast_to(frame[9:12] * scale, found.in_world.shape).copy()
-            _, _, first_t, last_t = self._crossings(
-                view, origins, found.in_world, triangle_id[part].reshape(-1)
-            )
-            if self._has_z:
-                x, y, z = found.in_camera.T
-                length = np.sqrt(x * x + y * y + z * z)
-            shape = triangle_id[part].shape
-            if "hits" in self.arrays:
-                for hit in range(wanted.n_hits):
-                    t = (first_t[:, hit] / scale * length).reshape(shape)
-                    t[~np.isfinite(t)] = wanted.miss
-                    self.arrays["hits"][view, hit, part] = t
-            if "thickness" in self.arrays:
-                near, far = (t / scale * length for t in (found.distance, last_t))
-                missed = ~seen.reshape(shape)
-                self._put_thickness(view, part, near.reshape(shape), far.reshape(shape), missed)
-
-    def _put_described(
-        self,
-        put: Callable[[str, np.ndarray, float], None],
-        face: np.ndarray,
-        weights: np.ndarray,
-        directions: np.ndarray,
-        rotation: np.ndarray,
-    ) -> None:
-        """The outputs of `surface.describe` for rays that see a face each."""
-        _, _, of_vertices, uv, uv_corners = self._tables
-        of_faces = tables_of(self._bvh).face_normals
-        corners = self._bvh.mesh_faces[face]
-        weights = in_mesh_order(weights, self._bvh.faces[face], corners)
-        names = self.arrays.keys()
-        if names & {"normal", "normal_camera", "facing"}:
-            normals = of_faces[face, :3]
-            if "normal" in names:
-                put("normal", normals, 0.0)
-            if "normal_camera" in names:
-                put("normal_camera", normals @ rotation, 0.0)
-            if "facing" in names:
-                front = (normals * directions).sum(axis=1) < 0.0
-                put("facing", np.where(front, 1, -1), 0)
-        if names & {"smooth_normal", "smooth_normal_camera"}:
-            normals = (weights[:, :, None] * of_vertices[corners, :3]).sum(axis=1)
-            length = np.sqrt((normals * normals).sum(axis=1, keepdims=True))
-            with np.errstate(invalid="ignore"):
-                normals = np.where(length > 0.0, normals / length, of_faces[face, :3])
-            if "smooth_normal" in names:
-                put("smooth_normal", normals, 0.0)
-            if "smooth_normal_camera" in names:
-                put("smooth_normal_camera", normals @ rotation, 0.0)
-        if "barycentric" in names:
-            put("barycentric", weights, np.nan)
-        if "uv" in names:
-            places = uv_corners[face, :3]
-            coordinates = (weights[:, :, None] * uv[places, :2]).sum(axis=1)
-            put("uv", coordinates, np.nan)
-
-
-def in_mesh_order(weights: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """Weights of a face's corners `ours` (the hierarchy's), put into the order of `theirs`."""
-    ordered = np.empty_like(weights)
-    for corner in range(3):
-        place = np.argmax(ours == theirs[:, corner, None], axis=1)
-        ordered[:, corner] = np.take_along_axis(weights, place[:, None], axis=1)[:, 0]
-    return ordered
-
-
-def _absent(dtype: np.dtype) -> dict[str, np.ndarray]:
-    """Arrays without elements, for outputs that are not asked for."""
-    absent = {}
-    for name in (*RESOLVED, *DESCRIBED):
-        channels = OUTPUTS[name].channels
-        shape = (0, 0) if channels == 1 else (0, 0, channels)
-        absent[name] = np.empty(shape, np.int8 if name == "facing" else dtype)
-    return absent
+    The rotation of `world_from_camera` row by row, the camera's place from the mesh's centre, and
+    that centre; in world units.
+    """
+    result = np.empty((len(cameras), 15))
+    result[:, :9] = cameras.world_from_camera[:, :3, :3].reshape(-1, 9)
+    result[:, 9:12] = cameras.centres - centre
+    result[:, 12:] = centre
+    return result

@@ -156,6 +156,20 @@ def load(typingctx, source, index, lanes):
     return vector(source, types.intp, lanes), codegen
 
 
+@intrinsic(prefer_literal=True)
+def load_int16(typingctx, source, index, lanes):
+    """The `lanes` (a literal) int16 from `source[index]` on, as float32."""
+    vector = Vector("f", lanes.literal_value)
+
+    def codegen(context, builder, sig, args):
+        narrow = ir.VectorType(ir.IntType(16), vector.lanes)
+        loaded = builder.load(_vector_at(builder, args[0], args[1], narrow))
+        loaded.align = 2
+        return builder.sitofp(loaded, context.get_value_type(vector))
+
+    return vector(source, types.intp, lanes), codegen
+
+
 @intrinsic
 def store(typingctx, target, index, vector):
     """Put the lanes of `vector` to `target[index]` and on, float64 rounded if need be."""

@@ -57,10 +57,8 @@ class Tables:
 
     @cached_property
     def edges(self) -> Edges:
-        """Of the faces that rays can meet."""
-        live = np.zeros(len(self.bvh.faces), bool)
-        live[self.bvh.slot_face] = True
-        return edges_of(self.bvh.vertices, self.bvh.mesh_faces[live])
+        """Of the faces that rays can meet, in the order of leaves."""
+        return edges_of(self.bvh.vertices, self.bvh.mesh_faces[self.bvh.slot_face])
 
 
 def _orders(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypedDict
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
@@ -36,6 +37,8 @@ class View(TypedDict):
 
     depth : (height, width) float32, in units, +inf = miss; on the GPU if that rendered it
     intrinsics : (3, 3) float64, in pixels
+    distortion : (n,) float64, as many numbers as `Cameras` has; none where there is no distortion
+    near, far : float, what is nearer or farther is not seen; 0 and +inf where there are no limits
     world_from_camera : (4, 4) float64, OpenCV axes
     mesh : str, the name of the mesh
     view : int
@@ -43,6 +46,9 @@ class View(TypedDict):
 
     depth: torch.Tensor
     intrinsics: torch.Tensor
+    distortion: torch.Tensor
+    near: float
+    far: float
     world_from_camera: torch.Tensor
     mesh: str
     view: int
@@ -144,9 +150,14 @@ class RenderedViews(IterableDataset):
 
 
 def _view(depth: torch.Tensor, camera: Cameras, name: str, view: int) -> View:
+    distortion = np.empty(0) if camera.distortion is None else camera.distortion[0].copy()
+    (near,), (far,) = camera.limits()
     return View(
         depth=depth,
         intrinsics=torch.as_tensor(camera.intrinsics[0].copy()),
+        distortion=torch.as_tensor(distortion),
+        near=float(near),
+        far=float(far),
         world_from_camera=torch.as_tensor(camera.world_from_camera[0].copy()),
         mesh=name,
         view=view,

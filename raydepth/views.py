@@ -23,7 +23,7 @@ from raydepth.settings import Settings
 from raydepth.statistics import depth_range
 from raydepth.stores import MeshViews, store_of
 from raydepth.stores.description import FORMAT_NAME, FORMAT_VERSION
-from raydepth.stores.output_files import WithOutputs, described, encode_output, suffix_of
+from raydepth.stores.output_files import WithOutputs
 from raydepth.version import __version__
 
 # Pixels rendered at once: bounds memory however many views there are, and paces the progress.
@@ -87,7 +87,7 @@ class ViewRenderer:
     ) -> dict[str, Any]:
         """The description of a mesh's views before they are rendered: without ranges and hits."""
         settings = self._json
-        scale = settings["values_per_unit"]
+        scale, names = settings["values_per_unit"], self.settings.outputs
         return {
             "format": FORMAT_NAME,
             "format_version": FORMAT_VERSION,
@@ -100,9 +100,9 @@ class ViewRenderer:
             "values_per_unit": scale,
             "miss": "inf" if scale is None else 0,
             "device": settings["device"],
-            **({"outputs": described(self.settings.outputs)} if self.settings.outputs else {}),
+            **({"outputs": self.store.describe_outputs(names)} if names else {}),
             **({"hits": settings["hits"]} if "hits" in settings else {}),
-            **({"instances": list(mesh.instances)} if "instance" in self.settings.outputs else {}),
+            **({"instances": list(mesh.instances)} if "instance" in names else {}),
             "views": [
                 entry | (dict(labels[view]) if labels else {})
                 for view, entry in enumerate(self._entries)
@@ -235,13 +235,12 @@ class ViewRenderer:
         self, rendering: Rendering, place: int, entry: dict[str, Any]
     ) -> dict[str, bytes]:
         """The files of a view's further outputs; names them in its entry of the description."""
-        stem = entry["file"].removesuffix(self.store.suffix)
         files = {}
         entry["outputs"] = {}
         for name in self.settings.outputs:
             values = rendering[name][place]
-            file = f"{stem}{suffix_of(name)}"
-            files[file] = encode_output(name, values)
+            file = self.store.output_file(entry["file"], name)
+            files[file] = self.store.encode_output(name, values)
             entry["outputs"][name] = {"file": file, "sha256": pixel_hash(values)}
         return files
 

@@ -17,6 +17,15 @@ PACKAGE = Path(__file__).resolve().parents[1] / "raydepth"
 
 # Leaves take arrays and return arrays. Besides plain data types they know only what stands here.
 LEAVES = {
+    "affine_resolver": {
+        "camera",
+        "coverage",
+        "kernels",
+        "outputs",
+        "resolver",
+        "surface",
+        "wanted",
+    },
     "aligned": set(),
     "bench_tables": set(),
     "blender": {"camera", "errors", "files", "mesh", "poses", "readers", "version"},
@@ -62,19 +71,8 @@ LEAVES = {
     "ray_by_ray": {"camera", "lenses", "parallel"},
     "rays": {"kernels", "nearest", "simd"},
     "readers": {"errors"},
-    "resolver": {
-        "bvh",
-        "camera",
-        "coverage",
-        "kernels",
-        "layers",
-        "mesh",
-        "outputs",
-        "ray_by_ray",
-        "recycling",
-        "surface",
-        "tables",
-    },
+    "ray_resolver": {"ray_by_ray", "rays", "resolver", "tables"},
+    "resolver": {"camera", "layers", "surface", "tables", "wanted"},
     "reading": {"stores"},
     "recycling": {"aligned"},
     "refit": {"aligned", "parallel", "prepare", "simd"},
@@ -101,6 +99,7 @@ LEAVES = {
     "surface": {"kernels", "simd"},
     "tables": {"aligned", "bvh", "contours", "mesh", "surface"},
     "version": set(),
+    "wanted": {"camera", "mesh", "outputs", "recycling"},
     "wide": {"aligned", "parallel", "simd", "subtree"},
     "zipping": {"deflate"},
 }

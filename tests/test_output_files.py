@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tarfile
 import zipfile
+from importlib.util import find_spec
 
 import imageio.v3
 import numpy as np
@@ -20,7 +21,13 @@ from raydepth.stores.output_files import decode_output, encode_output
 from raydepth.verify import verify_dataset
 
 OTHERS = tuple(name for name in OUTPUTS if name not in ("z", "ray"))
-FORMS = ["png16", "npy", "npz", "webdataset"]
+FORMS = [
+    "png16", "npy", "npz", "webdataset",
+    pytest.param(
+        "zarr",
+        marks=pytest.mark.skipif(find_spec("zarr") is None, reason="zarr is not installed"),
+    ),
+]  # fmt: skip
 CAMERAS = rd.cameras.fibonacci(2, size=(40, 32))
 
 
@@ -180,11 +187,9 @@ def test_on_the_command_line(meshes, tmp_path, capsys):
         (["--outputs", "z,colour"], "outputs hold 'colour'; expected some of disparity"),
         (["--outputs", "z,ray"], "ray and z depth are asked for; expected one kind in a data set"),
         (["--outputs", "hit,hit"], "outputs hold 'hit' twice"),
-        (["--outputs", "normal", "--format", "zarr"], "format zarr does not hold 'normal'"),
+        (["--outputs", "hit", "--format", "ply"], "format ply does not hold 'hit'"),
         (["--outputs", "hits", "--hits", "99"], "hits is 99; expected a whole number from 1 to 64"),
     ):
-        if "zarr" in arguments:
-            pytest.importorskip("zarr")
         assert main([*command, *arguments]) == 2
         error = capsys.readouterr().err
         assert words in error
@@ -212,7 +217,7 @@ def test_one_kind_in_a_data_set():
 
 def test_each_form_says_what_it_holds():
     less = {form: store.outputs for form, store in STORES.items() if store.outputs < set(OTHERS)}
-    assert less == {"zarr": frozenset(), "ply": {"normal"}}
+    assert less == {"ply": {"normal"}}
 
 
 def test_a_point_cloud_for_each_mesh(meshes, tmp_path):
@@ -239,6 +244,46 @@ def test_a_point_cloud_for_each_mesh(meshes, tmp_path):
     assert "points are announced" in first.reason
     with pytest.raises(ValueError, match="format ply does not hold 'uv'; expected one of png16"):
         rd.render_dataset(meshes, tmp_path / "other", CAMERAS, outputs="uv", file_format="ply")
+
+
+def test_zarr_has_an_array_for_each_output(meshes, tmp_path, recwarn):
+    zarr = pytest.importorskip("zarr")
+    out = tmp_path / "out"
+    rd.render_dataset(meshes / "ball.obj", out, CAMERAS, outputs=OTHERS, file_format="zarr", hits=3)
+    group = zarr.open_group(out / "depth.zarr", mode="r")["ball"]
+    assert {name for name, _ in group.members()} == {"depth", *OTHERS}
+    mesh = rd.load_mesh(meshes / "ball.obj", uv=True)
+    rendering = rd.render(mesh, CAMERAS, outputs=OTHERS, hits=3)
+    for name in OTHERS:
+        array, expected = group[name], rendering[name]
+        assert array.dtype == expected.dtype
+        assert array.shards == array.shape
+        assert array.chunks == (1, *array.shape[1:])
+        np.testing.assert_array_equal(array[:], expected, name)
+        assert dict(array.attrs) == group.attrs["raydepth"]["outputs"][name]
+    assert group["hits"].metadata.dimension_names == ("view", "hit", "row", "column")
+    assert group["normal"].metadata.dimension_names == ("view", "row", "column", "channel")
+    assert dict(group["normal"].attrs) == {"dtype": "float32", "mapping": "as it is", "miss": "0"}
+    assert [str(warning.message) for warning in recwarn] == []
+
+
+def test_a_damaged_zarr_output(meshes, tmp_path):
+    pytest.importorskip("zarr")
+    out = tmp_path / "out"
+    given = {"outputs": ("normal", "hit"), "file_format": "zarr"}
+    rd.render_dataset(meshes / "ball.obj", out, CAMERAS, **given)
+    shard = out / "depth.zarr" / "ball" / "normal" / "c.0.0.0.0"
+    content = shard.read_bytes()
+    shard.write_bytes(content[:40] + bytes([content[40] ^ 1]) + content[41:])
+    (problem,) = verify_dataset(out).problems
+    assert "normal: damaged Zarr chunk" in problem.reason
+    shard.unlink()
+    problems = verify_dataset(out).problems
+    assert {problem.what for problem in problems} == {"missing"}
+    node = out / "depth.zarr" / "ball" / "hit" / "zarr.json"
+    node.write_text(node.read_text().replace('"bool"', '"uint8"').replace("false", "0"))
+    with pytest.raises(ValueError, match=r"hit: .*it is uint8 of shape .* expected bool of 2"):
+        rd.open_dataset(out)["ball"].output("hit", 0)
 
 
 def test_coverage_survives_eight_bits():

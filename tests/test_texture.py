@@ -117,6 +117,64 @@ def test_gltf_and_trimesh(tmp_path):
     assert rd.Mesh.from_trimesh(trimesh.creation.box()).texture is None
 
 
+DAE = """<?xml version="1.0"?>
+<COLLADA xmlns="http://www.collada.org/2005/11/COLLADASchema" version="1.4.1">
+<library_geometries><geometry id="square"><mesh>
+ <source id="positions"><float_array id="numbers" count="12">0 0 0 1 0 0 1 1 0 0 1 0</float_array>
+  <technique_common><accessor source="#numbers" count="4" stride="3">
+   <param name="X"/><param name="Y"/><param name="Z"/></accessor></technique_common></source>
+ <source id="st"><float_array id="pairs" count="9">.25 .5 9 .75 .5 9 1 1 9</float_array>
+  <technique_common><accessor source="#pairs" count="3" stride="3">
+   <param name="S"/><param name="T"/><param name="P"/></accessor></technique_common></source>
+ <vertices id="v"><input semantic="POSITION" source="#positions"/></vertices>
+ <polylist count="1"><input semantic="VERTEX" source="#v" offset="0"/>
+  <input semantic="TEXCOORD" source="#missing" offset="0" set="3"/>
+  <input semantic="TEXCOORD" source="#st" offset="1" set="1"/>
+  <vcount>4</vcount><p>0 0 1 1 2 2 3 0</p></polylist>
+ <triangles count="1"><input semantic="VERTEX" source="#v" offset="0"/><p>0 1 2</p></triangles>
+</mesh></geometry></library_geometries>
+<library_visual_scenes><visual_scene id="scene"><node><instance_geometry url="#square"/></node>
+ <node><translate>5 0 0</translate><instance_geometry url="#square"/></node></visual_scene>
+</library_visual_scenes>
+<scene><instance_visual_scene url="#scene"/></scene>
+</COLLADA>
+"""
+
+
+def test_collada_corners_have_their_own_coordinates(load):
+    mesh, plain = load("a.dae", DAE, uv=True), load("a.dae", DAE)
+    assert plain.texture is None
+    np.testing.assert_array_equal(mesh.faces, plain.faces)
+    np.testing.assert_array_equal(mesh.vertices, plain.vertices)
+    a, b, c, nan = [0.25, 0.5], [0.75, 0.5], [1, 1], [np.nan] * 2
+    once = [[a, b, c], [a, c, a], [nan] * 3]
+    np.testing.assert_array_equal(corner_uv(mesh), once + once)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (("2 2 3 0", "2 3 3 0"), "a face uses texture coordinates 3 .counted from 0.; there are 3"),
+        (('count="3" stride="3"', 'count="4" stride="3"'), "'st' does not hold 4 texture coord"),
+        (('<param name="T"/><param name="P"/>', ""), "'st' does not hold 3 texture coordinates"),
+        (('source="#st"', 'source="#ts"'), "<input> refers to '#ts', which is not in the file"),
+    ],
+)
+def test_collada_refused(load, change, reason):
+    assert change[0] in DAE
+    with pytest.raises(rd.MeshError, match=reason) as raised:
+        load("a.dae", DAE.replace(*change), uv=True)
+    assert "\n" not in str(raised.value)
+    load("a.dae", DAE.replace(*change))
+
+
+def test_the_duck_has_texture_coordinates(shared_meshes):
+    mesh = rd.load_mesh(shared_meshes / "formats" / "duck.dae", uv=True)
+    uv = corner_uv(mesh)
+    assert uv.shape == (len(mesh.faces), 3, 2)
+    assert 0 <= uv.min() < uv.max() <= 1
+
+
 def test_other_formats_have_none(load):
     off = "OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n"
     mesh = load("a.off", off, uv=True)

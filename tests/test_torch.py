@@ -73,6 +73,24 @@ def test_other_views_for_each_mesh(meshes, cameras):
     np.testing.assert_array_equal(views[4]["depth"].numpy(), expected(4, cameras)[1])
 
 
+def test_lenses_and_limits_come_along(meshes, cameras):
+    views = list(DataLoader(RenderedViews(meshes, cameras), batch_size=15))
+    assert views[0]["distortion"].shape == (15, 0)
+    assert views[0]["near"].tolist() == [0.0] * 15
+    assert views[0]["far"].tolist() == [np.inf] * 15
+    distortion = np.array([[-0.1, 0.01, 0, 0, 0], [-0.2, 0, 0, 0, 0], [0.1, 0, 0, 0, 0]])
+    others = rd.Cameras(
+        cameras.intrinsics, cameras.world_from_camera, (12, 10), distortion=distortion,
+        near=[0.5, 0.6, 0.7], far=9.0,
+    )  # fmt: skip
+    rd.render_dataset(meshes, "out", others, file_format="npy")
+    for views in (RenderedViews(meshes, others), StoredViews("out")):
+        (batch,) = DataLoader(views, batch_size=15)
+        np.testing.assert_array_equal(batch["distortion"].numpy(), np.tile(distortion, (5, 1)))
+        assert batch["near"].tolist() == [0.5, 0.6, 0.7] * 5
+        assert batch["far"].tolist() == [9.0] * 15
+
+
 def test_a_broken_mesh_is_left_out_with_a_warning(meshes, cameras):
     Path("meshes/2.obj").write_text("v 0 0\n")
     with pytest.warns(UserWarning, match=r"left out: meshes/2\.obj"):

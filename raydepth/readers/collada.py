@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
 
 from raydepth.errors import MeshError
 from raydepth.readers.polygons import triangulate
-from raydepth.readers.scene import Contents, Instance, Notes, flatten
+from raydepth.readers.scene import Contents, Instance, Notes, check_indices, flatten
 from raydepth.readers.text import numbers
 
 Element = ElementTree.Element
@@ -28,8 +29,17 @@ SKIPPED = {"lines": "line", "linestrips": "line strip"}
 TRANSFORMS = ("matrix", "translate", "rotate", "scale", "lookat", "skew")
 
 
-def read(data: bytes, path: Path) -> Contents:
-    """Read the triangles of a COLLADA file's scene.
+class Geometry(NamedTuple):
+    """What the primitives of a geometry hold together."""
+
+    vertices: np.ndarray  # (n_vertices, 3) float64
+    faces: np.ndarray  # (n_faces, 3) int64
+    uv: np.ndarray | None = None  # (n_uv, 2) float64
+    uv_faces: np.ndarray | None = None  # (n_faces, 3) int64
+
+
+def read(data: bytes, path: Path, uv: bool = False) -> Contents:
+    """Read the triangles of a COLLADA file's scene, and their first texture coordinates if `uv`.
 
     Raises
     ------
@@ -43,16 +53,17 @@ def read(data: bytes, path: Path) -> Contents:
         raise MeshError(f"truncated or not COLLADA: its XML does not parse ({error})") from None
     if _tag(root) != "COLLADA":
         raise MeshError(f"expected COLLADA, got XML with the root element <{_tag(root)}>")
-    return _Document(root).contents()
+    return _Document(root, uv).contents()
 
 
 class _Document:
     """A parsed file with its elements by id, each geometry read once."""
 
-    def __init__(self, root: Element) -> None:
+    def __init__(self, root: Element, uv: bool) -> None:
         self.root = root
+        self.wants_uv = uv
         self.by_id = {element.get("id"): element for element in root.iter() if element.get("id")}
-        self.geometries: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self.geometries: dict[str, Geometry] = {}
         self.notes = Notes()
         self.n_nodes = 0
 
@@ -99,11 +110,12 @@ class _Document:
         key = geometry.get("id", "")
         if key not in self.geometries:
             self.geometries[key] = self.geometry(geometry)
-        vertices, faces = self.geometries[key]
+        vertices, faces, uv, uv_faces = self.geometries[key]
         if len(faces):
             name = node.get("name") or node.get("id") or geometry.get("name") or key
             # A node that is instantiated twice stands at two places.
-            yield Instance(key, vertices, faces, matrix, name, (id(node), matrix.tobytes()))
+            place = id(node), matrix.tobytes()
+            yield Instance(key, vertices, faces, matrix, name, place, uv, uv_faces)
 
     def controlled(
         self, controller: Element, matrix: np.ndarray, node: Element
@@ -122,9 +134,11 @@ class _Document:
             raise MeshError("a controller acts on another controller, which is not read")
         yield from self.instance(source, matrix, node)
 
-    def geometry(self, geometry: Element) -> tuple[np.ndarray, np.ndarray]:
-        """Read all primitives of a geometry; vertices (n, 3) float64, faces (m, 3) int64."""
+    def geometry(self, geometry: Element) -> Geometry:
+        """Read all primitives of a geometry."""
         vertices, faces, first = [], [], 0
+        # A corner without coordinates has the first.
+        uv, uv_faces, n_uv = [np.full((1, 2), np.nan)], [], 1
         for primitive in geometry.findall("{*}mesh/*"):
             tag = _tag(primitive)
             if tag in SKIPPED:
@@ -135,14 +149,40 @@ class _Document:
                 continue
             rows, sizes = read_polygons(primitive, _inputs(primitive))
             points, position = self.positions(primitive)
-            triangles, notes = triangulate(points, rows[:, position], sizes)
+            corners = rows[:, position]
+            check_indices(corners, len(points))
+            # Of corners, not of vertices: they have other texture coordinates.
+            triangles, notes = triangulate(points[corners], np.arange(len(corners)), sizes)
             self.notes += notes
             vertices.append(points)
-            faces.append(triangles + first)
+            faces.append(corners[triangles] + first)
             first += len(points)
+            coordinates, column = self.texture_coordinates(primitive)
+            uv_faces.append(np.zeros_like(triangles))
+            if coordinates is not None:
+                places = rows[:, column]
+                if places.size and not 0 <= places.min() <= places.max() < len(coordinates):
+                    raise MeshError(
+                        f"a face uses texture coordinates {places.max()} (counted from 0); there "
+                        f"are {len(coordinates)}"
+                    )
+                uv_faces[-1] = places[triangles] + n_uv
+                uv.append(coordinates)
+                n_uv += len(coordinates)
         if not faces:
-            return np.empty((0, 3)), np.empty((0, 3), dtype=np.int64)
-        return np.concatenate(vertices), np.concatenate(faces)
+            return Geometry(np.empty((0, 3)), np.empty((0, 3), dtype=np.int64))
+        found = Geometry(np.concatenate(vertices), np.concatenate(faces))
+        if n_uv == 1:
+            return found
+        return found._replace(uv=np.concatenate(uv), uv_faces=np.concatenate(uv_faces))
+
+    def texture_coordinates(self, primitive: Element) -> tuple[np.ndarray | None, int]:
+        """Give those of the lowest set, (n, 2) float64, and their index column; None if none."""
+        inputs = [i for i in primitive.findall("{*}input") if i.get("semantic") == "TEXCOORD"]
+        if not inputs or not self.wants_uv:
+            return None, 0
+        first = min(inputs, key=lambda entry: int(entry.get("set", 0)))
+        return self.source(self.target(first, "source"), 2), int(first.get("offset", 0))
 
     def positions(self, primitive: Element) -> tuple[np.ndarray, int]:
         """Give the positions a primitive draws from, and which of its index columns they use."""
@@ -154,8 +194,8 @@ class _Document:
                     return self.source(self.target(source, "source")), int(entry.get("offset", 0))
         raise MeshError(f"<{_tag(primitive)}> names no vertex positions")
 
-    def source(self, source: Element) -> np.ndarray:
-        """Read a source of X, Y, Z through its accessor, (n, 3) float64."""
+    def source(self, source: Element, n_columns: int = 3) -> np.ndarray:
+        """Read a source through its accessor, (n, n_columns) float64: X, Y, Z, or S, T."""
         accessor = source.find("{*}technique_common/{*}accessor")
         if accessor is None:
             raise MeshError(f"the source {source.get('id')!r} has no accessor")
@@ -167,9 +207,13 @@ class _Document:
         offset = int(accessor.get("offset", 0))
         # A parameter without a name is a column to be left out.
         named = [i for i, p in enumerate(accessor.findall("{*}param")) if p.get("name")]
-        columns = named or [0, 1, 2]
-        if len(columns) != 3 or not 0 <= offset <= offset + count * stride <= len(values):
-            raise MeshError(f"the source {source.get('id')!r} does not hold {count} positions")
+        columns = named or list(range(n_columns))
+        if n_columns == 2:
+            columns = columns[:2]  # without P
+        fits = len(columns) == n_columns and max(columns) < stride
+        if not fits or not 0 <= offset <= offset + count * stride <= len(values):
+            what = "positions" if n_columns == 3 else "texture coordinates"
+            raise MeshError(f"the source {source.get('id')!r} does not hold {count} {what}")
         return values[offset : offset + count * stride].reshape(count, stride)[:, columns]
 
 

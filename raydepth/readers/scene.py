@@ -47,7 +47,8 @@ class Instance(NamedTuple):
     world_from_geometry: np.ndarray  # (4, 4) float64
     name: str = ""  # of the node
     node: Hashable = None  # the same for all that one node puts into the scene; None for itself
-    uv: np.ndarray | None = None  # (n_vertices, 2), of each vertex
+    uv: np.ndarray | None = None  # (n_uv, 2) texture coordinates
+    uv_faces: np.ndarray | None = None  # (n_faces, 3), indices into them; `faces` if None
 
 
 def check_indices(indices: np.ndarray, n_vertices: int) -> None:
@@ -97,18 +98,21 @@ def flatten(instances: Iterable[Instance], notes: Notes) -> Contents:
     n_geometries = len({instance.geometry for instance in instances})
     if len(instances) > 1:
         notes["instance", f"of {counted(n_geometries, 'geometry')} flattened"] = len(instances)
-    all_faces = np.concatenate(faces)
-    texture = None
-    if any(instance.uv is not None for instance in instances):
-        uv = [_uv_or_nan(instance) for instance in instances]
-        texture = Texture(np.concatenate(uv), all_faces)
-    return Contents(np.concatenate(vertices), all_faces, notes, tuple(parts), texture)
+    texture = _texture(instances) if any(i.uv is not None for i in instances) else None
+    return Contents(np.concatenate(vertices), np.concatenate(faces), notes, tuple(parts), texture)
 
 
-def _uv_or_nan(instance: Instance) -> np.ndarray:
-    if instance.uv is None:
-        return np.full((len(instance.vertices), 2), np.nan)
-    return np.asarray(instance.uv, dtype=np.float64)
+def _texture(instances: list[Instance]) -> Texture:
+    """The texture coordinates of all instances; NaN for those that have none."""
+    coordinates, corners, first = [], [], 0
+    for instance in instances:
+        uv, faces = instance.uv, instance.uv_faces
+        if uv is None:
+            uv, faces = np.full((1, 2), np.nan), np.zeros_like(instance.faces)
+        coordinates.append(np.asarray(uv, dtype=np.float64))
+        corners.append((instance.faces if faces is None else faces) + np.int64(first))
+        first += len(uv)
+    return Texture(np.concatenate(coordinates), np.concatenate(corners))
 
 
 def transform(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 from raydepth.camera import Cameras
 from raydepth.export import DepthImage
 from raydepth.outputs import KINDS, OUTPUTS
-from raydepth.stores.output_files import decode_output
+from raydepth.stores.output_files import decode_output, described, encode_output, suffix_of
 
 # Values per unit of 16-bit forms, if nothing else is said.
 DEFAULT_SCALE = 10000
@@ -114,6 +114,24 @@ class Store(ABC):
         ValueError
             As `export.encode_depth`.
         """
+
+    def output_file(self, view_file: str, name: str) -> str:
+        """Where a further output of a view is: a file, or what stands for it inside one."""
+        return view_file.removesuffix(self.suffix) + suffix_of(name)
+
+    def describe_outputs(self, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+        """What a description says of the further outputs."""
+        return described(names)
+
+    def encode_output(self, name: str, values: np.ndarray) -> bytes:
+        """A further output of one view, in memory.
+
+        Raises
+        ------
+        ValueError
+            It does not fit.
+        """
+        return encode_output(name, values)
 
     @abstractmethod
     def place(self, out: Path, name: str, *, index: int = 0) -> Path:
@@ -278,7 +296,7 @@ class StoredMesh(ABC):
         except (KeyError, TypeError):
             raise ValueError(f"{self.place}: its description names no {name} of {view}") from None
         try:
-            values = decode_output(name, self._file(file))
+            values = self._output(name, view, file)
             size = (self.cameras.height, self.cameras.width)
             if (values.shape[1:] if name == "hits" else values.shape[:2]) != size:
                 raise ValueError(f"it has shape {values.shape}; expected {size} pixels")
@@ -311,9 +329,13 @@ class StoredMesh(ABC):
     def _depth(self, view: int) -> np.ndarray:
         """(height, width) float of one view that exists."""
 
+    def _output(self, name: str, view: int, file: str) -> np.ndarray:
+        """A further output of one view that exists; `file` is where the description says."""
+        return decode_output(name, self._file(file))
+
     def _file(self, name: str) -> bytes:
-        """The content of a file of a further output, as the description names it."""
-        raise ValueError("it holds depth only")
+        """The content of a further output's file, where that is what `_output` reads."""
+        raise NotImplementedError
 
 
 def check_agreement(image: DepthImage, description: dict[str, Any]) -> None:
