@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
-from raydepth import parallel
+from raydepth import parallel, spawning, worker_process
+from raydepth.compiling import announce_compilation, compile_kernels
 from raydepth.memory import available_memory
 from raydepth.messages import Setup
 from raydepth.settings import Settings
@@ -139,7 +140,9 @@ class _Pipeline:
 
     def outcomes(self) -> Iterator[Outcome]:
         """Start the threads, and give what they finish."""
-        for _ in range(min(self._n_processors, self._n_todo)):
+        n_workers = min(self._n_processors, self._n_todo)
+        self._fork(n_workers)
+        for _ in range(n_workers):
             thread = threading.Thread(target=self._work, name="raydepth-pipeline", daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -158,6 +161,15 @@ class _Pipeline:
                 worker.stop()
         for thread in self._threads:
             thread.join()
+
+    def _fork(self, n_workers: int) -> None:
+        """Load the kernels once for all workers, where they can be forks of this process."""
+        device = self._setup.settings.device
+        # A device that a process has begun to use is not there in its forks.
+        if device == "cpu" and spawning.can_fork():
+            with announce_compilation(self._on_word):
+                compile_kernels(device)
+            spawning.fork_early(n_workers, worker_process.main)
 
     def _work(self) -> None:
         """What a thread does: take one mesh after the other through its worker."""

@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import os
 import signal
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -40,7 +39,7 @@ class Worker:
     """One process, started when it is first needed, and again when it was lost. For one thread."""
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: spawning.Process | None = None
         self._ready = False
         self._compiled_for: str | None = None
         self._setup: messages.Setup | None = None
