@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from raydepth.camera import Cameras
-from raydepth.export import DepthImage
+from raydepth.export import DepthImage, StoredDepth
 from raydepth.outputs import KINDS, OUTPUTS
 from raydepth.stores.output_files import decode_output
 
@@ -91,29 +91,12 @@ class Store(ABC):
         return f"{view:0{digits}}{self.suffix}"
 
     @abstractmethod
-    def encode(
-        self,
-        depth: np.ndarray,
-        *,
-        kind: str,
-        camera: Cameras,
-        mesh: dict[str, Any],
-        values_per_unit: float = 10000,
-    ) -> Any:
-        """One view in memory, ready to be written; can be pickled.
+    def encode(self, view: StoredDepth) -> Any:
+        """One view in memory, ready to be written; can be pickled."""
 
-        Parameters
-        ----------
-        depth : (height, width) float
-            In units, +inf for a miss.
-        mesh : dict
-            As `Mesh.to_json` gives it.
-
-        Raises
-        ------
-        ValueError
-            As `export.encode_depth`.
-        """
+    def contents(self, encoded: Any) -> Iterable[bytes]:
+        """What `encode` gave as the bytes that stand in files: what the hash of a view is of."""
+        return (encoded,)
 
     @abstractmethod
     def place(self, out: Path, name: str, *, index: int = 0) -> Path:
@@ -278,7 +261,7 @@ class StoredMesh(ABC):
         except (KeyError, TypeError):
             raise ValueError(f"{self.place}: its description names no {name} of {view}") from None
         try:
-            values = decode_output(name, self._file(file))
+            values = decode_output(name, self.content(file))
             size = (self.cameras.height, self.cameras.width)
             if (values.shape[1:] if name == "hits" else values.shape[:2]) != size:
                 raise ValueError(f"it has shape {values.shape}; expected {size} pixels")
@@ -304,16 +287,20 @@ class StoredMesh(ABC):
         return f"<{type(self).__name__} {self.name!r} in {os.fspath(self.place)!r}>"
 
     @abstractmethod
+    def contents(self, view: int) -> Iterable[bytes]:
+        """The bytes of a view's depth, as `Store.contents` gives them; `view` counts from 0."""
+
+    def content(self, file: str) -> bytes:
+        """The file of a further output, as the description names it."""
+        raise ValueError("it holds depth only")
+
+    @abstractmethod
     def _description(self) -> dict[str, Any]:
         """The description, checked."""
 
     @abstractmethod
     def _depth(self, view: int) -> np.ndarray:
         """(height, width) float of one view that exists."""
-
-    def _file(self, name: str) -> bytes:
-        """The content of a file of a further output, as the description names it."""
-        raise ValueError("it holds depth only")
 
 
 def check_agreement(image: DepthImage, description: dict[str, Any]) -> None:

@@ -19,16 +19,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from raydepth.camera import Cameras
 from raydepth.containers import as_value_error
-from raydepth.export import checked_scale, decode_uint16, pixels_and_metadata
+from raydepth.export import StoredDepth, checked_scale, decode_uint16
 from raydepth.files import write_whole
 from raydepth.folders import removed, whole_folder
 from raydepth.packages import needed
@@ -38,6 +37,7 @@ from raydepth.stores.store import MeshViews, Store, StoredMesh
 ROOT = "depth.zarr"
 NODE_FILE = "zarr.json"
 ARRAY = "depth"
+CHUNKS = "c.0.0.0"
 ATTRIBUTE = "raydepth"
 PACKAGE = ("zarr", "zarr")
 # Zstandard at level 1 after a shuffle of bytes: a third larger than PNG, and as fast.
@@ -53,18 +53,8 @@ class ZarrStore(Store):
     description_file = "attributes"
     outputs = frozenset()
 
-    def encode(
-        self,
-        depth: np.ndarray,
-        *,
-        kind: str,
-        camera: Cameras,
-        mesh: dict[str, Any],
-        values_per_unit: float = 10000,
-    ) -> bytes:
-        pixels, _ = pixels_and_metadata(
-            "uint16", depth, kind=kind, camera=camera, mesh=mesh, values_per_unit=values_per_unit
-        )
+    def encode(self, view: StoredDepth) -> bytes:
+        pixels = view.pixels
         blosc = needed("numcodecs.blosc", PACKAGE[1])
         # One block, because threads would write several in the order in which they finish.
         compressed = blosc.compress(
@@ -84,7 +74,7 @@ class ZarrStore(Store):
             with whole_folder(self.place(out, mesh.name), last=NODE_FILE) as aside:
                 (aside / ARRAY).mkdir()
                 description = mesh.description
-                with open(aside / ARRAY / "c.0.0.0", "xb") as file:
+                with open(aside / ARRAY / CHUNKS, "xb") as file:
                     places = []
                     for _, chunk in zip(description["views"], mesh.views, strict=True):
                         places.append((file.tell(), len(chunk)))
@@ -115,6 +105,14 @@ class ZarrMesh(StoredMesh):
             attributes = json.loads((self.place / NODE_FILE).read_bytes())["attributes"]
             return checked_description(attributes[ATTRIBUTE])
 
+    def contents(self, view: int) -> Iterable[bytes]:
+        with open(self.place / ARRAY / CHUNKS, "rb") as file, as_value_error("damaged Zarr chunk"):
+            # Behind the chunks their places stand, and a checksum.
+            file.seek(-(16 * len(self) + 4), os.SEEK_END)
+            start, size = np.frombuffer(file.read(16 * len(self)), "<u8").reshape(-1, 2)[view]
+            file.seek(int(start))
+            return (file.read(int(size)),)
+
     @cached_property
     def _array(self) -> Any:
         zarr = needed(*PACKAGE)
@@ -129,9 +127,9 @@ class ZarrMesh(StoredMesh):
 
     def _depth(self, view: int) -> np.ndarray:
         scale = checked_scale(self.metadata["values_per_unit"])
-        if not (self.place / ARRAY / "c.0.0.0").exists():
+        if not (self.place / ARRAY / CHUNKS).exists():
             # Zarr takes what is missing for zeros, and zeros would be misses.
-            raise FileNotFoundError(f"{self.place / ARRAY / 'c.0.0.0'} does not exist")
+            raise FileNotFoundError(f"{self.place / ARRAY / CHUNKS} does not exist")
         array = self._array
         with as_value_error("damaged Zarr chunk"):
             values = array[view]
