@@ -359,7 +359,7 @@ def _plan(
             all_there += [entry.name for entry in to_render]
         else:
             tasks = tuple(Task(entry.name, entry.path) for entry in to_render)
-            todo.append(Unit(index, tasks))
+            todo.append(Unit(index, tasks, weights[index]))
     return Plan(entries, todo, n_meshes, all_there, known_failures, settings)
 
 

@@ -2,9 +2,9 @@
 
 Each of as many processes as there are processors takes one mesh after the other through all stages
 (see worker_process.py); here a thread waits for each of them. Processes, because the stages spend a
-third of their time in Python, which runs in one thread of a process at a time. Meshes are begun in
-the order of the run, and as many at a time as fit the memory; what becomes of one does not depend
-on the others. A mesh that is rendered while processors have nothing to do gets them, too.
+third of their time in Python, which runs in one thread of a process at a time. Large files are
+begun first, and as many meshes at a time as fit the memory; what becomes of one does not depend on
+the others. A mesh that is rendered while processors have nothing to do gets them, too.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def render_units(
     Parameters
     ----------
     units : sequence of Unit
-        No name twice. They are begun in this order.
+        No name twice.
     folder : str, optional
         What paths are relative to; by default the working directory.
     keep_others : bool
@@ -274,7 +274,8 @@ class _Pipeline:
 
 
 def _parts(units: Sequence[Unit]) -> Iterator[tuple[_UnitInWork, int]]:
-    for unit in units:
+    """All meshes, the largest units first, so that no processor is left with one at the end."""
+    for unit in sorted(units, key=lambda unit: -unit.weight):
         in_work = _UnitInWork(unit)
         for place in range(len(unit.tasks)):
             yield in_work, place

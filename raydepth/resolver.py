@@ -171,8 +171,9 @@ class Resolver:
         self._frames = frames(bvh.centre, cameras)
         # In the local frame; on ray depth where there is no z.
         self._near, self._far = (limit * bvh.scale for limit in cameras.limits())
+        self._resolves, self._describes = wanted.asks(*RESOLVED), wanted.asks(*DESCRIBED)
         self._tables: tuple[np.ndarray, ...] = ()
-        if wanted.asks(*DESCRIBED):
+        if self._describes:
             self._tables = self._tables_for(wanted)
         self._instances = np.empty(0, np.int32)
         if wanted.asks("instance"):
@@ -199,20 +200,19 @@ class Resolver:
 
     def fill(self, view: int, rows: tuple[int, int], triangle_id: np.ndarray) -> None:
         """Fill rows of an affine view, whose `triangle_id` (height, width) is known there."""
-        wanted = self._wanted
-        if wanted.asks(*RESOLVED):
+        if self._resolves:
             self._resolve(
                 view, rows, triangle_id, {name: self._of(name, view) for name in RESOLVED}
             )
-        if wanted.asks(*DESCRIBED):
+        if self._describes:
             surface.describe(
                 self._basis[view], self._frames[view], *rows, triangle_id, self._tables,
                 tuple(self._of(name, view) for name in DESCRIBED),
             )  # fmt: skip
         self._fill_from_ids(view, rows, triangle_id)
-        if wanted.asks("hits", "thickness"):
+        if "hits" in self.arrays or "thickness" in self.arrays:
             self._fill_layers(view, rows, triangle_id)
-        if wanted.asks("coverage"):
+        if "coverage" in self.arrays:
             self._fill_coverage(view, rows)
 
     def _of(self, name: str, view: int) -> np.ndarray:
@@ -359,7 +359,7 @@ class Resolver:
         if "point_camera" in self.arrays:
             put("point_camera", distance[:, None] * along, np.nan)
         self._fill_from_ids(view, rows, triangle_id)
-        if wanted.asks(*DESCRIBED):
+        if self._describes:
             self._put_described(put, face, found.barycentric[seen], found.in_world[seen], rotation)
         if wanted.asks("hits", "thickness"):
             origins = np.broadcast_to(frame[9:12] * scale, found.in_world.shape).copy()

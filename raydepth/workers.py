@@ -15,6 +15,7 @@ from raydepth.errors import MeshError
 from raydepth.mesh import Mesh
 from raydepth.stores import MeshViews
 from raydepth.tasks import Outcome, Task, failed, rendering_takes_too_long
+from raydepth.watch import watch
 
 # A worker ends a rendering that takes too long between two steps; one that hangs is killed.
 PATIENCE = 2.0
@@ -243,22 +244,18 @@ class Worker:
             timed_out = True
             process.kill()
 
-        timer = threading.Timer(timeout, give_up)
-        timer.daemon = True
-        timer.start()
         try:
-            self._say(request)
-            while isinstance(answer := self._hear(), (messages.Progress, messages.Said)):
-                if isinstance(answer, messages.Progress):
-                    on_views(answer.n_views)
-                else:
-                    on_word(answer.line)
-            return answer
+            with watch.within(timeout, give_up):
+                self._say(request)
+                while isinstance(answer := self._hear(), (messages.Progress, messages.Said)):
+                    if isinstance(answer, messages.Progress):
+                        on_views(answer.n_views)
+                    else:
+                        on_word(answer.line)
+                return answer
         except _Lost as lost:
             lost.timed_out = timed_out
             raise
-        finally:
-            timer.cancel()
 
     def _say(self, message: Any) -> None:
         assert self._process is not None

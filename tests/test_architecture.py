@@ -97,6 +97,7 @@ LEAVES = {
     "surface": {"kernels", "simd"},
     "tables": {"bvh", "mesh", "surface"},
     "version": set(),
+    "watch": set(),
     "wide": {"aligned", "parallel", "simd", "subtree"},
     "zipping": {"deflate"},
 }

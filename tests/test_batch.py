@@ -322,15 +322,15 @@ def test_what_killed_writers_left_is_cleared_away(meshes, cameras):
 def test_a_full_disk_ends_the_run_and_it_goes_on_later(meshes, cameras, patched_workers):
     rd.render_dataset(meshes, "whole", cameras)
     patched_workers("""
-from pathlib import Path
-write, written = Path.write_bytes, []
-def full(self, content):
-    written.append(self)
+import os
+write, written = os.write, []
+def full(handle, content):
+    written.append(handle)
     if len(written) > 8:
-        write(self, content[: len(content) // 2])
-        raise OSError(28, "No space left on device", str(self))
-    return write(self, content)
-Path.write_bytes = full
+        write(handle, content[: len(content) // 2])
+        raise OSError(28, "No space left on device")
+    return write(handle, content)
+os.write = full
 """)
     with pytest.raises(OSError, match="No space left"):
         rd.render_dataset(meshes, "out", cameras)

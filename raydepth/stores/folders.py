@@ -21,6 +21,7 @@ import numpy as np
 from raydepth.camera import Cameras
 from raydepth.containers import Parts, format_of
 from raydepth.export import StoredDepth, read_depth
+from raydepth.files import write_new
 from raydepth.folders import removed, whole_folder
 from raydepth.stores.description import description_text, output_files, parsed_description
 from raydepth.stores.layouts import LAYOUT_FOLDER, Layout
@@ -74,16 +75,15 @@ class FolderStore(Store):
                 for file, view in zip(files, mesh.views, strict=True):
                     parts, further = parts_of(view)
                     for name, content in further.items():
-                        (aside / name).write_bytes(content)
+                        write_new(f"{aside}/{name}", content)
                     for addition, content in parts.items():
-                        (aside / f"{file}{addition}").write_bytes(content)
+                        write_new(f"{aside}/{file}{addition}", content)
                 if mesh.preview is not None:
-                    (aside / PREVIEW_FILE).write_bytes(mesh.preview)
+                    write_new(f"{aside}/{PREVIEW_FILE}", mesh.preview)
                 if self.layout is not None:
                     for name, text in self.layout.files(mesh.description).items():
-                        (aside / name).write_text(text, encoding="utf-8")
-                text = description_text(mesh.description)
-                (aside / VIEWS_FILE).write_text(text, encoding="utf-8")
+                        write_new(f"{aside}/{name}", text.encode())
+                write_new(f"{aside}/{VIEWS_FILE}", description_text(mesh.description).encode())
 
     def find(self, out: Path, name: str) -> StoredMesh | None:
         folder = out / name
