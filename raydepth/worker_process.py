@@ -29,6 +29,9 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
+# Seconds between two words on how a rendering goes on.
+PACE = 0.1
+
 
 class _Worker:
     def __init__(self, requests: IO[bytes], answers: IO[bytes]) -> None:
@@ -99,6 +102,16 @@ class _Worker:
         go = self._todo.get()
         if isinstance(go, messages.Stop):
             raise KeyboardInterrupt
+        said, n_views = time.monotonic(), 0
+
+        def progress(n_more: int) -> None:
+            nonlocal said, n_views
+            n_views += n_more
+            # Each word interrupts whoever works on the other end's processor.
+            if time.monotonic() > said + PACE:
+                self._say(messages.Progress(n_views))
+                said, n_views = time.monotonic(), 0
+
         try:
             outcome, views = self._renderer.render(
                 mesh,
@@ -107,12 +120,12 @@ class _Worker:
                 load_seconds=seconds,
                 timeout=go.timeout,
                 threads=go.threads,
-                on_views=lambda n_views: self._say(messages.Progress(n_views)),
+                on_views=progress,
             )
         except Exception as error:
             self._say(messages.Broken(_picklable(error)))
         else:
-            self._say(messages.Rendered(outcome, views))
+            self._say(messages.Rendered(outcome, views, n_views))
 
 
 def _load(

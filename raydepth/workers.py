@@ -163,7 +163,8 @@ class Worker:
                 answer = self._ask(go, PATIENCE * timeout, on_views)
             if isinstance(answer, messages.Broken):
                 raise answer.error
-            return answer
+            on_views(answer.n_views)
+            return answer.outcome, answer.views
 
         try:
             return self._twice(attempt)
