@@ -108,7 +108,7 @@ class ViewRenderer:
             **({"hits": settings["hits"]} if "hits" in settings else {}),
             **({"instances": list(mesh.instances)} if "instance" in self.settings.outputs else {}),
             "views": [
-                entry | (dict(labels[view]) if labels else {})
+                Spelled(entry | (dict(labels[view]) if labels else {}))
                 for view, entry in enumerate(self._entries)
             ],
         }

@@ -21,12 +21,21 @@ KEYS = ("mesh", "kind", "file_format", "values_per_unit", "miss", "views")
 
 
 class Spelled(dict):
-    """A JSON object that keeps its text: a camera stands in the descriptions of many meshes."""
+    """A view or its camera as a JSON object that keeps its text, once that was asked for.
+
+    A camera stands in the descriptions of many meshes, and a view is hashed before it is written.
+    """
 
     @cached_property
     def text(self) -> str:
         """As `json.dumps` makes it."""
-        return json.dumps(self)
+        camera = self.get("camera")
+        if not isinstance(camera, Spelled):
+            return json.dumps(self)
+        # What comes before the camera is a file's name, in which quotes are escaped.
+        return json.dumps({**self, "camera": None}).replace(
+            '"camera": null', f'"camera": {camera.text}', 1
+        )
 
 
 def description_text(description: dict[str, Any]) -> str:
@@ -35,18 +44,11 @@ def description_text(description: dict[str, Any]) -> str:
     Python's encoder is ten times as fast as its indenting one.
     """
     rest = [f"{json.dumps(k)}: {json.dumps(v)}" for k, v in description.items() if k != "views"]
-    views = ",\n  ".join(map(_view_text, description["views"]))
-    return "{\n " + ",\n ".join(rest) + ',\n "views": [\n  ' + views + "\n ]\n}"
-
-
-def _view_text(view: dict[str, Any]) -> str:
-    camera = view["camera"]
-    if not isinstance(camera, Spelled):
-        return json.dumps(view)
-    # What comes before the camera is a file's name, in which quotes are escaped.
-    return json.dumps({**view, "camera": None}).replace(
-        '"camera": null', f'"camera": {camera.text}', 1
+    views = ",\n  ".join(
+        view.text if isinstance(view, Spelled) else json.dumps(view)
+        for view in description["views"]
     )
+    return "{\n " + ",\n ".join(rest) + ',\n "views": [\n  ' + views + "\n ]\n}"
 
 
 def description_hash(description: dict[str, Any]) -> str:
