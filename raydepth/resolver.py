@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,8 @@ DESCRIBED = (
     "normal", "normal_camera", "smooth_normal", "smooth_normal_camera", "barycentric", "uv",
     "facing",
 )  # fmt: skip
-RESOLVED = ("z", "ray", "disparity", "point", "point_camera")
+FURTHER = ("disparity", "point", "point_camera")
+RESOLVED = ("z", "ray", *FURTHER)
 WEIGHTED = ("smooth_normal", "smooth_normal_camera", "barycentric", "uv")
 
 # Samples along each side of a pixel, for its coverage.
@@ -171,7 +173,8 @@ class Resolver:
         self._frames = frames(bvh.centre, cameras)
         # In the local frame; on ray depth where there is no z.
         self._near, self._far = (limit * bvh.scale for limit in cameras.limits())
-        self._resolves, self._describes = wanted.asks(*RESOLVED), wanted.asks(*DESCRIBED)
+        self._resolves, self._resolves_further = wanted.asks(*RESOLVED), wanted.asks(*FURTHER)
+        self._describes = wanted.asks(*DESCRIBED)
         self._tables: tuple[np.ndarray, ...] = ()
         if self._describes:
             self._tables = self._tables_for(wanted)
@@ -201,9 +204,11 @@ class Resolver:
     def fill(self, view: int, rows: tuple[int, int], triangle_id: np.ndarray) -> None:
         """Fill rows of an affine view, whose `triangle_id` (height, width) is known there."""
         if self._resolves:
-            self._resolve(
-                view, rows, triangle_id, {name: self._of(name, view) for name in RESOLVED}
-            )
+            z, ray = self._of("z", view), self._of("ray", view)
+            further = None
+            if self._resolves_further:
+                further = tuple(self._of(name, view) for name in FURTHER)
+            self._resolve(view, rows, triangle_id, z, ray, further)
         if self._describes:
             surface.describe(
                 self._basis[view], self._frames[view], *rows, triangle_id, self._tables,
@@ -230,10 +235,10 @@ class Resolver:
         view: int,
         rows: tuple[int, int],
         triangle_id: np.ndarray,
-        outputs: dict[str, np.ndarray],
+        z: np.ndarray,
+        ray: np.ndarray,
+        further: tuple[np.ndarray, ...] | None = None,
     ) -> None:
-        z, ray, *others = (outputs[name] for name in RESOLVED)
-        further = tuple(others) if any(array.size for array in others) else None
         kernels.resolve(
             self._bvh.vertices, self._bvh.faces, self._basis[view], self._projection[view],
             self._frames[view], self._bvh.scale, *rows, triangle_id, self._wanted.miss,
@@ -254,14 +259,13 @@ class Resolver:
         if "hits" in self.arrays:
             for hit in range(self._wanted.n_hits):
                 seen[part] = first[:, hit].reshape(n_rows, width)
-                ray = {"ray": self.arrays["hits"][view, hit]}
-                self._resolve(view, rows, seen, self._absent | ray)
+                self._resolve(view, rows, seen, self._absent["z"], self.arrays["hits"][view, hit])
         if "thickness" in self.arrays:
             near, far = np.empty((2, height, width))
-            absent = _absent(far.dtype)
-            self._resolve(view, rows, triangle_id, absent | {"ray": near})
+            no_z = _absent(far.dtype)["z"]
+            self._resolve(view, rows, triangle_id, no_z, near)
             seen[part] = last.reshape(n_rows, width)
-            self._resolve(view, rows, seen, absent | {"ray": far})
+            self._resolve(view, rows, seen, no_z, far)
             missed = triangle_id[part] < 0
             self._put_thickness(view, part, near[part], far[part], missed)
 
@@ -428,6 +432,7 @@ def in_mesh_order(weights: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> 
     return ordered
 
 
+@cache
 def _absent(dtype: np.dtype) -> dict[str, np.ndarray]:
     """Arrays without elements, for outputs that are not asked for."""
     absent = {}
