@@ -166,7 +166,7 @@ class _Pipeline:
         """Load the kernels once for all workers, where they can be forks of this process."""
         device = self._setup.settings.device
         # A device that a process has begun to use is not there in its forks.
-        if device == "cpu" and spawning.can_fork():
+        if n_workers and device == "cpu" and spawning.can_fork():
             with announce_compilation(self._on_word):
                 compile_kernels(device)
             spawning.fork_early(n_workers, worker_process.main)
