@@ -15,7 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from raydepth import bench as bench_module
-from raydepth import bench_tables, blender, crosscheck
+from raydepth import bench_tables, blender, crosscheck, spawning
 from raydepth import cameras as cameras_module
 from raydepth.arguments import COMPARED_VIEWS, RENDERED_VIEWS, WRONG_USE, parser
 from raydepth.batch import dataset_entries, render_dataset
@@ -39,7 +39,6 @@ from raydepth.progress import JsonLines, Words, counted
 from raydepth.rendering import chosen_device
 from raydepth.settings import Settings
 from raydepth.shards import Shard
-from raydepth.spawning import spawn_early
 from raydepth.stores import scale_or_default, store_of
 from raydepth.tasks import TIMEOUT
 from raydepth.verify import verify_dataset
@@ -122,9 +121,9 @@ def _render(args: argparse.Namespace) -> int:
     chosen_device(args.device)
     store_of(args.format)
     _make_folder(args.out)
-    if args.engine == "local":
+    if args.engine == "local" and not spawning.can_fork():
         for _ in range(1, min(len(paths), default_threads())):  # one is there, see __main__.py
-            spawn_early()
+            spawning.spawn_early()
     if scenes:
         compile_kernels(args.device)
     n_failed = _render_meshes(args, paths, cameras, shard) if paths else 0
@@ -436,6 +435,8 @@ def _message(error: Exception, path: Path) -> str:
 
 def _progress(n: int, unit: str = "view") -> tqdm:
     """A bar on standard error, if that is a terminal and the work longer than a moment."""
+    # No thread that looks after the bar: a process with threads should not be forked.
+    tqdm.monitor_interval = 0
     return tqdm(total=n, unit=unit, disable=None, leave=False, delay=1)
 
 

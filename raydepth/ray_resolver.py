@@ -8,7 +8,7 @@ import numpy as np
 
 from raydepth import rays
 from raydepth.ray_by_ray import RowsOfRays
-from raydepth.resolver import DESCRIBED, Resolver
+from raydepth.resolver import Resolver
 from raydepth.tables import tables_of
 
 
@@ -48,7 +48,7 @@ class RayResolver(Resolver):
         if "point_camera" in self.arrays:
             put("point_camera", distance[:, None] * along, np.nan)
         self._fill_from_ids(view, rows, triangle_id)
-        if wanted.asks(*DESCRIBED):
+        if self._describes:
             self._put_described(put, face, found.barycentric[seen], found.in_world[seen], rotation)
         if wanted.asks("hits", "thickness"):
             origins = np.broadcast_to(frame[9:12] * scale, found.in_world.shape).copy()

@@ -47,8 +47,9 @@ class Resolver:
         self._frames = frames(bvh.centre, cameras)
         # In the local frame; on ray depth where there is no z.
         self._near, self._far = (limit * bvh.scale for limit in cameras.limits())
+        self._describes = wanted.asks(*DESCRIBED)
         self._tables: tuple[np.ndarray, ...] = ()
-        if wanted.asks(*DESCRIBED):
+        if self._describes:
             self._tables = self._tables_for(wanted)
         self._instances = np.empty(0, np.int32)
         if wanted.asks("instance"):

@@ -100,6 +100,7 @@ LEAVES = {
     "tables": {"aligned", "bvh", "contours", "mesh", "surface"},
     "version": set(),
     "wanted": {"camera", "mesh", "outputs", "recycling"},
+    "watch": set(),
     "wide": {"aligned", "parallel", "simd", "subtree"},
     "zipping": {"deflate"},
 }
