@@ -74,10 +74,11 @@ def spawned() -> Process:
 
 
 @atexit.register
-def _end() -> None:
+def end_early() -> None:
     """End what nobody asked for."""
     with _early_lock:
-        for process in _early:
+        while _early:
+            process = _early.pop()
             process.kill()
             process.wait()
 

@@ -331,6 +331,7 @@ def borrowed_worker() -> Iterator[Worker]:
 @atexit.register
 def close_idle_workers() -> None:
     """End the processes that wait for work."""
+    spawning.end_early()
     with _idle_lock:
         while _idle:
             _idle.pop().close()
