@@ -36,8 +36,8 @@ from raydepth.blender.process import run
 from raydepth.crosscheck.reference import blender_job
 from raydepth.demo import torus_knot
 
-# Untimed calls before raydepth's turn.
-WARM_CALLS = 3
+# Calls in raydepth's turn: untimed, and timed.
+WARM_CALLS, TIMED_CALLS = 3, 5
 
 
 def seconds_by_view(mesh: rd.Mesh, cameras: rd.Cameras, threads: int) -> list[float]:
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("mesh", nargs="?", type=Path, help="default: the demo's torus knot")
     parser.add_argument("--blender", type=Path)
     parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--views", type=int, default=6)
+    parser.add_argument("--views", type=int, default=24)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)
@@ -77,9 +77,10 @@ def main() -> None:
         # Warm like Blender's loop: what was rendered last is another process's.
         for _ in range(WARM_CALLS):
             rd.render(mesh, cameras, threads=args.threads)
-        start = time.perf_counter()
-        rd.render(mesh, cameras, threads=args.threads)
-        seconds["raydepth"].append((time.perf_counter() - start) / len(cameras))
+        for _ in range(TIMED_CALLS):
+            start = time.perf_counter()
+            rd.render(mesh, cameras, threads=args.threads)
+            seconds["raydepth"].append((time.perf_counter() - start) / len(cameras))
         seconds["view by view"] += seconds_by_view(mesh, cameras, args.threads)
         timed = run(blender, {**job, "command": "time", "repeats": 1}, arrays)
         for way, name in (("no_file", "warm loop"), ("kept", "kept"), ("kept_exr", "kept + EXR")):

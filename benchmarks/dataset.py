@@ -8,7 +8,9 @@ and imageio, and with Blender (bpy, Cycles) in one warm process. The scripts are
 short as their users write them. All take turns, on all of the folder, or, where that would take
 many minutes, on meshes chosen at random from it (`--some`). Compared is what is behind the imports:
 for the scripts from the first mesh on, for raydepth the run with the start of its workers; seconds
-of whole processes are given, too. Each run writes into a folder of its own. Needs Linux (/proc).
+of whole processes are given, too. Each run writes into a folder of its own, when what others wrote
+is on the disk. For minutes after thousands of files were deleted, ext4 may take several times as
+long to make new ones in the same place: do not repeat this script at once. Needs Linux (/proc).
 """
 
 from __future__ import annotations
@@ -249,6 +251,9 @@ def run_raydepth(meshes: list[str], scratch: Path) -> dict:
         "--normalize", "sphere", "--no-preview", "--log-json",
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    # With bytecode, as where it is installed; the first run writes it.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.sync()
     busy, start = cpu_seconds(), time.perf_counter()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - start
@@ -282,6 +287,7 @@ def run_script(program: str, python: str, meshes: list[str], scratch: Path) -> d
     (scratch / "script.py").write_text(program + LOOP)
     Path(job["result"]).unlink(missing_ok=True)
     command = [python, str(scratch / "script.py"), str(scratch / "job.json")]
+    os.sync()
     start = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if not Path(job["result"]).exists():

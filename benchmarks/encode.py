@@ -20,6 +20,7 @@ import platform
 import statistics
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import imageio.v3
 import numpy as np
@@ -27,17 +28,27 @@ import numpy as np
 import raydepth as rd
 from raydepth.compiling import compile_kernels
 from raydepth.demo import torus_knot
-from raydepth.export import encode_uint16
+from raydepth.export import Metadata, StoredDepth, encode_uint16, stored_depth
 from raydepth.png import encode_png
-from raydepth.stores import STORES
+from raydepth.stores import STORES, Store
 
 RESULTS = Path(__file__).parent / "results" / "encode.json"
 SIZES = (256, 512, 1024)
 N_VIEWS = 12
-VALUES_PER_UNIT = 10000
+VALUES_PER_UNIT = 10000.0
 BASE = "imageio PNG, level 1"
 BASE_VALUES = "imageio PNG, level 1, from 16-bit values"
 PNG_VALUES = "png16, from 16-bit values"
+
+
+class View(NamedTuple):
+    """What there is of a view before it is encoded, and what it shares with others of its mesh."""
+
+    depth: np.ndarray
+    values: np.ndarray
+    camera: rd.Cameras
+    of_values: Metadata
+    of_floats: Metadata
 
 
 def imageio_png(values: np.ndarray) -> bytes:
@@ -52,20 +63,27 @@ def as_scripts_do(depth: np.ndarray) -> np.ndarray:
 
 
 def encoders() -> dict:
-    """Name to a function of (depth, values, camera, mesh's JSON) that gives bytes or the like."""
+    """Name to a function that makes bytes, or what a store writes, of a `View`."""
     found = {
-        BASE: lambda depth, values, camera, mesh: imageio_png(as_scripts_do(depth)),
-        BASE_VALUES: lambda depth, values, camera, mesh: imageio_png(values),
-        PNG_VALUES: lambda depth, values, camera, mesh: encode_png(values),
+        BASE: lambda view: imageio_png(as_scripts_do(view.depth)),
+        BASE_VALUES: lambda view: imageio_png(view.values),
+        PNG_VALUES: lambda view: encode_png(view.values),
     }
     for name, store in STORES.items():
         if name == "ply":
             continue  # points, not images
         if store.package is None or importlib.util.find_spec(store.package[0]):
-            found[name] = lambda depth, values, camera, mesh, store=store: store.encode(
-                depth, kind="z", camera=camera, mesh=mesh, values_per_unit=VALUES_PER_UNIT
-            )
+            found[name] = lambda view, store=store: store.encode(stored(view, store))
     return found
+
+
+def stored(view: View, store: Store) -> StoredDepth:
+    """As a run makes it of each view: values or checked floats, and what a mesh's views share."""
+    if store.stores_uint16:
+        values = encode_uint16(view.depth, VALUES_PER_UNIT)
+        return StoredDepth(values, view.camera, view.of_values)
+    pixels = stored_depth("float32", view.depth, kind="z").pixels
+    return StoredDepth(pixels, view.camera, view.of_floats)
 
 
 def n_bytes(encoded) -> int:
@@ -85,19 +103,19 @@ def measure(meshes: list[rd.Mesh], size: int, repeats: int) -> dict:
     seconds: dict[str, list[float]] = {name: [] for name in forms}
     sizes: dict[str, list[int]] = {name: [] for name in forms}
     for mesh in meshes:
-        description = mesh.to_json()
+        shared = [Metadata("z", scale, mesh.to_json()) for scale in (VALUES_PER_UNIT, None)]
         views = [
-            (depth, encode_uint16(depth, VALUES_PER_UNIT), camera, description)
+            View(depth, encode_uint16(depth, VALUES_PER_UNIT), camera, *shared)
             for depth, camera in zip(rd.render(mesh, cameras).depth, cameras, strict=True)
         ]
         for name, encode in forms.items():
-            sizes[name] += [n_bytes(encode(*view)) for view in views]
+            sizes[name] += [n_bytes(encode(view)) for view in views]
         times: dict[str, list[float]] = {name: [] for name in forms}
         for _ in range(repeats):
             for name, encode in forms.items():
                 start = time.perf_counter()
                 for view in views:
-                    encode(*view)
+                    encode(view)
                 times[name].append((time.perf_counter() - start) / len(views))
         for name in forms:
             seconds[name].append(statistics.median(times[name]))

@@ -5,14 +5,17 @@ import os
 import sys
 from typing import NoReturn
 
-from raydepth.spawning import spawn_early
+from raydepth import spawning
 
 
 def run() -> NoReturn:
     """Run the command line and end the process."""
-    if sys.argv[1:2] == ["render"]:
+    spawning.is_raydepths_own()
+    # NumPy's linear algebra is only asked for 4x4 matrices here, and its threads wait by spinning.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if sys.argv[1:2] == ["render"] and not spawning.can_fork():
         # It has as much to import as this one, and can do so at the same time.
-        spawn_early()
+        spawning.spawn_early()
     from raydepth.cli import main
 
     code = main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from raydepth.wanted import Wanted
 # Bytes that no cache keeps until they are read again.
 BEYOND_CACHES = 1 << 25
 
-RESOLVED = ("z", "ray", "disparity", "point", "point_camera")
+FURTHER = ("disparity", "point", "point_camera")
 
 
 class AffineResolver(Resolver):
@@ -41,6 +42,9 @@ class AffineResolver(Resolver):
     ) -> None:
         super().__init__(bvh, cameras, wanted)
         self._basis, self._projection, self._coverage = basis, projection, coverage
+        # Depths from the pass that describes, where there is one.
+        self._resolves_further = wanted.asks(*FURTHER)
+        self._resolves = self._resolves_further or (not self._describes and wanted.asks(*KINDS))
         # What is not asked for has no elements, but a type, so that kernels are few.
         self._absent = _absent(wanted.dtype)
         arrays = [array for name, array in self.arrays.items() if name in DESCRIBED]
@@ -52,26 +56,26 @@ class AffineResolver(Resolver):
 
     def fill(self, view: int, rows: tuple[int, int], triangle_id: np.ndarray) -> None:
         """Fill rows of a view, whose `triangle_id` (height, width) is known there."""
-        wanted = self._wanted
-        described = wanted.asks(*DESCRIBED)
-        # Depths from the pass that describes, where there is one.
-        resolved = [name for name in RESOLVED if not (described and name in KINDS)]
-        if wanted.asks(*resolved):
-            given = {name: self._of(name, view) for name in resolved}
-            self._resolve(view, rows, triangle_id, self._absent | given)
-        if described:
+        if self._resolves:
+            z, ray = self._absent["z"], self._absent["ray"]
+            if not self._describes:
+                z, ray = self._of("z", view), self._of("ray", view)
+            further = None
+            if self._resolves_further:
+                further = tuple(self._of(name, view) for name in FURTHER)
+            self._resolve(view, rows, triangle_id, z, ray, further)
+        if self._describes:
             bvh = self._bvh
             surface.describe(
                 (bvh.vertices, bvh.faces, bvh.mesh_faces), self._basis[view],
                 self._projection[view], self._frames[view], bvh.scale, *rows, triangle_id,
-                wanted.miss, self._tables, tuple(self._of(name, view) for name in KINDS),
+                self._wanted.miss, self._tables, tuple(self._of(name, view) for name in KINDS),
                 tuple(self._of(name, view) for name in DESCRIBED), self._stream,
             )  # fmt: skip
         self._fill_from_ids(view, rows, triangle_id)
-        if wanted.asks("hits", "thickness"):
+        if "hits" in self.arrays or "thickness" in self.arrays:
             self._fill_layers(view, rows, triangle_id)
-        if wanted.asks("coverage"):
-            assert self._coverage is not None
+        if self._coverage is not None:
             self._coverage.fill(view, rows, self.arrays["coverage"][view, slice(*rows)])
 
     def _of(self, name: str, view: int) -> np.ndarray:
@@ -82,10 +86,10 @@ class AffineResolver(Resolver):
         view: int,
         rows: tuple[int, int],
         triangle_id: np.ndarray,
-        outputs: dict[str, np.ndarray],
+        z: np.ndarray,
+        ray: np.ndarray,
+        further: tuple[np.ndarray, ...] | None = None,
     ) -> None:
-        z, ray, *others = (outputs[name] for name in RESOLVED)
-        further = tuple(others) if any(array.size for array in others) else None
         kernels.resolve(
             self._bvh.vertices, self._bvh.faces, self._basis[view], self._projection[view],
             self._frames[view], self._bvh.scale, *rows, triangle_id, self._wanted.miss,
@@ -106,14 +110,13 @@ class AffineResolver(Resolver):
         if "hits" in self.arrays:
             for hit in range(self._wanted.n_hits):
                 seen[part] = first[:, hit].reshape(n_rows, width)
-                ray = {"ray": self.arrays["hits"][view, hit]}
-                self._resolve(view, rows, seen, self._absent | ray)
+                self._resolve(view, rows, seen, self._absent["z"], self.arrays["hits"][view, hit])
         if "thickness" in self.arrays:
             near, far = np.empty((2, height, width))
-            absent = _absent(far.dtype)
-            self._resolve(view, rows, triangle_id, absent | {"ray": near})
+            no_z = _absent(far.dtype)["z"]
+            self._resolve(view, rows, triangle_id, no_z, near)
             seen[part] = last.reshape(n_rows, width)
-            self._resolve(view, rows, seen, absent | {"ray": far})
+            self._resolve(view, rows, seen, no_z, far)
             missed = triangle_id[part] < 0
             self._put_thickness(view, part, near[part], far[part], missed)
 
@@ -129,10 +132,11 @@ class AffineResolver(Resolver):
         return origins, directions
 
 
+@cache
 def _absent(dtype: np.dtype) -> dict[str, np.ndarray]:
     """Arrays without elements, for outputs that are not asked for."""
     absent = {}
-    for name in (*RESOLVED, *DESCRIBED):
+    for name in (*KINDS, *FURTHER, *DESCRIBED):
         channels = OUTPUTS[name].channels
         shape = (0, 0) if channels == 1 else (0, 0, channels)
         absent[name] = np.empty(shape, np.int8 if name == "facing" else dtype)

@@ -1,4 +1,4 @@
-"""Arrays that begin at a cache line."""
+"""Arrays that begin at a cache line, with one to spare at their end."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ CACHE_LINE = 64
 
 
 def empty(shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:
-    """Like `np.empty`, so that rows of 32 or 64 bytes lie in one cache line each."""
+    """Like `np.empty`, so that rows of 32 or 64 bytes lie in one cache line each.
+
+    A line behind the end may be read, too (see `simd.load_rows`).
+    """
     n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
-    memory = np.empty(n_bytes + CACHE_LINE, np.uint8)
+    memory = np.empty(n_bytes + 2 * CACHE_LINE, np.uint8)
     begin = -memory.ctypes.data % CACHE_LINE
     return memory[begin : begin + n_bytes].view(dtype).reshape(shape)

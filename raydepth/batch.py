@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from raydepth.camera import Cameras
-from raydepth.failures import Failure, FailureLog, open_failure_log
+from raydepth.failures import FAILURES_FILE, Failure, FailureLog, open_failure_log
 from raydepth.inputs import find_meshes, output_names
 from raydepth.loading import FORMATS
 from raydepth.manifest import MANIFEST_FILE, Entry, new_entries, read_manifest, write_manifest
@@ -226,6 +226,7 @@ def render_dataset(
         if overwrite:
             remove_dataset(out, names)
             log.forget()
+        was_empty = _is_empty(out)
         entries, is_new = _agreed(out, settings, paths, names, part)
         chosen = [str(path) for path in paths]
         plan = _plan(out, settings, entries, chosen, part, log, retry_failed, is_new)
@@ -235,7 +236,7 @@ def render_dataset(
         n_rendered = 0
         try:
             for outcome in _outcomes(
-                plan, out, limits, is_new, on_views, on_word, engine, ray_address
+                plan, out, limits, is_new and not was_empty, on_views, on_word, engine, ray_address
             ):
                 if outcome.failure:
                     log.add([outcome.failure])
@@ -280,6 +281,13 @@ def _checked_shard(shard: Shard | str | None) -> Shard:
     if shard is None:
         return Shard(0, 1)
     return Shard.parse(shard, os.environ) if isinstance(shard, str) else shard
+
+
+def _is_empty(out: Path) -> bool:
+    """Whether a folder holds no meshes, and nothing that could be in their places."""
+    records = (SETTINGS_FILE, MANIFEST_FILE, FAILURES_FILE)
+    with os.scandir(out) as there:
+        return all(entry.name.startswith(".") or entry.name in records for entry in there)
 
 
 def _agreed(
@@ -359,7 +367,7 @@ def _plan(
             all_there += [entry.name for entry in to_render]
         else:
             tasks = tuple(Task(entry.name, entry.path) for entry in to_render)
-            todo.append(Unit(index, tasks))
+            todo.append(Unit(index, tasks, weights[index]))
     return Plan(entries, todo, n_meshes, all_there, known_failures, settings)
 
 
@@ -383,7 +391,7 @@ def _outcomes(
     plan: Plan,
     out: Path,
     limits: Limits,
-    is_new: bool,
+    keep_others: bool,
     on_views: Callable[[int], object],
     on_word: Callable[[str], object],
     engine: str,
@@ -393,11 +401,11 @@ def _outcomes(
         from raydepth.ray_engine import render_units_on_ray
 
         return render_units_on_ray(
-            plan.units, plan.settings, out, limits=limits, keep_others=is_new,
+            plan.units, plan.settings, out, limits=limits, keep_others=keep_others,
             address=ray_address, on_views=on_views,
         )  # fmt: skip
     return render_units(
-        plan.units, plan.settings, out, limits=limits, keep_others=is_new, on_views=on_views,
+        plan.units, plan.settings, out, limits=limits, keep_others=keep_others, on_views=on_views,
         on_word=on_word,
     )  # fmt: skip
 

@@ -59,7 +59,8 @@ def compile_kernels(device: str = "auto") -> None:
     i = np.arange(SUBTREE + 3)
     strip = np.column_stack((i, i % 2, np.zeros_like(i)))
     mesh = Mesh(strip, np.column_stack((i[:-2], i[1:-1], i[2:])))
-    # From outside of it, as most cameras are: among the faces another kernel looks.
-    render(mesh.normalized("sphere"), ring(1, size=1), device=device)
+    # From outside of it, as most cameras are: among the faces another kernel looks. On one thread,
+    # so that this process can be forked.
+    render(mesh.normalized("sphere"), ring(1, size=1), device=device, threads=1)
     depth_range(np.ones(1, dtype=np.float32))
     encode_png(encode_uint16(np.ones((1, 1), dtype=np.float32)))

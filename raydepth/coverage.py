@@ -121,8 +121,8 @@ class Coverage:
         if result == contours.UNSURE:
             bvh = self._bvh
             rays.cover(
-                bvh.nodes, bvh.nodes.view(np.int32), bvh.slot_face, bvh.vertices, bvh.faces,
-                samples_basis(self._basis[view], rows[0]), SAMPLES, unsure, coverage,
+                *bvh.wide, bvh.vertices, bvh.faces, samples_basis(self._basis[view], rows[0]),
+                SAMPLES, unsure, coverage,
             )  # fmt: skip
             unsure[:] = False
         self._marks.give(marks)

@@ -7,15 +7,16 @@ The same input gives the same compressed bytes with isal 1.6 to 1.9 on every x86
 has SSE4.2, which is all since 2008 (compared on emulated ones up to AVX-512). On ARM and by zlib
 the pixels are the same and the compressed bytes are not: compare what is decompressed.
 
-Once in some hundred runs ISA-L (isal 1.9.1) has made other bytes than before, of a few kilobytes as
-a rule. Why is not known; it may be that two threads made the first calls of their process, at which
-it chooses its functions for the processor: hence the calls below, and zlib for what is small.
+ISA-L (up to 2.32.1, isal 1.9.1) puts the second byte of a stream into its table of matches at a
+place that it makes from an uninitialised register, the address of its own state as it happens
+(`write_first_byte` in igzip_icf_body_h1_gr_bt.asm). So of a thousand threads one or another makes
+other bytes of the same input. Its code for the end of a piece has no such fault, and therefore
+`_compressed` hands it the first byte as a piece of its own, which costs six bytes.
 """
 
 from __future__ import annotations
 
 import zlib
-from typing import Any
 
 import numpy as np
 
@@ -26,23 +27,17 @@ except ImportError:  # no wheel for this platform
 
 LEVEL = 1
 
-# While there is one thread: see above.
-_library.crc32(_library.compress(bytes(range(256)) * 256, LEVEL))
-
-# Bytes below which zlib compresses.
-SMALL = 1 << 14
-
 Data = bytes | memoryview | np.ndarray
 
 
 def zlib_stream(data: Data) -> bytes:
     """Compress to a zlib stream (RFC 1950), as PNG wants it."""
-    return _library_for(data).compress(data, LEVEL, zlib.MAX_WBITS)
+    return _compressed(data, zlib.MAX_WBITS)
 
 
 def raw_deflate(data: Data) -> bytes:
     """Compress to DEFLATE without a header (RFC 1951), as ZIP wants it."""
-    return _library_for(data).compress(data, LEVEL, -zlib.MAX_WBITS)
+    return _compressed(data, -zlib.MAX_WBITS)
 
 
 def crc32(data: Data, start: int = 0) -> int:
@@ -50,6 +45,8 @@ def crc32(data: Data, start: int = 0) -> int:
     return _library.crc32(data, start)
 
 
-def _library_for(data: Data) -> Any:
-    n_bytes = len(data) if isinstance(data, bytes) else data.nbytes
-    return zlib if n_bytes < SMALL else _library
+def _compressed(data: Data, window_bits: int) -> bytes:
+    all_bytes = memoryview(data).cast("B")  # type: ignore[arg-type]  # arrays are buffers
+    compressor = _library.compressobj(LEVEL, _library.DEFLATED, window_bits)
+    first = compressor.compress(all_bytes[:1]) + compressor.flush(_library.Z_SYNC_FLUSH)
+    return b"".join((first, compressor.compress(all_bytes[1:]), compressor.flush()))

@@ -41,8 +41,9 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -186,7 +187,7 @@ def encode_depth(
         As for `write_depth`.
     """
     format_ = format_of(suffix)
-    pixels, metadata = pixels_and_metadata(
+    stored = stored_depth(
         format_.stores,
         depth,
         kind=kind,
@@ -195,22 +196,75 @@ def encode_depth(
         values_per_unit=values_per_unit,
         miss=miss,
     )
-    return format_.encode(pixels, metadata_text(metadata))
+    return format_.encode(stored.pixels, stored.text)
 
 
-def metadata_text(metadata: dict[str, Any]) -> str:
-    """The JSON object of `pixels_and_metadata` as files hold it."""
-    camera = metadata["camera"]
-    # All but the mesh is raydepth's own.
-    with as_value_error("mesh does not hold plain JSON data"):
-        text = TO_JSON({**metadata, "camera": None})
-    if camera is None:
-        return text
-    # A camera keeps its text, which is the same in the files of many meshes.
-    return text.replace('"camera": null', f'"camera": {camera.json_text}', 1)
+@dataclass(frozen=True)
+class Metadata:
+    """What is said of depth maps beside their pixels; the same for all views of a mesh.
+
+    Attributes
+    ----------
+    kind : "z" or "ray"
+    values_per_unit : float or None
+        The scale of 16-bit values; None where pixels are units.
+    mesh : dict or None
+        As `Mesh.to_json` gives it.
+    """
+
+    kind: str
+    values_per_unit: float | None
+    mesh: dict[str, Any] | None
+
+    def text(self, camera: Cameras | None) -> str:
+        """The JSON object of a file, with the camera of its view.
+
+        Raises
+        ------
+        ValueError
+            The mesh is not plain JSON data.
+        """
+        before, behind = self._around_camera
+        return f"{before}{'null' if camera is None else camera.json_text}{behind}"
+
+    @cached_property
+    def _around_camera(self) -> tuple[str, str]:
+        scale = self.values_per_unit
+        before = {
+            "format": FORMAT_NAME,
+            "format_version": FORMAT_VERSION,
+            "raydepth_version": __version__,
+            "kind": self.kind,
+            "values_per_unit": None if scale is None else as_number(scale),
+            "miss": "inf" if scale is None else 0,
+        }
+        # All but the mesh is raydepth's own.
+        with as_value_error("mesh does not hold plain JSON data"):
+            return f'{TO_JSON(before)[:-1]}, "camera": ', f', "mesh": {TO_JSON(self.mesh)}}}'
 
 
-def pixels_and_metadata(
+class StoredDepth(NamedTuple):
+    """A depth map as a file stores it, checked, and what is said of it.
+
+    Attributes
+    ----------
+    pixels : (height, width)
+        uint16 with 0, or C-ordered little-endian floats with +inf, for a miss.
+    camera : Cameras of one view, or None
+    metadata : Metadata
+    """
+
+    pixels: np.ndarray
+    camera: Cameras | None
+    metadata: Metadata
+
+    @property
+    def text(self) -> str:
+        """The JSON object of the file."""
+        return self.metadata.text(self.camera)
+
+
+def stored_depth(
     stores: str,
     depth: np.ndarray,
     *,
@@ -219,18 +273,12 @@ def pixels_and_metadata(
     mesh: Any = None,
     values_per_unit: float = 10000,
     miss: float = np.inf,
-) -> tuple[np.ndarray, dict[str, Any]]:
-    """A depth map as a container stores it, checked, and the JSON object that goes with it.
+) -> StoredDepth:
+    """Check a depth map, and make of it what a file stores.
 
     Parameters
     ----------
     stores : "uint16", "float32" or "float" (float64 stays)
-
-    Returns
-    -------
-    pixels : (height, width) uint16 with 0, or C-ordered little-endian floats with +inf, for a miss
-    metadata : dict
-        For `metadata_text`; its camera is `camera`.
 
     Raises
     ------
@@ -241,24 +289,13 @@ def pixels_and_metadata(
     if kind not in KINDS:
         raise ValueError(f"kind is {kind!r}; expected 'z' or 'ray'")
     scale = checked_scale(values_per_unit)
-    metadata = {
-        "format": FORMAT_NAME,
-        "format_version": FORMAT_VERSION,
-        "raydepth_version": __version__,
-        "kind": kind,
-        "values_per_unit": None,
-        "miss": "inf",
-        "camera": _checked_camera(camera, depth.shape, kind),
-        "mesh": _mesh_json(mesh),
-    }
+    camera = _checked_camera(camera, depth.shape, kind)
+    metadata = Metadata(kind, scale if stores == "uint16" else None, _mesh_json(mesh))
     if stores == "uint16":
-        pixels = encode_uint16(depth, scale, miss)
-        metadata["values_per_unit"] = as_number(scale)
-        metadata["miss"] = 0
-    else:
-        keeps_float64 = stores == "float" and depth.dtype.itemsize == 8
-        pixels = _float_pixels(depth, miss, "<f8" if keeps_float64 else "<f4")
-    return pixels, metadata
+        return StoredDepth(encode_uint16(depth, scale, miss), camera, metadata)
+    keeps_float64 = stores == "float" and depth.dtype.itemsize == 8
+    pixels = _float_pixels(depth, miss, "<f8" if keeps_float64 else "<f4")
+    return StoredDepth(pixels, camera, metadata)
 
 
 def decode_depth(suffix: str, parts: Parts) -> DepthImage:
@@ -524,11 +561,7 @@ def _parsed_metadata(text: Any) -> dict[str, Any]:
         raise ValueError("no raydepth metadata in the file; was it written by another program?")
     with as_value_error("its raydepth metadata is damaged"):
         metadata = json.loads(text)
-    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT_NAME:
-        raise ValueError(f"its metadata does not say format {FORMAT_NAME!r}")
-    version = metadata.get("format_version")
-    if version != FORMAT_VERSION:
-        raise ValueError(f"format_version is {version!r}; this raydepth reads {FORMAT_VERSION}")
+    check_format(metadata, FORMAT_NAME, FORMAT_VERSION)
     lacking = {"kind", "values_per_unit", "miss", "camera", "mesh"} - metadata.keys()
     if lacking:
         raise ValueError(f"its raydepth metadata lacks {', '.join(sorted(lacking))}")
@@ -537,6 +570,15 @@ def _parsed_metadata(text: Any) -> dict[str, Any]:
     if not isinstance(metadata["mesh"], (dict, type(None))):
         raise ValueError(f"its mesh is {metadata['mesh']!r}; expected a JSON object or null")
     return metadata
+
+
+def check_format(data: Any, name: str, version: int) -> None:
+    """ValueError unless JSON data is an object that says this format and this version of it."""
+    if not isinstance(data, dict) or data.get("format") != name:
+        raise ValueError(f"does not say format {name!r}")
+    if data.get("format_version") != version:
+        found = data.get("format_version")
+        raise ValueError(f"format_version is {found!r}; this raydepth reads {version}")
 
 
 @contextlib.contextmanager

@@ -90,6 +90,23 @@ def write_whole(contents: Mapping[Path, bytes | memoryview]) -> None:
             list(contents)[-1].unlink(missing_ok=True)
 
 
+def write_new(path: str, content: bytes) -> None:
+    """Write a file that is not there yet: three calls of the system and nothing around them.
+
+    Raises
+    ------
+    OSError
+        It is there, or cannot be written.
+    """
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(handle, rest) :]
+    finally:
+        os.close(handle)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove what killed processes left below a folder in which nobody is writing files."""
     for left in folder.rglob(f"{PREFIX}*{SUFFIX}"):

@@ -17,6 +17,7 @@ from numba import njit
 from raydepth.simd import (
     bits,
     load,
+    load_rows,
     lowest_bit,
     offset,
     pointer,
@@ -35,9 +36,12 @@ from raydepth.simd import (
 # Pixels of a row that are resolved together.
 LANES = 8
 NEIGHBOURS = LANES - 1
-SCRATCH = 9 * LANES
+# Pixels of background that are passed over together.
+STRETCH = 32
 # Bytes of a mesh that stay in a core's own cache, where asking ahead only costs.
 FITS = 1 << 20
+# Groups of eight pixels that are looked ahead: for vertices, and for the corners of faces.
+NEAR_AHEAD, FAR_AHEAD = 4, 8
 
 # A distance to a face's plane is believed within the range of its vertices', and a little more:
 # far above float64's rounding, far below float32's resolution.
@@ -55,11 +59,8 @@ def pixel_ray(basis, column, row, origin, direction):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def shear(direction):
-    """The axis the ray runs along most, the other two, and the shear that straightens the ray.
-
-    Source: Woop, Benthin, Wald, "Watertight Ray/Triangle Intersection", 2013.
-    """
+def axes_of(direction):
+    """The axis that the ray runs along most, and before it the two others: kx, ky, kz."""
     kz = 0
     if abs(direction[1]) > abs(direction[kz]):
         kz = 1
@@ -67,6 +68,16 @@ def shear(direction):
         kz = 2
     kx = kz + 1 if kz < 2 else 0
     ky = kx + 1 if kx < 2 else 0
+    return kx, ky, kz
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def shear(direction):
+    """The axis the ray runs along most, the other two, and the shear that straightens the ray.
+
+    Source: Woop, Benthin, Wald, "Watertight Ray/Triangle Intersection", 2013.
+    """
+    kx, ky, kz = axes_of(direction)
     return kx, ky, kz, direction[kx] / direction[kz], direction[ky] / direction[kz]
 
 
@@ -109,7 +120,7 @@ def hit_distance(vertices, faces, face, origin, direction, kx, ky, kz, sx, sy):
     return t if t > 0.0 else np.inf
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _corners(vertices, faces, face):
     """The nine coordinates of a face's vertices."""
     i = 3 * np.int64(faces[3 * face])
@@ -120,35 +131,18 @@ def _corners(vertices, faces, face):
     return a, b, (vertices[k], vertices[k + 1], vertices[k + 2])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _corners_of_each(vertices, faces, seen, hits, scratch):
-    """The same of the faces that eight pixels see, as vectors; face 0 for those that miss.
-
-    One element at a time through `scratch`: twice as fast as the machine's gather (Zen 4).
-    """
-    for lane in range(LANES):
-        face = 3 * np.int64(seen[lane]) if (hits >> lane) & 1 else 0
-        for corner in range(3):
-            vertex = 3 * np.int64(faces[face + corner])
-            for axis in range(3):
-                scratch[LANES * (3 * corner + axis) + lane] = vertices[vertex + axis]
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _corners_of_each(vertices, faces, face):
+    """The same of eight faces, as vectors; of face 0 for those below 0."""
+    first, second, third = load_rows(faces, select(face >= 0, face, 0))
     return (
-        _three(scratch, 0),
-        _three(scratch, 3 * LANES),
-        _three(scratch, 6 * LANES),
+        load_rows(vertices, first),
+        load_rows(vertices, second),
+        load_rows(vertices, third),
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _three(scratch, at):
-    return (
-        load(scratch, at, LANES),
-        load(scratch, at + LANES, LANES),
-        load(scratch, at + 2 * LANES, LANES),
-    )
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def meet(corners, projection, origin, direction):
     """How far along eight rays they meet the planes of faces, and where that is to be believed.
 
@@ -174,7 +168,7 @@ def meet(corners, projection, origin, direction):
     return t, (t > 0.0) & (t >= near) & (t <= far)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def along(basis, x, y):
     """Three axes of a view's ray basis at image coordinates x (a vector) and y."""
     return (
@@ -195,20 +189,20 @@ def _weighted_distance(vertices, faces, face, basis, row, column):
     return weighted / ((u + v + w) * direction[kz])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def fetch_ahead(vertices, faces, seen):
-    """Ask for the vertices of the next eight pixels, and for the face corners of those behind."""
+    """Ask for the vertices that are soon needed, and for the corners of the faces behind."""
     for lane in range(LANES):
-        prefetch(faces, 3 * np.int64(seen[2 * LANES + lane]))
-    hits = bits(load(seen, LANES, LANES) >= 0)
+        prefetch(faces, 3 * np.int64(seen[FAR_AHEAD * LANES + lane]))
+    hits = bits(load(seen, NEAR_AHEAD * LANES, LANES) >= 0)
     while hits != 0:
-        face = 3 * np.int64(seen[LANES + lowest_bit(hits)])
+        face = 3 * np.int64(seen[NEAR_AHEAD * LANES + lowest_bit(hits)])
         hits &= hits - 1
         for corner in range(3):
             prefetch(vertices, 3 * np.int64(faces[face + corner]))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _distances(vertices, faces, view, inverse, row, column, seen, hits, origin, direction, scratch):
     """How far along their rays eight pixels of a row see their faces; anything for a miss."""
     face = load(seen, 0, LANES)
@@ -230,13 +224,13 @@ def _distances(vertices, faces, view, inverse, row, column, seen, hits, origin, 
             good |= bits(believed & here)
             t = select(here, distance, t)
     else:
-        corners = _corners_of_each(vertices, faces, seen, hits, scratch)
+        corners = _corners_of_each(vertices, faces, face)
         t, believed = meet(corners, inverse, origin, direction)
         good = bits(believed)
     return settled(t, hits & ~good, vertices, faces, view, row, column, seen, scratch)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def settled(t, doubtful, vertices, faces, view, row, column, seen, scratch):
     """Eight distances, those of `doubtful` lanes by other means."""
     if doubtful == 0:
@@ -251,7 +245,7 @@ def settled(t, doubtful, vertices, faces, view, row, column, seen, scratch):
     return load(scratch, 0, LANES)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def put(target, at, values, count, scratch):
     """Store the first `count` lanes."""
     if count == LANES:
@@ -280,7 +274,7 @@ def _put_some_channels(target, at, channels, count, scratch):
             target[n_channels * (at + lane) + channel] = scratch[lane]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def where(mask, vectors, other):
     """Lane by lane three vectors where `mask`, else three others."""
     return (
@@ -290,7 +284,7 @@ def where(mask, vectors, other):
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def turned(rotation, vector):
     """Three vectors as their components along the columns of a (3, 3) rotation."""
     x, y, z = vector
@@ -315,7 +309,7 @@ def _points(frame, to_world, t, origin, direction):
     return (x + tx + camera[3], y + ty + camera[4], z + tz + camera[5]), turned(frame, seen)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def seen_by_eight(triangle_id, at, count, last_ones):
     """The ids of eight pixels of a row from index `at` on; of `count`, fewer at its end, and -1."""
     seen = offset(pointer(triangle_id), at)
@@ -341,6 +335,7 @@ def resolve(
     ----------
     vertices : (n_vertices, 3) float64
     faces : (n_faces, 3) int32
+        Of both, what is behind the end may be read (see `simd.load_rows`).
     basis : (6, 3) float64
     projection : (14,) float64
         See `rendering.projections`.
@@ -364,25 +359,38 @@ def resolve(
         disparity, point, point_camera = further
         position = pointer(frame)
         nan = splat(np.nan, LANES)
-    scratch = stack_float64(SCRATCH)
+    scratch = stack_float64(LANES)
     last_ones = stack_int32(LANES)
     for lane in range(LANES):
         scratch[lane] = lane + 0.5
     lanes = load(scratch, 0, LANES)
+    missed = splat(miss, LANES)
+    last_to_look = last_row * width - (FAR_AHEAD + 1) * LANES
     for row in range(first_row, last_row):
-        for column in range(0, width, LANES):
+        column = 0
+        while column < width:
             at = row * width + column
+            # Most of most images is background.
+            if further is None and column + STRETCH <= width:
+                ahead = offset(pointer(triangle_id), at)
+                if bits((load(ahead, 0, 16) >= 0) | (load(ahead, 16, 16) >= 0)) == 0:
+                    for part in range(0, STRETCH, LANES):
+                        if z.shape[0] > 0:
+                            store(z_pixels, at + part, missed)
+                        if ray.shape[0] > 0:
+                            store(ray_pixels, at + part, missed)
+                    column += STRETCH
+                    continue
             count = min(width - column, LANES)
             seen = seen_by_eight(triangle_id, at, count, last_ones)
-            if large and column + 3 * LANES <= width:
-                fetch_ahead(vertex, corner, seen)
+            if large and at < last_to_look:
+                fetch_ahead(vertex, corner, offset(pointer(triangle_id), at))
             hit = load(seen, 0, LANES) >= 0
             hits = bits(hit)
             z_here = ray_here = splat(miss, LANES)
             if further is not None:
                 near_here = splat(0.0, LANES)
                 point_here = point_seen = (nan, nan, nan)
-            # Most of most images is background.
             if hits != 0:
                 x, y = lanes + float(column), row + 0.5
                 origin, direction = along(view, x, y), along(offset(view, 9), x, y)
@@ -392,7 +400,9 @@ def resolve(
                 )  # fmt: skip
                 dx, dy, dz = direction
                 z_here = select(hit, t, z_here)
-                ray_here = select(hit, t * root(dx * dx + dy * dy + dz * dz), ray_here)
+                if ray.shape[0] > 0:
+                    length = root(dx * dx + dy * dy + dz * dz)
+                    ray_here = select(hit, t * length, ray_here)
                 if further is not None:
                     near_here = select(hit, 1.0 / t, near_here)
                     point_here, point_seen = _points(position, to_world, t, origin, direction)
@@ -409,3 +419,4 @@ def resolve(
                     put_channels(pointer(point), at, point_here, count, scratch)
                 if point_camera.shape[0] > 0:
                     put_channels(pointer(point_camera), at, point_seen, count, scratch)
+            column += LANES

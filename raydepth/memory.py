@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+from functools import cache
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
 CGROUP_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")
 
 
+@cache
 def available_memory() -> int:
     """Bytes of memory of this machine, or of the container if it is allowed less."""
     limits = []

@@ -6,7 +6,7 @@ To a worker                    and back
     Setup(...)                     nothing
     Load(...)                      Loaded(...) or Refused(...)
     Render(...)                    Weighed(...) or Refused(...)
-        Go(...)                        Progress(...), as often as it likes
+        Go(...)                        Progress(...), now and then
                                        Rendered(...) or Broken(...)
     Stop()                         nothing; the process ends as soon as it can
 """
@@ -111,6 +111,7 @@ class Rendered(NamedTuple):
 
     outcome: Outcome
     views: MeshViews | None
+    n_views: int  # finished since the last word
 
 
 class Broken(NamedTuple):

@@ -2,9 +2,9 @@
 
 Each of as many processes as there are processors takes one mesh after the other through all stages
 (see worker_process.py); here a thread waits for each of them. Processes, because the stages spend a
-third of their time in Python, which runs in one thread of a process at a time. Meshes are begun in
-the order of the run, and as many at a time as fit the memory; what becomes of one does not depend
-on the others. A mesh that is rendered while processors have nothing to do gets them, too.
+third of their time in Python, which runs in one thread of a process at a time. Large files are
+begun first, and as many meshes at a time as fit the memory; what becomes of one does not depend on
+the others. A mesh that is rendered while processors have nothing to do gets them, too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
-from raydepth import parallel
+from raydepth import parallel, spawning, worker_process
+from raydepth.compiling import announce_compilation, compile_kernels
 from raydepth.memory import available_memory
 from raydepth.messages import Setup
 from raydepth.settings import Settings
@@ -76,7 +77,7 @@ def render_units(
     Parameters
     ----------
     units : sequence of Unit
-        No name twice. They are begun in this order.
+        No name twice.
     folder : str, optional
         What paths are relative to; by default the working directory.
     keep_others : bool
@@ -139,7 +140,9 @@ class _Pipeline:
 
     def outcomes(self) -> Iterator[Outcome]:
         """Start the threads, and give what they finish."""
-        for _ in range(min(self._n_processors, self._n_todo)):
+        n_workers = min(self._n_processors, self._n_todo)
+        self._fork(n_workers)
+        for _ in range(n_workers):
             thread = threading.Thread(target=self._work, name="raydepth-pipeline", daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -158,6 +161,15 @@ class _Pipeline:
                 worker.stop()
         for thread in self._threads:
             thread.join()
+
+    def _fork(self, n_workers: int) -> None:
+        """Load the kernels once for all workers, where they can be forks of this process."""
+        device = self._setup.settings.device
+        # A device that a process has begun to use is not there in its forks.
+        if n_workers and device == "cpu" and spawning.can_fork():
+            with announce_compilation(self._on_word):
+                compile_kernels(device)
+            spawning.fork_early(n_workers, worker_process.main)
 
     def _work(self) -> None:
         """What a thread does: take one mesh after the other through its worker."""
@@ -262,7 +274,8 @@ class _Pipeline:
 
 
 def _parts(units: Sequence[Unit]) -> Iterator[tuple[_UnitInWork, int]]:
-    for unit in units:
+    """All meshes, the largest units first, so that no processor is left with one at the end."""
+    for unit in sorted(units, key=lambda unit: -unit.weight):
         in_work = _UnitInWork(unit)
         for place in range(len(unit.tasks)):
             yield in_work, place

@@ -17,6 +17,7 @@ from raydepth.filters import filter_rows
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, RGB = 0, 2
 MAX_CHUNK = 1 << 30
+LENGTH = struct.Struct(">I")  # of a chunk, and its checksum
 
 
 def encode_png(pixels: np.ndarray, texts: Mapping[str, str] | None = None) -> bytes:
@@ -30,19 +31,19 @@ def encode_png(pixels: np.ndarray, texts: Mapping[str, str] | None = None) -> by
     """
     height, width = pixels.shape[:2]
     depth, colour = 8 * pixels.itemsize, GREY if pixels.ndim == 2 else RGB
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))]
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    parts = [SIGNATURE, *_chunk(b"IHDR", header)]
     for keyword, text in (texts or {}).items():
-        chunks.append((b"tEXt", keyword.encode("latin-1") + b"\0" + text.encode("latin-1")))
+        parts += _chunk(b"tEXt", keyword.encode("latin-1") + b"\0" + text.encode("latin-1"))
     stream = zlib_stream(_filtered(pixels))
-    chunks += [
-        (b"IDAT", stream[start : start + MAX_CHUNK]) for start in range(0, len(stream), MAX_CHUNK)
-    ]
-    chunks.append((b"IEND", b""))
-    parts = [SIGNATURE]
-    for kind, content in chunks:
-        checksum = crc32(content, crc32(kind))
-        parts += (struct.pack(">I", len(content)), kind, content, struct.pack(">I", checksum))
-    return b"".join(parts)
+    for start in range(0, len(stream), MAX_CHUNK):
+        parts += _chunk(b"IDAT", stream[start : start + MAX_CHUNK])
+    return b"".join((*parts, *_chunk(b"IEND", b"")))
+
+
+def _chunk(kind: bytes, content: bytes) -> tuple[bytes, ...]:
+    checksum = crc32(content, crc32(kind))
+    return LENGTH.pack(len(content)), kind, content, LENGTH.pack(checksum)
 
 
 def _filtered(pixels: np.ndarray) -> np.ndarray:

@@ -64,7 +64,7 @@ def prepare(vertices: np.ndarray, faces: np.ndarray, threads: int) -> Prepared:
     """Bring a mesh to its local frame and make references to its faces."""
     vertices, faces = _read_only(vertices, np.float64), _read_only(faces, np.int32)
     centre, scale = local_frame(vertices, faces, threads)
-    local = np.empty(vertices.shape, np.float64)
+    local = aligned.empty(vertices.shape, np.float64)
     vertex_boxes = aligned.empty((len(vertices), 8), np.float32)
 
     def localize(task: int) -> None:
@@ -73,7 +73,7 @@ def prepare(vertices: np.ndarray, faces: np.ndarray, threads: int) -> Prepared:
 
     parallel.for_each(localize, n_pieces(len(vertices)), threads)
 
-    corners = np.empty(faces.shape, np.int32)
+    corners = aligned.empty(faces.shape, np.int32)
     references = aligned.empty((2, len(faces), 8), np.float32)
     face_of = references.view(np.int32)
     tasks = n_pieces(len(faces))

@@ -98,7 +98,7 @@ def render_units_on_ray(
                     running[remote.remote((unit,), shared)] = (unit,)
                 continue
             outcomes = list(_lost(batch[0], error))
-        on_views(sum(len(outcome.views) for outcome in outcomes))
+        on_views(sum(outcome.n_views for outcome in outcomes))
         yield from outcomes
         submit()
 

@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from raydepth import rays
 from raydepth.ray_by_ray import RowsOfRays
-from raydepth.resolver import DESCRIBED, Resolver
+from raydepth.resolver import Resolver
+from raydepth.tables import tables_of
 
 
 class RayResolver(Resolver):
@@ -46,7 +48,7 @@ class RayResolver(Resolver):
         if "point_camera" in self.arrays:
             put("point_camera", distance[:, None] * along, np.nan)
         self._fill_from_ids(view, rows, triangle_id)
-        if wanted.asks(*DESCRIBED):
+        if self._describes:
             self._put_described(put, face, found.barycentric[seen], found.in_world[seen], rotation)
         if wanted.asks("hits", "thickness"):
             origins = np.broadcast_to(frame[9:12] * scale, found.in_world.shape).copy()
@@ -76,9 +78,10 @@ class RayResolver(Resolver):
         rotation: np.ndarray,
     ) -> None:
         """The outputs of `surface.describe` for rays that see a face each."""
-        _, _, of_faces, of_vertices, uv, uv_corners = self._tables
+        _, _, of_vertices, uv, uv_corners = self._tables
+        of_faces = tables_of(self._bvh).face_normals
         corners = self._bvh.mesh_faces[face]
-        weights = in_mesh_order(weights, self._bvh.faces[face], corners)
+        rays.put_in_mesh_order(weights, face, self._bvh.faces, self._bvh.mesh_faces)
         names = self.arrays.keys()
         if names & {"normal", "normal_camera", "facing"}:
             normals = of_faces[face, :3]
@@ -104,12 +107,3 @@ class RayResolver(Resolver):
             places = uv_corners[face, :3]
             coordinates = (weights[:, :, None] * uv[places, :2]).sum(axis=1)
             put("uv", coordinates, np.nan)
-
-
-def in_mesh_order(weights: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """Weights of a face's corners `ours` (the hierarchy's), put into the order of `theirs`."""
-    ordered = np.empty_like(weights)
-    for corner in range(3):
-        place = np.argmax(ours == theirs[:, corner, None], axis=1)
-        ordered[:, corner] = np.take_along_axis(weights, place[:, None], axis=1)[:, 0]
-    return ordered

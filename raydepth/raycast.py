@@ -9,7 +9,6 @@ import numpy as np
 from raydepth import parallel, rays
 from raydepth.bvh import Bvh
 from raydepth.mesh import Mesh
-from raydepth.ray_resolver import in_mesh_order
 from raydepth.rendering import chosen_device, hierarchy_of
 
 RAYS_PER_TASK = 1 << 13
@@ -75,8 +74,7 @@ def cast_rays(
         shapes = " and ".join(str(points.shape) for points in rays_in)
         raise ValueError(f"origins and directions have shapes {shapes}, which differ") from None
     shape = origin.shape[:-1]
-    origin = np.ascontiguousarray((origin.reshape(-1, 3) - bvh.centre) * bvh.scale)
-    direction = np.ascontiguousarray(direction.reshape(-1, 3))
+    origin, direction = origin.reshape(-1, 3), direction.reshape(-1, 3)
     n_threads = parallel.checked_threads(threads)
     if not 0.0 <= t_min < np.inf:
         raise ValueError(f"t_min is {t_min}; expected a finite number, 0 or more")
@@ -85,37 +83,41 @@ def cast_rays(
     if device == "cuda":
         from raydepth.cuda import images
 
-        distance, triangle_id, barycentric = images.cast_rays(bvh, origin, direction)
-    else:
-        distance, triangle_id, barycentric = _cast_on_cpu(
-            bvh, origin, direction, t_min * bvh.scale, n_threads
+        distance, triangle_id, barycentric = images.cast_rays(
+            bvh, _local(bvh, origin), np.ascontiguousarray(direction)
         )
-    distance /= bvh.scale
-    hit = np.flatnonzero(triangle_id >= 0)
-    face = triangle_id[hit]
-    barycentric[hit] = in_mesh_order(barycentric[hit], bvh.faces[face], bvh.mesh_faces[face])
+        distance /= bvh.scale
+        rays.put_in_mesh_order(barycentric, triangle_id, bvh.faces, bvh.mesh_faces)
+    else:
+        distance, triangle_id, barycentric = _cast_on_cpu(bvh, origin, direction, t_min, n_threads)
     return RayHits(
         distance.reshape(shape), triangle_id.reshape(shape), barycentric.reshape(*shape, 3)
     )
 
 
+def _local(bvh: Bvh, origins: np.ndarray) -> np.ndarray:
+    """Origins in the hierarchy's local frame."""
+    return (origins - bvh.centre) * bvh.scale
+
+
 def _cast_on_cpu(
     bvh: Bvh, origin: np.ndarray, direction: np.ndarray, t_min: float, n_threads: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`rays.cast` on threads: distance, triangle_id and barycentric of rays in the local frame."""
+    """Distance, triangle_id and barycentric of rays in the world, some at a time on threads."""
     n_rays = len(origin)
     distance = np.empty(n_rays)
     triangle_id = np.empty(n_rays, np.int32)
     barycentric = np.empty((n_rays, 3))
-    links = bvh.nodes.view(np.int32)
 
     def cast(task: int) -> None:
-        begin = task * RAYS_PER_TASK
+        some = slice(task * RAYS_PER_TASK, (task + 1) * RAYS_PER_TASK)
+        origins, directions = _local(bvh, origin[some]), np.ascontiguousarray(direction[some])
         rays.cast(
-            bvh.nodes, links, bvh.slot_face, bvh.vertices, bvh.faces, origin, direction,
-            begin, min(begin + RAYS_PER_TASK, n_rays), distance, triangle_id, barycentric,
-            t_min,
+            *bvh.wide, bvh.vertices, bvh.faces, origins, directions,
+            distance[some], triangle_id[some], barycentric[some], t_min * bvh.scale,
         )  # fmt: skip
+        distance[some] /= bvh.scale
+        rays.put_in_mesh_order(barycentric[some], triangle_id[some], bvh.faces, bvh.mesh_faces)
 
     parallel.for_each(cast, -(-n_rays // RAYS_PER_TASK), n_threads)
     return distance, triangle_id, barycentric

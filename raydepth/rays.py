@@ -1,114 +1,27 @@
-"""The single-ray kernel: any origins and directions, one ray after the other.
-
-It walks the binary hierarchy (layout in bvh.py) in float64, near child first.
-"""
+"""Single rays of any origin and direction: lists of them, and those of a view's pixels."""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
 
-from raydepth.bvh import MAX_DEPTH
 from raydepth.kernels import edge_functions, hit_distance, pixel_ray, shear
-from raydepth.simd import pointer, stack_float64, stack_int32
-
-# Ize, "Robust BVH Ray Traversal", 2013: each slab distance carries three roundings (reciprocal,
-# difference, product) of 2^-53 relative, so lengthening the far one by 8 * 2^-53 loses no box.
-FAR_SLACK = 1.0 + 2.0**-50
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def enter(nodes, row, origin, inverse, t_max):
-    """Distance at which the ray enters a child's box, or +inf if it misses or comes too late."""
-    near = 0.0
-    far = t_max
-    for axis in range(3):
-        if inverse[axis] == np.inf:
-            # The ray stays where it is on this axis; on the box's very face counts as inside.
-            if nodes[row + axis] <= origin[axis] <= nodes[row + 4 + axis]:
-                continue
-            return np.inf
-        # By the direction's sign, not by comparing: an empty box must stay inside out.
-        backwards = 4 if inverse[axis] < 0.0 else 0
-        t0 = (np.float64(nodes[row + backwards + axis]) - origin[axis]) * inverse[axis]
-        t1 = (np.float64(nodes[row + 4 - backwards + axis]) - origin[axis]) * inverse[axis]
-        t1 *= FAR_SLACK
-        near = t0 if t0 > near else near
-        far = t1 if t1 < far else far
-    return near if near <= far else np.inf
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def reciprocals(direction, inverse):
-    """Fill `inverse` with 1 / direction, +inf for a component that is 0."""
-    for axis in range(3):
-        # abs: the reciprocal of -0 is -inf. Directions too small for a finite one count as 0.
-        inverse[axis] = 1.0 / direction[axis]
-        if abs(inverse[axis]) == np.inf:
-            inverse[axis] = np.inf
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _nearest_face(
-    nodes, links, slot_face, vertices, faces, origin, direction, inverse, stack, t_min
-):
-    """The face that the ray meets first and its distance; -1 and +inf if none.
-
-    Of equally near faces the one of the lowest index. Faces nearer than `t_min` do not count.
-    """
-    best_t = np.inf
-    best_face = np.int64(-1)
-    if direction[0] == 0.0 and direction[1] == 0.0 and direction[2] == 0.0:
-        return best_face, best_t
-    kx, ky, kz, sx, sy = shear(direction)
-    reciprocals(direction, inverse)
-    stack_size = 0
-    node = np.int64(0)
-    while True:
-        t0 = enter(nodes, 16 * node, origin, inverse, best_t)
-        t1 = enter(nodes, 16 * node + 8, origin, inverse, best_t)
-        # Near child first; of two leaves the nearer shortens the ray for the other.
-        near_side = 0 if t0 <= t1 else 1
-        down = np.int64(-1)
-        for step in range(2):
-            side = near_side if step == 0 else 1 - near_side
-            t_enter = t0 if side == 0 else t1
-            if t_enter == np.inf or t_enter > best_t:
-                continue
-            link = np.int64(links[16 * node + 8 * side + 3])
-            n_slots = links[16 * node + 8 * side + 7]
-            if n_slots == 0:
-                if down < 0:
-                    down = link
-                else:
-                    stack[stack_size] = np.int32(link)
-                    stack_size += 1
-                continue
-            for slot in range(link, link + n_slots):
-                face = np.int64(slot_face[slot])
-                t = hit_distance(vertices, faces, face, origin, direction, kx, ky, kz, sx, sy)
-                if t >= t_min and (t < best_t or (t == best_t and face < best_face)):
-                    best_t = t
-                    best_face = face
-        if down >= 0:
-            node = down
-        elif stack_size > 0:
-            stack_size -= 1
-            node = np.int64(stack[stack_size])
-        else:
-            return best_face, best_t
+from raydepth.nearest import nearest_face
+from raydepth.simd import pointer, stack_float64
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def cast(
-    nodes, links, slot_face, vertices, faces, origins, directions, begin, end,
+    nodes, leaves, vertices, faces, origins, directions,
     distance, triangle_id, barycentric, t_min=0.0,
 ):  # fmt: skip
-    """Fill `distance`, `triangle_id` and `barycentric` of the rays from `begin` to `end`.
+    """Fill `distance`, `triangle_id` and `barycentric` of all rays.
 
     Parameters
     ----------
-    nodes : (n_nodes, 4, 4) float32, and `links`, the same memory as int32
+    nodes, leaves : see wide.py
+    vertices : (n_vertices, 3) float64, local frame
+    faces : (n_faces, 3) int32
     origins, directions : (n_rays, 3) float64, in the local frame
     distance : (n_rays,) float64
     triangle_id : (n_rays,) int32
@@ -121,16 +34,13 @@ def cast(
     corner = pointer(faces)
     origin = stack_float64(3)
     direction = stack_float64(3)
-    inverse = stack_float64(3)
-    stack = stack_int32(MAX_DEPTH)
-    for ray in range(begin, end):
+    for ray in range(len(origins)):
         for axis in range(3):
             origin[axis] = origins[ray, axis]
             direction[axis] = directions[ray, axis]
-        face, t = _nearest_face(
-            pointer(nodes), pointer(links), pointer(slot_face), vertex, corner,
-            origin, direction, inverse, stack, t_min,
-        )  # fmt: skip
+        face, t = nearest_face(
+            pointer(nodes), pointer(leaves), vertex, corner, origin, direction, t_min
+        )
         distance[ray] = t
         triangle_id[ray] = face
         if face >= 0:
@@ -147,7 +57,7 @@ def cast(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def limit(
-    nodes, links, slot_face, vertices, faces, basis, first_row, last_row, near, far, triangle_id,
+    nodes, leaves, vertices, faces, basis, first_row, last_row, near, far, triangle_id,
 ):  # fmt: skip
     """Take what lies nearer than `near` or farther than `far` out of rows of one view.
 
@@ -165,8 +75,6 @@ def limit(
     view = pointer(basis)
     origin = stack_float64(3)
     direction = stack_float64(3)
-    inverse = stack_float64(3)
-    stack = stack_int32(MAX_DEPTH)
     for row in range(first_row, last_row):
         for column in range(triangle_id.shape[1]):
             face = np.int64(triangle_id[row, column])
@@ -176,16 +84,15 @@ def limit(
             kx, ky, kz, sx, sy = shear(direction)
             t = hit_distance(vertex, corner, face, origin, direction, kx, ky, kz, sx, sy)
             if t < near:
-                face, t = _nearest_face(
-                    pointer(nodes), pointer(links), pointer(slot_face), vertex, corner,
-                    origin, direction, inverse, stack, near,
-                )  # fmt: skip
+                face, t = nearest_face(
+                    pointer(nodes), pointer(leaves), vertex, corner, origin, direction, near
+                )
             triangle_id[row, column] = face if t <= far else -1
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def visibility(
-    nodes, links, slot_face, vertices, faces, basis, first_row, last_row, near, far, triangle_id,
+    nodes, leaves, vertices, faces, basis, first_row, last_row, near, far, triangle_id,
 ):  # fmt: skip
     """Fill rows of one view's `triangle_id`; parameters are those of `limit`."""
     vertex = pointer(vertices)
@@ -193,21 +100,40 @@ def visibility(
     view = pointer(basis)
     origin = stack_float64(3)
     direction = stack_float64(3)
-    inverse = stack_float64(3)
-    stack = stack_int32(MAX_DEPTH)
     for row in range(first_row, last_row):
         for column in range(triangle_id.shape[1]):
             pixel_ray(view, column, row, origin, direction)
-            face, t = _nearest_face(
-                pointer(nodes), pointer(links), pointer(slot_face), vertex, corner,
-                origin, direction, inverse, stack, near,
-            )  # fmt: skip
+            face, t = nearest_face(
+                pointer(nodes), pointer(leaves), vertex, corner, origin, direction, near
+            )
             triangle_id[row, column] = face if t <= far else -1
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def put_in_mesh_order(barycentric, triangle_id, faces, mesh_faces):
+    """Put weights of corners in the order of `faces` (the hierarchy's) into the mesh's own.
+
+    Parameters
+    ----------
+    barycentric : (n_rays, 3) float64
+    triangle_id : (n_rays,) int32
+    faces, mesh_faces : (n_faces, 3) int32
+    """
+    for ray in range(len(triangle_id)):
+        face = triangle_id[ray]
+        if face < 0:
+            continue
+        a, b, c = barycentric[ray, 0], barycentric[ray, 1], barycentric[ray, 2]
+        for corner in range(3):
+            vertex = mesh_faces[face, corner]
+            barycentric[ray, corner] = (
+                a if vertex == faces[face, 0] else (b if vertex == faces[face, 1] else c)
+            )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def cover(
-    nodes, links, slot_face, vertices, faces, basis, samples, chosen, coverage,
+    nodes, leaves, vertices, faces, basis, samples, chosen, coverage,
 ):  # fmt: skip
     """Fill, for the chosen pixels, the share of their samples whose rays meet something.
 
@@ -225,8 +151,6 @@ def cover(
     view = pointer(basis)
     origin = stack_float64(3)
     direction = stack_float64(3)
-    inverse = stack_float64(3)
-    stack = stack_int32(MAX_DEPTH)
     for row in range(chosen.shape[0]):
         for column in range(chosen.shape[1]):
             if not chosen[row, column]:
@@ -235,9 +159,8 @@ def cover(
             for sample in range(samples * samples):
                 x, y = samples * column + sample % samples, samples * row + sample // samples
                 pixel_ray(view, x, y, origin, direction)
-                face, _ = _nearest_face(
-                    pointer(nodes), pointer(links), pointer(slot_face), vertex, corner,
-                    origin, direction, inverse, stack, 0.0,
-                )  # fmt: skip
+                face, _ = nearest_face(
+                    pointer(nodes), pointer(leaves), vertex, corner, origin, direction, 0.0
+                )
                 count += face >= 0
             coverage[row, column] = count / (samples * samples)

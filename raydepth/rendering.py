@@ -32,6 +32,9 @@ DESTINATIONS = ("host", "device")
 # Rays that a device casts at once, of cameras whose rays are not affine in the pixel.
 DEVICE_RAYS = 1 << 20
 
+# Bytes of results for which nobody asks how much memory there is.
+SMALL = 1 << 26
+
 # A hierarchy lives as long as the mesh it was built for.
 _built: weakref.WeakKeyDictionary[Mesh, Bvh] = weakref.WeakKeyDictionary()
 
@@ -251,7 +254,7 @@ def render(
         f"{cameras} need {n_bytes / 2**30:.1f} GiB; render fewer views at a time, or smaller ones"
     )
     # Asked for more than there is, the system may say yes, and end the process when it is used.
-    if n_bytes > available_memory():
+    if n_bytes > SMALL and n_bytes > available_memory():
         raise MemoryError(too_large)
     scene = mesh if isinstance(mesh, Mesh) else None
     job = _Job(bvh, Wanted(names, dtype, float(miss), n_hits, scene), device, n_threads)
@@ -309,7 +312,7 @@ def _seer(bvh: Bvh, cameras: Cameras, projection: np.ndarray) -> See:
     # same faces.
     among = (nearest <= 0.0) & (farthest > 0.0)
     limited = (near > nearest) | (far < farthest)
-    binary = bvh.nodes, bvh.nodes.view(np.int32), bvh.slot_face, bvh.vertices, bvh.faces
+    scene = *bvh.wide, bvh.vertices, bvh.faces
 
     def see(
         view: int,
@@ -320,11 +323,11 @@ def _seer(bvh: Bvh, cameras: Cameras, projection: np.ndarray) -> See:
     ) -> None:
         within = basis, *rows, near[view], far[view], triangle_id
         if among[view]:
-            rays.visibility(*binary, *within)
+            rays.visibility(*scene, *within)
         else:
             find_visible(bvh, basis, projection, rows, triangle_id)
             if limited[view]:
-                rays.limit(*binary, *within)
+                rays.limit(*scene, *within)
 
     return see
 
@@ -346,12 +349,14 @@ def _for_bands(
     work: Callable[[int, tuple[int, int]], None], cameras: Cameras, n_threads: int
 ) -> None:
     """Call `work` with each view and some of its rows, on threads, until all rows are done."""
-    band = rows_per_task(cameras, n_threads)
-    bands = range(0, cameras.height, band)
+    rows = rows_per_task(cameras, n_threads)
+    bands = range(0, cameras.height, rows)
+    # From the middle outwards, where there is less to see, so that threads end together.
+    order = sorted(bands, key=lambda first: abs(2 * first + rows - cameras.height))
 
     def work_on(number: int) -> None:
-        view, place = divmod(number, len(bands))
-        work(view, (bands[place], min(bands[place] + band, cameras.height)))
+        place, view = divmod(number, len(cameras))
+        work(view, (order[place], min(order[place] + rows, cameras.height)))
 
     parallel.for_each(work_on, len(cameras) * len(bands), n_threads)
 
@@ -424,8 +429,8 @@ def _render_ray_by_ray(job: _Job, cameras: Cameras) -> _Images:
         distance, face = np.empty(n_rays), np.empty(n_rays, np.int32)
         weights = np.empty((n_rays, 3))
         rays.cast(
-            bvh.nodes, bvh.nodes.view(np.int32), bvh.slot_face, bvh.vertices, bvh.faces,
-            origins, directions, 0, n_rays, distance, face, weights, t_min,
+            bvh.wide.nodes, bvh.wide.leaves, bvh.vertices, bvh.faces, origins, directions,
+            distance, face, weights, t_min,
         )  # fmt: skip
         return distance, face, weights
 
@@ -514,9 +519,10 @@ def rows_per_task(cameras: Cameras, threads: int) -> int:
     """Rows of a view that one task renders: whole tiles, many tasks, but none too small."""
     if threads == 1:
         return cameras.height
-    pixels = len(cameras) * cameras.width * cameras.height
-    per_task = max(pixels // (16 * threads), 1 << 13)
-    return max(1, per_task // (cameras.width * tiles.TILE)) * tiles.TILE
+    pixels = cameras.width * cameras.height
+    per_task = max(len(cameras) * pixels // (16 * threads), 1 << 14)
+    n_bands = -(-pixels // per_task)
+    return -(-cameras.height // (n_bands * tiles.TILE)) * tiles.TILE
 
 
 def chosen_device(device: str) -> str:

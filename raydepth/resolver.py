@@ -11,7 +11,6 @@ import numpy as np
 
 from raydepth import layers, surface
 from raydepth.camera import Cameras
-from raydepth.outputs import KINDS
 from raydepth.tables import NO_CORNERS, NO_NUMBERS, tables_of, uv_table
 from raydepth.wanted import Wanted, empty_arrays
 
@@ -19,7 +18,6 @@ DESCRIBED = (
     "normal", "normal_camera", "smooth_normal", "smooth_normal_camera", "barycentric", "uv",
     "facing",
 )  # fmt: skip
-WEIGHTED = ("smooth_normal", "smooth_normal_camera", "barycentric", "uv")
 
 
 class Resolver:
@@ -49,8 +47,9 @@ class Resolver:
         self._frames = frames(bvh.centre, cameras)
         # In the local frame; on ray depth where there is no z.
         self._near, self._far = (limit * bvh.scale for limit in cameras.limits())
+        self._describes = wanted.asks(*DESCRIBED)
         self._tables: tuple[np.ndarray, ...] = ()
-        if wanted.asks(*DESCRIBED):
+        if self._describes:
             self._tables = self._tables_for(wanted)
         self._instances = np.empty(0, np.int32)
         if wanted.asks("instance"):
@@ -59,17 +58,14 @@ class Resolver:
 
     def _tables_for(self, wanted: Wanted) -> tuple[np.ndarray, ...]:
         tables = tables_of(self._bvh)
-        cornered = wanted.asks(*WEIGHTED, *KINDS)
         smooth = wanted.asks("smooth_normal", "smooth_normal_camera")
-        normals = smooth or wanted.asks("normal", "normal_camera", "facing")
         uv, uv_corners = NO_NUMBERS, NO_CORNERS
         if wanted.asks("uv"):
             assert wanted.mesh is not None
             uv, uv_corners = uv_table(wanted.mesh)
         return (
-            tables.vertices if cornered else NO_NUMBERS,
-            tables.corners if cornered else NO_CORNERS,
-            tables.face_normals if normals else NO_NUMBERS,
+            tables.vertices,
+            tables.corners,
             tables.vertex_normals if smooth else NO_NUMBERS,
             uv,
             uv_corners,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from raydepth.camera import Cameras
-from raydepth.export import as_number, checked_scale
+from raydepth.export import as_number, check_format, checked_scale
 from raydepth.files import whole_file
 from raydepth.mesh import NORMALIZATIONS
 from raydepth.outputs import KINDS, OUTPUTS, checked_hits
@@ -134,13 +134,10 @@ def read_settings(out: Path) -> dict[str, Any] | None:
         data = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({error})") from None
-    if not isinstance(data, dict) or data.get("format") != FORMAT_NAME:
-        raise ValueError(f"{path} does not say format {FORMAT_NAME!r}")
-    if data.get("format_version") != FORMAT_VERSION:
-        raise ValueError(
-            f"{path}: format_version is {data.get('format_version')!r}; this raydepth reads "
-            f"{FORMAT_VERSION}"
-        )
+    try:
+        check_format(data, FORMAT_NAME, FORMAT_VERSION)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     return data
 
 

@@ -257,21 +257,37 @@ def load_columns(typingctx, table, rows, n_columns):
     Faster than the machine's gather, and than one element at a time (Zen 4). Where the table begins
     at a cache line, no row reaches into another.
     """
-    n = rows.lanes
-    vector = Vector(KIND[table.dtype], n)
-    columns = types.UniTuple(vector, n_columns.literal_value)
+    columns = types.UniTuple(Vector(KIND[table.dtype], rows.lanes), n_columns.literal_value)
 
     def codegen(context, builder, sig, args):
-        four = ir.VectorType(ELEMENT[vector.kind], 4)
-        found = []
-        for lane in range(n):
-            row = builder.sext(builder.extract_element(args[1], INT32(lane)), INT64)
-            loaded = builder.load(_vector_at(builder, args[0], builder.shl(row, INT64(2)), four))
-            loaded.align = 4
-            found.append(loaded)
+        found = _fours(builder, args[0], args[1], 4)
         return context.make_tuple(builder, columns, _columns(builder, found, columns.count))
 
     return columns(table, rows, n_columns), codegen
+
+
+@intrinsic
+def load_rows(typingctx, table, rows):
+    """The columns of a table of three, at `rows`; one element behind each row is read, too."""
+    columns = types.UniTuple(Vector(KIND[table.dtype], rows.lanes), 3)
+
+    def codegen(context, builder, sig, args):
+        found = _fours(builder, args[0], args[1], 3)
+        return context.make_tuple(builder, columns, _columns(builder, found, 3))
+
+    return columns(table, rows), codegen
+
+
+def _fours(builder: ir.IRBuilder, table: ir.Value, rows: ir.Value, stride: int) -> list[ir.Value]:
+    """Four elements from the beginning of each row of a table on, a vector a row."""
+    four = ir.VectorType(table.type.pointee, 4)
+    found = []
+    for lane in range(rows.type.count):
+        row = builder.sext(builder.extract_element(rows, INT32(lane)), INT64)
+        loaded = builder.load(_vector_at(builder, table, builder.mul(row, INT64(stride)), four))
+        loaded.align = 4
+        found.append(loaded)
+    return found
 
 
 def _columns(builder: ir.IRBuilder, rows: list[ir.Value], n_columns: int) -> list[ir.Value]:
@@ -367,6 +383,20 @@ def root(typingctx, vector):
         name = f"llvm.sqrt.v{type_.count}f{64 if sig.args[0].kind == 'd' else 32}"
         function = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(type_, [type_]), name
+        )
+        return builder.call(function, args)
+
+    return vector(vector), codegen
+
+
+@intrinsic
+def magnitude(typingctx, vector):
+    """The absolute value of each float32 lane."""
+
+    def codegen(context, builder, sig, args):
+        type_ = args[0].type
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(type_, [type_]), f"llvm.fabs.v{type_.count}f32"
         )
         return builder.call(function, args)
 

@@ -13,8 +13,10 @@ import numpy as np
 from numba import njit
 
 from raydepth.kernels import (
+    FAR_AHEAD,
     FITS,
     LANES,
+    NEAR_AHEAD,
     along,
     edge_functions,
     meet,
@@ -52,20 +54,24 @@ SWAPPED = 4
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def face_normals(vertices, faces, normals):
+def face_normals(vertices, corners, normals):
     """Fill `normals` (n_faces, 3) with unit vectors by each face's winding; 0 without an area.
 
-    Seen from where the normal points to, the corners go round counterclockwise.
+    Seen from where the normal points to, the mesh's corners go round counterclockwise. `corners`
+    are those of tables.py.
     """
-    for face in range(faces.shape[0]):
-        a, b, c = faces[face, 0], faces[face, 1], faces[face, 2]
+    for face in range(corners.shape[0]):
+        a, b, c = corners[face, 0], corners[face, 1], corners[face, 2]
         ux, uy, uz = _difference(vertices, b, a)
         vx, vy, vz = _difference(vertices, c, a)
         x, y, z = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
         length = math.sqrt(x * x + y * y + z * z)
-        if length == 0.0:
-            length = 1.0
-        normals[face, 0], normals[face, 1], normals[face, 2] = x / length, y / length, z / length
+        per_length = 0.0 if length == 0.0 else 1.0 / length
+        if corners[face, 3] >= SWAPPED:
+            per_length = -per_length
+        normals[face, 0] = x * per_length
+        normals[face, 1] = y * per_length
+        normals[face, 2] = z * per_length
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -102,7 +108,7 @@ def _difference(vertices, end, start):
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _ray_vector(basis, first, x, y):
     """Origins (first 0) or directions (9) of a row's rays at x (a vector), as `pixel_ray`'s."""
     return (
@@ -112,35 +118,17 @@ def _ray_vector(basis, first, x, y):
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _changes(seen, at):
-    """The lanes of eight pixels that see a face, and another one than the pixel before."""
-    face = load(seen, at, LANES)
-    return bits((face >= 0) & (face != load(seen, at - 1, LANES)))
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _fetch_rows_ahead(table, seen):
-    """Ask for the rows of the faces that the next eight pixels see."""
-    todo = _changes(seen, LANES)
-    while todo != 0:
-        prefetch(table, 4 * np.int64(seen[LANES + lowest_bit(todo)]))
-        todo &= todo - 1
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _fetch_corners_ahead(corners, first, second, seen):
     """Ask for the corners' rows in two tables, of the next eight pixels' faces.
 
     And for the corners of those behind.
     """
-    todo = _changes(seen, 2 * LANES)
+    for lane in range(LANES):
+        prefetch(corners, 4 * np.int64(seen[FAR_AHEAD * LANES + lane]))
+    todo = bits(load(seen, NEAR_AHEAD * LANES, LANES) >= 0)
     while todo != 0:
-        prefetch(corners, 4 * np.int64(seen[2 * LANES + lowest_bit(todo)]))
-        todo &= todo - 1
-    todo = _changes(seen, LANES)
-    while todo != 0:
-        face = 4 * np.int64(seen[LANES + lowest_bit(todo)])
+        face = 4 * np.int64(seen[NEAR_AHEAD * LANES + lowest_bit(todo)])
         todo &= todo - 1
         for corner in range(3):
             row = 4 * np.int64(corners[face + corner])
@@ -148,13 +136,13 @@ def _fetch_corners_ahead(corners, first, second, seen):
             prefetch(second, row)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _mean(a, b, c, weights, axis):
     """One coordinate of three corners' rows, weighted."""
     return weights[0] * a[axis] + weights[1] * b[axis] + weights[2] * c[axis]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _in_order(order, a, b, c):
     """Three vectors of the mesh's corners, from those after `swapped`: who comes first changes."""
     once, twice = (order == 1) | (order == SWAPPED + 1), (order == 2) | (order == SWAPPED + 2)
@@ -165,7 +153,7 @@ def _in_order(order, a, b, c):
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _edge_functions(corners, order, origin, direction):
     """`kernels.edge_functions` of eight pixels and of the mesh's corners, three vectors.
 
@@ -185,7 +173,7 @@ def _edge_functions(corners, order, origin, direction):
     return _in_order(order, cx * by - cy * bx, ax * cy - ay * cx, bx * ay - by * ax)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _turned_to(axis, vector):
     """Three axes of a vector, `axis` last."""
     x, y, z = vector
@@ -239,7 +227,7 @@ def _edge_functions_of_each(mesh, basis, row, column, seen, hits, scratch):
         scratch[lane], scratch[LANES + lane], scratch[2 * LANES + lane] = u, v, w
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _distances(
     vertices, faces, view, inverse, row, column, seen, hits, corners, origin, direction, scratch
 ):
@@ -249,13 +237,25 @@ def _distances(
     return settled(t, doubtful, vertices, faces, view, row, column, seen, scratch)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _rows_of(table, i, j, k):
     """The rows of three corners."""
     return load_columns(table, i, 3), load_columns(table, j, 3), load_columns(table, k, 3)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _flat(corners, order):
+    """What `face_normals` gives, of eight faces."""
+    (ax, ay, az), (bx, by, bz), (cx, cy, cz) = corners
+    ux, uy, uz = bx - ax, by - ay, bz - az
+    vx, vy, vz = cx - ax, cy - ay, cz - az
+    x, y, z = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+    per_length = 1.0 / root(x * x + y * y + z * z)
+    per_length = select(order >= SWAPPED, 0.0 - per_length, per_length)
+    return x * per_length, y * per_length, z * per_length
+
+
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _smooth(normals, weights):
     """The mean of the corners' normals, at length 1, and its length before."""
     a, b, c = normals
@@ -282,7 +282,7 @@ def describe(
         As for `kernels.resolve`.
     triangle_id : (height, width) int32
     tables : tuple
-        vertices, corners, face normals, vertex normals, uv, uv corners, see tables.py.
+        vertices, corners, vertex normals, uv, uv corners, see tables.py.
     depths : (z, ray)
         (height, width) float. Here, because they need the same corners.
     outputs : (normal, normal_camera, smooth_normal, smooth_normal_camera, barycentric, uv, facing)
@@ -292,7 +292,7 @@ def describe(
         LANES, and every array at a multiple of 32 bytes.
     """
     vertices, faces, mesh_faces = mesh
-    vertex_table, corner_table, of_faces, of_vertices, uv_table, uv_corners = tables
+    vertex_table, corner_table, of_vertices, uv_table, uv_corners = tables
     z, ray = depths
     normal, normal_camera, smooth, smooth_camera, barycentric, uv, facing = outputs
     deep = z.size + ray.size > 0
@@ -300,7 +300,6 @@ def describe(
     flat_normals = normal.size + normal_camera.size + facing.size > 0
     weighted = smooth_normals or barycentric.size + uv.size > 0
     width = triangle_id.shape[1]
-    cornered = deep or weighted
     large = vertices.nbytes + faces.nbytes > FITS
     to_world = 1.0 / scale  # a power of two: exact
     view, inverse, turn = pointer(basis), pointer(projection), pointer(frame)
@@ -315,19 +314,18 @@ def describe(
     nothing, unknown = (zero, zero, zero), (nan, nan, nan)
     missed = splat(miss, LANES)
     turned_nothing = turned(turn, nothing)
+    last_to_look = last_row * width - (FAR_AHEAD + 1) * LANES
     for row in range(first_row, last_row):
         for column in range(0, width, LANES):
             at = row * width + column
             count = min(width - column, LANES)
             seen = seen_by_eight(triangle_id, at, count, last_ones)
-            if column + 3 * LANES <= width:
-                if cornered and large:
-                    _fetch_corners_ahead(corners_of, places, normals_ahead, seen)
-                if uv.size > 0 and large:
+            if large and at < last_to_look:
+                ahead = offset(pointer(triangle_id), at)
+                _fetch_corners_ahead(corners_of, places, normals_ahead, ahead)
+                if uv.size > 0:
                     table = pointer(uv_table)
-                    _fetch_corners_ahead(pointer(uv_corners), table, table, seen)
-                if flat_normals and large:
-                    _fetch_rows_ahead(pointer(of_faces), seen)
+                    _fetch_corners_ahead(pointer(uv_corners), table, table, ahead)
             face = load(seen, 0, LANES)
             hit = face >= 0
             hits = bits(hit)
@@ -359,22 +357,6 @@ def describe(
             face = select(hit, face, 0)
             x, y = lanes + float(column), row + 0.5
             direction = _ray_vector(view, 9, x, y)
-            if flat_normals:
-                flat = where(hit, load_columns(pointer(of_faces), face, 3), nothing)
-                if normal.size > 0:
-                    _put_channels(pointer(normal), at, flat, count, scratch, stream)
-                if normal_camera.size > 0:
-                    _put_channels(
-                        pointer(normal_camera), at, turned(turn, flat), count, scratch, stream
-                    )
-                if facing.size > 0:
-                    nx, ny, nz = flat
-                    dx, dy, dz = direction
-                    towards = nx * dx + ny * dy + nz * dz
-                    back = hit & (towards >= 0.0)
-                    _put_sides(pointer(facing), at, hit & (towards < 0.0), back, count)
-            if not cornered:
-                continue
             i, j, k, order = load_columns(corners_of, face, 4)
             corners = _rows_of(places, i, j, k)
             if deep:
@@ -390,6 +372,20 @@ def describe(
                     dx, dy, dz = forth
                     length = root(dx * dx + dy * dy + dz * dz)
                     put(pointer(ray), at, select(hit, t * length, missed), count, scratch)
+            if flat_normals:
+                flat = where(hit, _flat(corners, order), nothing)
+                if normal.size > 0:
+                    _put_channels(pointer(normal), at, flat, count, scratch, stream)
+                if normal_camera.size > 0:
+                    _put_channels(
+                        pointer(normal_camera), at, turned(turn, flat), count, scratch, stream
+                    )
+                if facing.size > 0:
+                    nx, ny, nz = flat
+                    dx, dy, dz = direction
+                    towards = nx * dx + ny * dy + nz * dz
+                    back = hit & (towards >= 0.0)
+                    _put_sides(pointer(facing), at, hit & (towards < 0.0), back, count)
             if not weighted:
                 continue
             weights = _weights(
@@ -405,8 +401,7 @@ def describe(
                 bent, length = _smooth(_rows_of(pointer(of_vertices), i, j, k), weights)
                 if hits & ~bits(length > 0.0) != 0:
                     # Where the corners' normals cancel out, the face has its own.
-                    flat = load_columns(pointer(of_faces), face, 3)
-                    bent = where(length > 0.0, bent, flat)
+                    bent = where(length > 0.0, bent, _flat(corners, order))
                 bent = where(hit, bent, nothing)
                 if smooth.size > 0:
                     _put_channels(pointer(smooth), at, bent, count, scratch, stream)
@@ -430,7 +425,7 @@ def _put_channels(target, at, channels, count, scratch, stream):
         put_channels(target, at, channels, count, scratch)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _put_sides(target, at, front, back, count):
     """1 where the front is seen, -1 where the back is, 0 for a miss."""
     if count == LANES:

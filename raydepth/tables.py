@@ -46,7 +46,7 @@ class Tables:
     @cached_property
     def face_normals(self) -> np.ndarray:
         normals = np.empty((len(self.bvh.faces), 3))
-        surface.face_normals(self.bvh.vertices, self.bvh.mesh_faces, normals)
+        surface.face_normals(self.bvh.vertices, self.corners, normals)
         return _table(normals)
 
     @cached_property

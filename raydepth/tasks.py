@@ -33,6 +33,7 @@ class Unit(NamedTuple):
 
     number: int
     tasks: tuple[Task, ...]
+    weight: int  # about how much work it is, in bytes of files
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class Outcome:
         Of the unit it was written with.
     n_faces, n_hits : int
         Of what was rendered.
-    views : list of dict
-        The entries of its description.
+    n_views : int
+        How many were rendered.
     notes : tuple of str
         What loading did to the file's contents.
     seconds : dict
@@ -60,7 +61,7 @@ class Outcome:
     unit_index: int = 0
     n_faces: int = 0
     n_hits: int = 0
-    views: list[dict] = field(default_factory=list)
+    n_views: int = 0
     notes: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -138,7 +139,7 @@ class TaskRenderer:
             unit_index=unit_number,
             n_faces=len(mesh.faces),
             n_hits=sum(entry["hits"] for entry in entries),
-            views=entries,
+            n_views=len(entries),
             notes=mesh.notes,
             seconds=dict(clock.seconds),
         )

@@ -90,32 +90,32 @@ SURE = f4(2.0**-10)
 NEARER = f4(1.0 + 2.0**-9)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _affine(x, y, z, view, row):
     constant = splat(view[row + 3], WIDTH)
     return fma(x, view[row], fma(y, view[row + 1], fma(z, view[row + 2], constant)))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _extent(x, y, z, view, row, error):
     """Half the range of `_affine` over boxes of half extents x, y, z, and its rounding error."""
     x_part = fma(x, abs(view[row]), splat(error, WIDTH))
     return fma(z, abs(view[row + 2]), fma(y, abs(view[row + 1]), x_part))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _first_lane(x):
     """The first lane at or behind x, 0 to 17; a hair earlier rather than later."""
     return splat(17, WIDTH) - truncate(vmin(vmax(f4(9.0) - x, f4(0.0)), f4(17.0)) + f4(0.50001))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _last_lane(x):
     """The last lane at or before x, -1 to 16; a hair later rather than earlier."""
     return truncate(vmin(vmax(x + f4(8.5), f4(0.0)), f4(17.0)) + f4(0.00001)) - splat(1, WIDTH)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _clip(x_low, x_high, y_low, y_high, unbounded, inside, rectangles):
     """Store the rectangles of pixels within these ranges and `inside`; return who has any.
 
@@ -137,7 +137,7 @@ def _clip(x_low, x_high, y_low, y_high, unbounded, inside, rectangles):
     return (first_column <= last_column) & (first_row <= last_row)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _visit_children(nodes, node, view, inside, nearness, rectangles):
     """Rectangles and greatest nearness of a node's eight children; bits of those to visit."""
     at = NODE * node
@@ -177,7 +177,7 @@ def _visit_children(nodes, node, view, inside, nearness, rectangles):
     return bits(covers & (far > zero))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _project(leaves, at, view):
     """Where a vertex of each face is seen, how far away it is, and what X and Y were scaled by."""
     x = load(leaves, at, WIDTH)
@@ -189,7 +189,7 @@ def _project(leaves, at, view):
     return _affine(x, y, z, view, X) * scale, _affine(x, y, z, view, Y) * scale, distance, scale
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _set_up_faces(leaves, leaf, view, inside, setup, rectangles):
     """Project eight faces and compute their edge functions and nearness.
 
@@ -268,7 +268,7 @@ def _set_up_faces(leaves, leaf, view, inside, setup, rectangles):
     return found | bits(near > view[NEAREST]) << WIDTH
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _is_open(pixel_nearness, rectangle, nearness):
     """Whether any pixel of the rectangle sees nothing as near as this yet."""
     first_column, last_column = rectangle & 255, (rectangle >> 8) & 255
@@ -306,7 +306,7 @@ def _test_exactly(
     nearness[pixel] = f4(1.0 / t) if view[PERSPECTIVE] != f4(0.0) else f4(farthest - t)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _cover(
     lane, setup, face, rectangle, seen, nearness, x,
     vertices, faces, basis, x0, y0, view, farthest, ray, doubts,

@@ -21,8 +21,8 @@ from raydepth.outline import BAND, RING, judge
 from raydepth.raycast import cast_rays
 from raydepth.readers.scene import transform
 from raydepth.stores import StoredMesh, store_of
+from raydepth.stores.description import description_hash, hashed
 from raydepth.tasks import TIMEOUT
-from raydepth.views import description_hash, pixel_hash
 from raydepth.workers import borrowed_worker
 
 # Pixels of each mesh that are traced again, if nothing else is said.
@@ -84,7 +84,7 @@ def verify_dataset(
     """Check a data set against its own records, its hashes and its meshes.
 
     Every mesh of meshes.jsonl must be there, or stand in failures.jsonl. Every view is read and
-    its pixels compared with their hash, its number of hits, its range and the settings of the data
+    its bytes compared with their hash, its number of hits, its range and the settings of the data
     set; and where the mesh's file is still what it was, some of its pixels are traced again in
     float64, with another kernel than the one that rendered them.
 
@@ -160,12 +160,14 @@ def _check_mesh(
         found.n_views += 1
         try:
             depth = mesh.depth(view)
+            digest = hashed(mesh.contents(view))
         except (ValueError, OSError, zlib.error) as error:
             missing = isinstance(error, FileNotFoundError)
             problem("missing" if missing else "damaged", one_line(error))
             continue
         try:
-            reasons = list(_view_problems(depth, views[view], description["values_per_unit"]))
+            scale = description["values_per_unit"]
+            reasons = list(_view_problems(depth, digest, views[view], scale))
         except (KeyError, TypeError) as error:
             reasons = [f"its description is damaged ({one_line(error)})"]
         for name in mesh.outputs:
@@ -220,16 +222,14 @@ def _description_problems(
         yield "its cameras are not those of the data set"
 
 
-def _view_problems(depth: np.ndarray, view: dict[str, Any], scale: float | None) -> Iterator[str]:
-    """What the pixels of a view are that its description does not say."""
-    hit = np.isfinite(depth)
-    stored = depth
-    if scale is not None:
-        values = np.rint(np.multiply(np.where(hit, depth, 0), scale, dtype=np.float64))
-        stored = values.astype(np.uint16)
-    if pixel_hash(stored) != view["sha256"]:
-        yield "its pixels are not those that were written (sha256)"
+def _view_problems(
+    depth: np.ndarray, digest: str, view: dict[str, Any], scale: float | None
+) -> Iterator[str]:
+    """What a view is, or its bytes are, that its description does not say."""
+    if digest != view["sha256"]:
+        yield "it is not what was written (sha256)"
         return
+    hit = np.isfinite(depth)
     n_hits = int(np.count_nonzero(hit))
     if n_hits != view["hits"]:
         yield f"{n_hits} pixels hold a depth; its description says {view['hits']}"
@@ -243,7 +243,8 @@ def _view_problems(depth: np.ndarray, view: dict[str, Any], scale: float | None)
 def _output_problems(mesh: StoredMesh, name: str, view: int, depth: np.ndarray) -> Iterator[str]:
     """What a view's further output is that its description and its depth do not say."""
     values = mesh.output(name, view)
-    if pixel_hash(values) != mesh.metadata["views"][view]["outputs"][name]["sha256"]:
+    entry = mesh.metadata["views"][view]["outputs"][name]
+    if hashed([mesh.output_content(name, view)]) != entry["sha256"]:
         yield f"its {name} is not what was written (sha256)"
     elif name == "hit" and (values != np.isfinite(depth)).any():
         yield "its hit mask is not where depth is"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from raydepth import parallel
-from raydepth.export import fitting_values_per_unit
+from raydepth.export import Metadata, StoredDepth, fitting_values_per_unit, stored_depth
 from raydepth.mesh import Mesh
 from raydepth.png import encode_png
 from raydepth.preview import ContactSheet
@@ -22,7 +20,13 @@ from raydepth.rendering import Rendering, build_bvh, render
 from raydepth.settings import Settings
 from raydepth.statistics import depth_range
 from raydepth.stores import MeshViews, store_of
-from raydepth.stores.description import FORMAT_NAME, FORMAT_VERSION
+from raydepth.stores.description import (
+    FORMAT_NAME,
+    FORMAT_VERSION,
+    Spelled,
+    description_hash,
+    hashed,
+)
 from raydepth.stores.output_files import WithOutputs
 from raydepth.version import __version__
 
@@ -68,7 +72,7 @@ class ViewRenderer:
         # Made once: what they take for each view adds up over many meshes.
         self._cameras = [settings.cameras[view] for view in range(n_views)]
         self._entries = [
-            {"file": self.store.file_of(view, n_views), "camera": camera.to_json()}
+            {"file": self.store.file_of(view, n_views), "camera": Spelled(camera.to_json())}
             for view, camera in enumerate(self._cameras)
         ]
         per_chunk = max(1, CHUNK_PIXELS // (settings.cameras.width * settings.cameras.height))
@@ -104,7 +108,7 @@ class ViewRenderer:
             **({"hits": settings["hits"]} if "hits" in settings else {}),
             **({"instances": list(mesh.instances)} if "instance" in names else {}),
             "views": [
-                entry | (dict(labels[view]) if labels else {})
+                Spelled(entry | (dict(labels[view]) if labels else {}))
                 for view, entry in enumerate(self._entries)
             ],
         }
@@ -196,36 +200,34 @@ class ViewRenderer:
         n_threads: int,
     ) -> tuple[list[Any], int]:
         """Some views encoded, and how many of their depths do not fit; completes `description`."""
-        settings, mesh = self.settings, description["mesh"]
+        settings, store = self.settings, self.store
         depths = rendering.depth
-        scale = description["values_per_unit"]
+        scale = float(settings.values_per_unit) if store.stores_uint16 else None
+        # The same for all views, its text included.
+        metadata = Metadata(settings.kind, scale, description["mesh"])
         encoded: list[Any] = [None] * len(depths)
         unfit = [0] * len(depths)
 
         def encode(place: int) -> None:
             depth, view = depths[place], first + place
+            entry, camera = description["views"][view], self._cameras[view]
             n_hits, nearest, farthest = depth_range(depth.reshape(-1))
-            stored = depth
-            if scale is not None:
-                stored = np.empty(depth.shape, np.uint16)
-                miss: Any = np.float32(np.inf)
-                unfit[place] = quantize(depth.reshape(-1), float(scale), miss, stored.reshape(-1))
-            description["views"][view].update(
+            entry.update(
                 hits=n_hits,
                 nearest=float(nearest) if n_hits else None,
                 farthest=float(farthest) if n_hits else None,
-                sha256=pixel_hash(stored),
             )
+            if scale is None:
+                pixels = stored_depth("float32", depth, kind=settings.kind).pixels
+            else:
+                pixels = np.empty(depth.shape, np.uint16)
+                miss: Any = np.float32(np.inf)
+                unfit[place] = quantize(depth.reshape(-1), scale, miss, pixels.reshape(-1))
             if as_bytes and not unfit[place]:
-                encoded[place] = self.store.encode(
-                    depth,
-                    kind=settings.kind,
-                    camera=self._cameras[view],
-                    mesh=mesh,
-                    values_per_unit=settings.values_per_unit,
-                )
+                encoded[place] = store.encode(StoredDepth(pixels, camera, metadata))
+                entry["sha256"] = hashed(store.contents(encoded[place]))
                 if settings.outputs:
-                    files = self._output_files(rendering, place, description["views"][view])
+                    files = self._output_files(rendering, place, entry)
                     encoded[place] = WithOutputs(encoded[place], files)
 
         parallel.for_each(encode, len(depths), n_threads)
@@ -238,23 +240,10 @@ class ViewRenderer:
         files = {}
         entry["outputs"] = {}
         for name in self.settings.outputs:
-            values = rendering[name][place]
             file = self.store.output_file(entry["file"], name)
-            files[file] = self.store.encode_output(name, values)
-            entry["outputs"][name] = {"file": file, "sha256": pixel_hash(values)}
+            files[file] = self.store.encode_output(name, rendering[name][place])
+            entry["outputs"][name] = {"file": file, "sha256": hashed([files[file]])}
         return files
-
-
-def pixel_hash(pixels: np.ndarray) -> str:
-    """The "sha256" of a view: of its pixels as they are stored, little-endian, row by row."""
-    stored = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<"))
-    return hashlib.sha256(stored.data).hexdigest()
-
-
-def description_hash(description: dict[str, Any]) -> str:
-    """The "sha256" of a description: of the rest of it as JSON with sorted keys."""
-    rest = {key: value for key, value in description.items() if key != "sha256"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _why_unfit(n_unfit: int, views: list[dict[str, Any]], scale: float) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import gc
 import os
 import pickle
 import threading
@@ -27,6 +28,9 @@ try:
     import resource
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
+
+# Seconds between two words on how a rendering goes on.
+PACE = 0.1
 
 
 class _Worker:
@@ -98,6 +102,16 @@ class _Worker:
         go = self._todo.get()
         if isinstance(go, messages.Stop):
             raise KeyboardInterrupt
+        said, n_views = time.monotonic(), 0
+
+        def progress(n_more: int) -> None:
+            nonlocal said, n_views
+            n_views += n_more
+            # Each word interrupts whoever works on the other end's processor.
+            if time.monotonic() > said + PACE:
+                self._say(messages.Progress(n_views))
+                said, n_views = time.monotonic(), 0
+
         try:
             outcome, views = self._renderer.render(
                 mesh,
@@ -106,12 +120,12 @@ class _Worker:
                 load_seconds=seconds,
                 timeout=go.timeout,
                 threads=go.threads,
-                on_views=lambda n_views: self._say(messages.Progress(n_views)),
+                on_views=progress,
             )
         except Exception as error:
             self._say(messages.Broken(_picklable(error)))
         else:
-            self._say(messages.Rendered(outcome, views))
+            self._say(messages.Rendered(outcome, views, n_views))
 
 
 def _load(
@@ -167,6 +181,8 @@ def _picklable(error: Exception) -> Exception:
 
 def main() -> None:
     """Work for whoever holds the other ends of standard input and output."""
+    # What is there by now stays: its cycles need not be looked through again and again.
+    gc.freeze()
     # Whatever a library prints must not get into the answers.
     requests = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb", buffering=1 << 16)

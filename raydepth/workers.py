@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import os
 import signal
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,6 +15,7 @@ from raydepth.errors import MeshError
 from raydepth.mesh import Mesh
 from raydepth.stores import MeshViews
 from raydepth.tasks import Outcome, Task, failed, rendering_takes_too_long
+from raydepth.watch import watch
 
 # A worker ends a rendering that takes too long between two steps; one that hangs is killed.
 PATIENCE = 2.0
@@ -40,7 +40,7 @@ class Worker:
     """One process, started when it is first needed, and again when it was lost. For one thread."""
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: spawning.Process | None = None
         self._ready = False
         self._compiled_for: str | None = None
         self._setup: messages.Setup | None = None
@@ -163,7 +163,8 @@ class Worker:
                 answer = self._ask(go, PATIENCE * timeout, on_views)
             if isinstance(answer, messages.Broken):
                 raise answer.error
-            return answer
+            on_views(answer.n_views)
+            return answer.outcome, answer.views
 
         try:
             return self._twice(attempt)
@@ -244,22 +245,18 @@ class Worker:
             timed_out = True
             process.kill()
 
-        timer = threading.Timer(timeout, give_up)
-        timer.daemon = True
-        timer.start()
         try:
-            self._say(request)
-            while isinstance(answer := self._hear(), (messages.Progress, messages.Said)):
-                if isinstance(answer, messages.Progress):
-                    on_views(answer.n_views)
-                else:
-                    on_word(answer.line)
-            return answer
+            with watch.within(timeout, give_up):
+                self._say(request)
+                while isinstance(answer := self._hear(), (messages.Progress, messages.Said)):
+                    if isinstance(answer, messages.Progress):
+                        on_views(answer.n_views)
+                    else:
+                        on_word(answer.line)
+                return answer
         except _Lost as lost:
             lost.timed_out = timed_out
             raise
-        finally:
-            timer.cancel()
 
     def _say(self, message: Any) -> None:
         assert self._process is not None

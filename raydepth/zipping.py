@@ -7,7 +7,9 @@ stamp is fixed.
 
 from __future__ import annotations
 
+import os
 import struct
+import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -38,6 +40,15 @@ class Member:
     def stored(cls, data: bytes) -> Member:
         """Leave it as it is."""
         return cls(crc32(data), len(data), data, STORED)
+
+
+def stored_content(file: BinaryIO, name: str) -> bytes:
+    """The content of an archive's member as it is stored; KeyError where there is none."""
+    entry = zipfile.ZipFile(file).getinfo(name)
+    file.seek(entry.header_offset + 26)
+    n_name, n_extra = struct.unpack("<HH", file.read(4))
+    file.seek(n_name + n_extra, os.SEEK_CUR)
+    return file.read(entry.compress_size)
 
 
 def write_zip(file: BinaryIO, members: Iterable[tuple[str, Member]]) -> None:

@@ -53,7 +53,8 @@ LEAVES = {
     "loading": {"errors", "mesh", "readers"},
     "memory": set(),
     "mesh": {"errors", "limits", "readers"},
-    "layers": {"bvh", "kernels", "rays", "simd"},
+    "layers": {"bvh", "kernels", "simd"},
+    "nearest": {"kernels", "simd", "wide"},
     "outline": set(),
     "outputs": set(),
     "packages": {"errors"},
@@ -68,10 +69,10 @@ LEAVES = {
     "preview": set(),
     "quantize": set(),
     "ray_by_ray": {"camera", "lenses", "parallel"},
-    "rays": {"bvh", "kernels", "simd"},
+    "rays": {"kernels", "nearest", "simd"},
     "readers": {"errors"},
-    "ray_resolver": {"ray_by_ray", "resolver"},
-    "resolver": {"camera", "layers", "outputs", "surface", "tables", "wanted"},
+    "ray_resolver": {"ray_by_ray", "rays", "resolver", "tables"},
+    "resolver": {"camera", "layers", "surface", "tables", "wanted"},
     "reading": {"stores"},
     "recycling": {"aligned"},
     "refit": {"aligned", "parallel", "prepare", "simd"},
@@ -99,6 +100,7 @@ LEAVES = {
     "tables": {"aligned", "bvh", "contours", "mesh", "surface"},
     "version": set(),
     "wanted": {"camera", "mesh", "outputs", "recycling"},
+    "watch": set(),
     "wide": {"aligned", "parallel", "simd", "subtree"},
     "zipping": {"deflate"},
 }
@@ -153,7 +155,11 @@ def room_imports(room: str) -> set[str]:
 
 def test_every_module_has_its_place():
     assert (
-        set(LEAVES) | ON_RENDER | set(DATASET) | {"rendering", "bench", "cli", "__main__"} == ROOMS
+        set(LEAVES)
+        | ON_RENDER
+        | set(DATASET)
+        | {"rendering", "bench", "cli", "arguments", "__main__"}
+        == ROOMS
     )
 
 
@@ -181,8 +187,9 @@ def test_bench_borrows_only_the_demos_shape():
     assert room_imports("bench") <= set(LEAVES) | {"rendering", "demo"}
 
 
-def test_nothing_but_main_imports_cli():
+def test_the_command_line_is_on_top():
     assert {name for name, targets in IMPORTS.items() if "cli" in targets} == {"__main__"}
+    assert {name for name, targets in IMPORTS.items() if "arguments" in targets} == {"cli"}
 
 
 def test_the_front_door_opens_to_the_library():

@@ -13,7 +13,7 @@ import shapes
 from mesh_files import write_obj
 
 import raydepth as rd
-from raydepth import bench, bench_tables, cli, peers
+from raydepth import arguments, bench, bench_tables, cli, peers
 from raydepth.compiling import compile_kernels
 from raydepth.rendering import build_bvh, render
 
@@ -67,7 +67,7 @@ def _quick(monkeypatch, tmp_path):
     compile_kernels()
     fakes = {"fake": Fake, "blind": Blind, "absent": Absent, "broken": Broken}
     monkeypatch.setattr(peers, "PEERS", fakes)
-    monkeypatch.setattr(cli, "PEERS", fakes)
+    monkeypatch.setattr(arguments, "PEERS", fakes)
     monkeypatch.setattr(bench, "MIN_SECONDS", 0.0)
     monkeypatch.setattr(bench, "GENERATED", {"knot_5k": (36, 6)})
     monkeypatch.setattr(bench, "_start_up", lambda folder: START_UP)

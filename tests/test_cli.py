@@ -453,10 +453,10 @@ def test_a_folder_that_cannot_be_written(run, cube, monkeypatch):
 
 def test_a_full_disk(run, cube, patched_workers):
     patched_workers("""
-from pathlib import Path
-def full(self, content):
+import os
+def full(handle, content):
     raise OSError(28, "No space left on device")
-Path.write_bytes = full
+os.write = full
 """)
     code, out, err = run("render", cube, "-o", "out", *SMALL)
     assert (code, out, err) == (1, [], ["raydepth: error: out/cube: No space left on device"])

@@ -175,6 +175,9 @@ OBJ = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nf 1 2 3 4\n"
     [
         OBJ,
         OBJ.replace("\n", "\r\n"),
+        OBJ.replace("\n", "\r"),
+        OBJ.replace("\n", " \n\n\t\n"),
+        OBJ.replace("f 1", "vp 1 2\nv_ 1 2 3\nfo 1 2 3\nvt\nf 1"),
         OBJ.rstrip(),
         OBJ.replace(" ", "\t"),
         "\ufeff" + OBJ.replace("v", "  v"),

@@ -106,6 +106,26 @@ def test_float32_is_the_float64_value_rounded_once():
             np.testing.assert_array_equal(narrow[name], wide[name], name)
 
 
+@pytest.mark.parametrize("width", [64, 75])
+def test_meshes_beyond_a_cache_look_ahead(width):
+    """Also in rows that are no multiple of eight pixels, and in the last ones."""
+    vertices, faces = icosphere(levels=6)
+    mesh = rd.Mesh(vertices, faces, texture=(vertices[:, :2], faces))
+    outputs = ("z", "normal", "smooth_normal", "barycentric", "uv", "facing")
+    rendering = rd.render(mesh, rd.cameras.fibonacci(2, size=(width, 50)), outputs=outputs)
+    face = rendering.triangle_id
+    hit = face >= 0
+    a, b, c = np.moveaxis(vertices[faces[face[hit]]], 1, 0)
+    normal = np.cross(b - a, c - a)
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+    np.testing.assert_allclose(rendering["normal"][hit], normal, atol=1e-6)
+    weights = rendering["barycentric"][hit].astype(float)
+    point = weights[:, :1] * a + weights[:, 1:2] * b + weights[:, 2:] * c
+    np.testing.assert_allclose(rendering["uv"][hit], point[:, :2], atol=1e-6)
+    np.testing.assert_allclose(rendering["smooth_normal"][hit], point / 0.5, atol=2e-3)
+    assert (rendering["facing"][hit] == 1).all()
+
+
 @pytest.mark.parametrize("width", [1, 7, 8, 9, 23])
 def test_misses_are_what_the_table_says(width):
     camera = tilted((width, 21))

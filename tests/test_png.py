@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
 import zlib
 
 import imageio.v3
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import raydepth as rd
 from raydepth import deflate, png
+from raydepth.demo import torus_knot
 from raydepth.png import encode_png
 
 GREY, RGB = (16, 0), (8, 2)
@@ -147,6 +150,42 @@ def test_streams_decompress(data):
     assert zlib.decompress(deflate.zlib_stream(data)) == bytes(data)
     assert zlib.decompress(deflate.raw_deflate(data), -15) == bytes(data)
     assert deflate.crc32(data) == zlib.crc32(data)
+
+
+def test_the_same_input_gives_the_same_bytes_on_every_thread():
+    """ISA-L alone makes other bytes on some 12 of 4000 threads, by where their stacks lie."""
+    rendering = rd.render(torus_knot(), rd.cameras.fibonacci(4, size=512)[2], miss=0.0)
+    data = np.rint(rendering.z_depth[0] * 10000).astype(np.uint16).tobytes()
+    streams, all_done, lock = set(), threading.Event(), threading.Lock()
+    n_threads, n_done = 1500, 0
+
+    def compress() -> None:
+        nonlocal n_done
+        with lock:
+            streams.add(deflate.raw_deflate(data))
+            n_done += 1
+            if n_done == n_threads:
+                all_done.set()
+        all_done.wait()
+
+    before = threading.stack_size(1 << 17)
+    threads = [threading.Thread(target=compress) for _ in range(n_threads)]
+    try:
+        for thread in threads:
+            thread.start()
+    finally:
+        threading.stack_size(before)
+    for thread in threads:
+        thread.join()
+    assert len(streams) == 1
+
+
+def test_the_first_byte_is_a_block_of_its_own():
+    """What keeps ISA-L deterministic, see deflate.py: a flush ends with an empty stored block."""
+    data = bytes(range(256)) * 100
+    first, flush, rest = deflate.raw_deflate(data).partition(b"\x00\x00\xff\xff")
+    assert zlib.decompressobj(-15).decompress(first + flush) == data[:1]
+    assert rest
 
 
 def test_smooth_depth_is_no_larger_than_other_encoders_make_it():

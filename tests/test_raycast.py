@@ -1,13 +1,15 @@
-"""Single rays: against the tile kernel bit for bit, closed forms, and what is refused."""
+"""Single rays: against all faces and the tile kernel bit for bit, closed forms, refusals."""
 
 from __future__ import annotations
 
+import every_face
 import numpy as np
 import pytest
 import shapes
 from oracle import ulps
 
 import raydepth as rd
+from raydepth import rays, tiles
 
 SHAPES = {
     "one": lambda: (np.eye(3), [(0, 1, 2)]),
@@ -45,9 +47,7 @@ def stepped_rays(cameras: rd.Cameras, bvh):
 @pytest.mark.parametrize("model", ["perspective", "orthographic"])
 @pytest.mark.parametrize("name", SHAPES)
 def test_tiles_see_what_single_rays_see(name, model, radius):
-    """The float32 tile kernel decides nothing: bit for bit what float64 ray by ray gives."""
-    from raydepth import rays, tiles
-
+    """Two kernels of different bounds on their float32: the same faces, or one is wrong."""
     vertices, faces = SHAPES[name]()
     vertices = vertices / np.abs(vertices).max() / 2
     mesh = rd.Mesh(vertices, faces)
@@ -67,13 +67,34 @@ def test_tiles_see_what_single_rays_see(name, model, radius):
     origin = np.ascontiguousarray(np.broadcast_to(origin, shape).reshape(-1, 3))
     direction = np.ascontiguousarray(np.broadcast_to(direction, shape).reshape(-1, 3))
     distance, ids, weights = np.empty(n), np.empty(n, np.int32), np.empty((n, 3))
-    rays.cast(
-        bvh.nodes, bvh.nodes.view(np.int32), bvh.slot_face, bvh.vertices, bvh.faces,
-        origin, direction, 0, n, distance, ids, weights,
-    )  # fmt: skip
+    rays.cast(*bvh.wide, bvh.vertices, bvh.faces, origin, direction, distance, ids, weights)
     assert (result.triangle_id.ravel() == ids).all()
     hit = ids >= 0
     assert ulps(result.depth.ravel()[hit], distance[hit] / bvh.scale).max(initial=0) <= 1
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_any_rays_meet_what_every_face_was_asked_about(name):
+    """Within, around and far from the mesh, of any length, along axes, through vertices."""
+    vertices, faces = SHAPES[name]()
+    bvh = rd.build_bvh(rd.Mesh(vertices, faces))
+    rng = np.random.default_rng(7)
+    n = min(10_000, 60_000_000 // len(faces))
+    sizes = 10.0 ** rng.choice([-2, 0, 0.5, 3, 9], (n, 1))
+    origins = rng.normal(size=(n, 3)) * sizes
+    targets = bvh.vertices[rng.integers(0, len(bvh.vertices), n)]
+    targets = targets + rng.normal(size=(n, 3)) * rng.choice([0.0, 1e-7, 1e-3, 1.0], (n, 1))
+    directions = (targets - origins) * rng.choice([1.0, -1.0], (n, 1), p=[0.9, 0.1])
+    # Along an axis, or in a plane of two, or nearly so.
+    directions *= rng.choice([0.0, 1e-40, 1e-9, 1.0], (n, 3), p=[0.15, 0.05, 0.05, 0.75])
+    directions *= 10.0 ** rng.choice([-300.0, -40.0, 0.0, 0.0, 40.0, 150.0], (n, 1))
+    for t_min in (0.0, 1.0):
+        distance, ids = every_face.nearest(bvh, origins, directions, t_min)
+        found = np.empty(n), np.empty(n, np.int32), np.empty((n, 3))
+        rays.cast(*bvh.wide, bvh.vertices, bvh.faces, origins, directions, *found, t_min)
+        np.testing.assert_array_equal(found[1], ids)
+        np.testing.assert_array_equal(found[0], distance)
+        assert 0 < (ids >= 0).sum() < n
 
 
 @pytest.mark.parametrize("model", ["perspective", "orthographic"])

@@ -11,7 +11,7 @@ it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from raydepth.camera import Cameras
-from raydepth.containers import Parts
-from raydepth.export import encode_depth, read_depth
+from raydepth.containers import Parts, format_of
+from raydepth.export import StoredDepth, read_depth
+from raydepth.files import write_new
 from raydepth.folders import removed, whole_folder
 from raydepth.stores.description import description_text, output_files, parsed_description
 from raydepth.stores.layouts import LAYOUT_FOLDER, Layout
@@ -56,23 +57,11 @@ class FolderStore(Store):
             return self.layout.file_of(view)
         return super().file_of(view, n_views)
 
-    def encode(
-        self,
-        depth: np.ndarray,
-        *,
-        kind: str,
-        camera: Cameras,
-        mesh: dict[str, Any],
-        values_per_unit: float = 10000,
-    ) -> Parts:
-        return encode_depth(
-            self.suffix,
-            depth,
-            kind=kind,
-            camera=camera,
-            mesh=mesh,
-            values_per_unit=values_per_unit,
-        )
+    def encode(self, view: StoredDepth) -> Parts:
+        return format_of(self.suffix).encode(view.pixels, view.text)
+
+    def contents(self, encoded: Parts) -> Iterable[bytes]:
+        return encoded.values()
 
     def place(self, out: Path, name: str, *, index: int = 0) -> Path:
         return out / name
@@ -86,16 +75,15 @@ class FolderStore(Store):
                 for file, view in zip(files, mesh.views, strict=True):
                     parts, further = parts_of(view)
                     for name, content in further.items():
-                        (aside / name).write_bytes(content)
+                        write_new(f"{aside}/{name}", content)
                     for addition, content in parts.items():
-                        (aside / f"{file}{addition}").write_bytes(content)
+                        write_new(f"{aside}/{file}{addition}", content)
                 if mesh.preview is not None:
-                    (aside / PREVIEW_FILE).write_bytes(mesh.preview)
+                    write_new(f"{aside}/{PREVIEW_FILE}", mesh.preview)
                 if self.layout is not None:
                     for name, text in self.layout.files(mesh.description).items():
-                        (aside / name).write_text(text, encoding="utf-8")
-                text = description_text(mesh.description)
-                (aside / VIEWS_FILE).write_text(text, encoding="utf-8")
+                        write_new(f"{aside}/{name}", text.encode())
+                write_new(f"{aside}/{VIEWS_FILE}", description_text(mesh.description).encode())
 
     def find(self, out: Path, name: str) -> StoredMesh | None:
         folder = out / name
@@ -129,8 +117,14 @@ class FolderMesh(StoredMesh):
     def _description(self) -> dict[str, Any]:
         return parsed_description((self.place / VIEWS_FILE).read_bytes())
 
-    def _file(self, name: str) -> bytes:
-        return self._path(name).read_bytes()
+    def contents(self, view: int) -> Iterable[bytes]:
+        path = self._path(self.metadata["views"][view]["file"])
+        sidecar = format_of(path.suffix).sidecar
+        beside = [Path(f"{path}{sidecar}").read_bytes()] if sidecar else []
+        return [*beside, path.read_bytes()]
+
+    def content(self, file: str) -> bytes:
+        return self._path(file).read_bytes()
 
     def _depth(self, view: int) -> np.ndarray:
         image = read_depth(self._path(self.metadata["views"][view]["file"]))

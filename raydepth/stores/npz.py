@@ -13,23 +13,23 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from raydepth.camera import Cameras
 from raydepth.containers import as_value_error, npy
-from raydepth.export import checked_floats, pixels_and_metadata
+from raydepth.export import StoredDepth, checked_floats
 from raydepth.files import whole_file
 from raydepth.stores.description import parsed_description
 from raydepth.stores.output_files import parts_of
 from raydepth.stores.store import MeshViews, Store, StoredMesh, names_with_suffix
-from raydepth.zipping import Member, write_zip
+from raydepth.zipping import Member, stored_content, write_zip
 
 DESCRIPTION = "raydepth"
 PREVIEW_FILE = "preview.png"
+DAMAGED = "damaged or not a .npz file of views"
 
 
 class NpzStore(Store):
@@ -38,17 +38,11 @@ class NpzStore(Store):
     file_format = "npz"
     stores_uint16 = False
 
-    def encode(
-        self,
-        depth: np.ndarray,
-        *,
-        kind: str,
-        camera: Cameras,
-        mesh: dict[str, Any],
-        values_per_unit: float = 10000,
-    ) -> Member:
-        pixels, _ = pixels_and_metadata("float32", depth, kind=kind, camera=camera, mesh=mesh)
-        return Member.deflated(npy(pixels))
+    def encode(self, view: StoredDepth) -> Member:
+        return Member.deflated(npy(view.pixels))
+
+    def contents(self, encoded: Member) -> Iterable[bytes]:
+        return (encoded.content,)
 
     def place(self, out: Path, name: str, *, index: int = 0) -> Path:
         return out / f"{name}.npz"
@@ -78,9 +72,14 @@ class NpzMesh(StoredMesh):
     def _description(self) -> dict[str, Any]:
         return parsed_description(str(_array(self.place, DESCRIPTION)))
 
-    def _file(self, name: str) -> bytes:
-        with open(self.place, "rb") as file, as_value_error("damaged or not a .npz file of views"):
-            return zipfile.ZipFile(file).read(name)
+    def contents(self, view: int) -> Iterable[bytes]:
+        file = self.metadata["views"][view]["file"]
+        with open(self.place, "rb") as archive, as_value_error(DAMAGED):
+            return (stored_content(archive, f"{file}.npy"),)
+
+    def content(self, file: str) -> bytes:
+        with open(self.place, "rb") as archive, as_value_error(DAMAGED):
+            return zipfile.ZipFile(archive).read(file)
 
     def _depth(self, view: int) -> np.ndarray:
         file = self.metadata["views"][view]["file"]
@@ -104,7 +103,7 @@ def _members(mesh: MeshViews) -> Iterator[tuple[str, Member]]:
 
 def _array(path: Path, name: str) -> np.ndarray:
     # A missing file is not a damaged one.
-    with open(path, "rb") as file, as_value_error("damaged or not a .npz file of views"):
+    with open(path, "rb") as file, as_value_error(DAMAGED):
         archive = np.load(file, allow_pickle=False)
         if isinstance(archive, np.ndarray):
             raise ValueError("it is a .npy file")

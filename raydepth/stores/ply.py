@@ -20,17 +20,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from raydepth.camera import Cameras
 from raydepth.containers import as_value_error, npy
 from raydepth.conversions import points_from_depth
-from raydepth.export import checked_floats, pixels_and_metadata
+from raydepth.export import StoredDepth, checked_floats
 from raydepth.files import whole_file
 from raydepth.stores.description import parsed_description
 from raydepth.stores.output_files import decode_output, parts_of
@@ -50,16 +49,9 @@ class PlyStore(Store):
     stores_uint16 = False
     outputs = frozenset({"normal"})
 
-    def encode(
-        self,
-        depth: np.ndarray,
-        *,
-        kind: str,
-        camera: Cameras,
-        mesh: dict[str, Any],
-        values_per_unit: float = 10000,
-    ) -> np.ndarray:
-        pixels, _ = pixels_and_metadata("float32", depth, kind=kind, camera=camera, mesh=mesh)
+    def encode(self, view: StoredDepth) -> np.ndarray:
+        pixels, camera, kind = view.pixels, view.camera, view.metadata.kind
+        assert camera is not None
         row, column = np.nonzero(np.isfinite(pixels))
         table = np.empty(len(row), _dtype(normals=False))
         points = points_from_depth(pixels, camera, kind)[row, column]
@@ -68,6 +60,9 @@ class PlyStore(Store):
         table["depth"] = pixels[row, column]
         table["view"], table["row"], table["column"] = 0, row, column
         return table
+
+    def contents(self, encoded: np.ndarray) -> Iterable[bytes]:
+        return (encoded.tobytes(),)
 
     def place(self, out: Path, name: str, *, index: int = 0) -> Path:
         return out / f"{name}{SUFFIX}"
@@ -141,11 +136,18 @@ class PlyMesh(StoredMesh):
     def _depth(self, view: int) -> np.ndarray:
         return checked_floats(self._image(view, ("depth",), np.inf)[..., 0])
 
-    def _file(self, name: str) -> bytes:
+    def contents(self, view: int) -> Iterable[bytes]:
+        seen = self._table[self._table["view"] == view]
+        table = np.zeros(len(seen), _dtype(normals=False))
+        for name in (*FLOATS, "row", "column"):
+            table[name] = seen[name]
+        return (table.tobytes(),)
+
+    def content(self, file: str) -> bytes:
         for view, entry in enumerate(self.metadata["views"]):
-            if entry["outputs"]["normal"]["file"] == name:
+            if entry["outputs"]["normal"]["file"] == file:
                 return npy(self._image(view, NORMALS, 0.0))
-        raise ValueError(f"it has no {name}")
+        raise ValueError(f"it has no {file}")
 
 
 def _dtype(normals: bool) -> np.dtype:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from raydepth.camera import Cameras
-from raydepth.export import DepthImage
+from raydepth.export import DepthImage, StoredDepth
 from raydepth.outputs import KINDS, OUTPUTS
 from raydepth.stores.output_files import decode_output, described, encode_output, suffix_of
 
@@ -91,29 +91,12 @@ class Store(ABC):
         return f"{view:0{digits}}{self.suffix}"
 
     @abstractmethod
-    def encode(
-        self,
-        depth: np.ndarray,
-        *,
-        kind: str,
-        camera: Cameras,
-        mesh: dict[str, Any],
-        values_per_unit: float = 10000,
-    ) -> Any:
-        """One view in memory, ready to be written; can be pickled.
+    def encode(self, view: StoredDepth) -> Any:
+        """One view in memory, ready to be written; can be pickled."""
 
-        Parameters
-        ----------
-        depth : (height, width) float
-            In units, +inf for a miss.
-        mesh : dict
-            As `Mesh.to_json` gives it.
-
-        Raises
-        ------
-        ValueError
-            As `export.encode_depth`.
-        """
+    def contents(self, encoded: Any) -> Iterable[bytes]:
+        """What `encode` gave as the bytes that stand in files: what the hash of a view is of."""
+        return (encoded,)
 
     def output_file(self, view_file: str, name: str) -> str:
         """Where a further output of a view is: a file, or what stands for it inside one."""
@@ -322,6 +305,14 @@ class StoredMesh(ABC):
         return f"<{type(self).__name__} {self.name!r} in {os.fspath(self.place)!r}>"
 
     @abstractmethod
+    def contents(self, view: int) -> Iterable[bytes]:
+        """The bytes of a view's depth, as `Store.contents` gives them; `view` counts from 0."""
+
+    def content(self, file: str) -> bytes:
+        """The file of a further output, as the description names it."""
+        raise ValueError("it holds depth only")
+
+    @abstractmethod
     def _description(self) -> dict[str, Any]:
         """The description, checked."""
 
@@ -329,13 +320,13 @@ class StoredMesh(ABC):
     def _depth(self, view: int) -> np.ndarray:
         """(height, width) float of one view that exists."""
 
+    def output_content(self, name: str, view: int) -> bytes:
+        """The bytes of a further output, as `Store.encode_output` gives them."""
+        return self.content(self.metadata["views"][view]["outputs"][name]["file"])
+
     def _output(self, name: str, view: int, file: str) -> np.ndarray:
         """A further output of one view that exists; `file` is where the description says."""
-        return decode_output(name, self._file(file))
-
-    def _file(self, name: str) -> bytes:
-        """The content of a further output's file, where that is what `_output` reads."""
-        raise NotImplementedError
+        return decode_output(name, self.content(file))
 
 
 def check_agreement(image: DepthImage, description: dict[str, Any]) -> None:

@@ -19,15 +19,14 @@ from __future__ import annotations
 import json
 import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from raydepth.camera import Cameras
 from raydepth.containers import FORMATS, as_value_error
-from raydepth.export import decode_depth, metadata_text, pixels_and_metadata
+from raydepth.export import StoredDepth, decode_depth
 from raydepth.files import whole_file
 from raydepth.stores.description import description_text, parsed_description
 from raydepth.stores.output_files import parts_of
@@ -52,20 +51,11 @@ class TarStore(Store):
     suffix = ".png"
     meshes_per_unit = 100
 
-    def encode(
-        self,
-        depth: np.ndarray,
-        *,
-        kind: str,
-        camera: Cameras,
-        mesh: dict[str, Any],
-        values_per_unit: float = 10000,
-    ) -> tuple[bytes, bytes]:
-        pixels, metadata = pixels_and_metadata(
-            "uint16", depth, kind=kind, camera=camera, mesh=mesh, values_per_unit=values_per_unit
-        )
-        text = metadata_text(metadata)
-        return FORMATS[".png"].encode(pixels, text)[""], text.encode()
+    def encode(self, view: StoredDepth) -> tuple[bytes, bytes]:
+        return FORMATS[".png"].encode(view.pixels, view.text)[""], view.text.encode()
+
+    def contents(self, encoded: tuple[bytes, bytes]) -> Iterable[bytes]:
+        return encoded
 
     def place(self, out: Path, name: str, *, index: int = 0) -> Path:
         return out / f"shard-{index:06}.tar"
@@ -83,12 +73,13 @@ class TarStore(Store):
             return start, len(content)
 
         for mesh in meshes:
-            entry: dict[str, Any] = {"name": mesh.name, "views": []}
+            entry: dict[str, Any] = {"name": mesh.name, "views": [], "metadata": []}
             files = (view["file"] for view in mesh.description["views"])
             for file, view in zip(files, mesh.views, strict=True):
                 (image, metadata), further = parts_of(view)
+                beside = f"{mesh.name}/{file.removesuffix(self.suffix)}.json"
                 entry["views"].append(add(f"{mesh.name}/{file}", image))
-                add(f"{mesh.name}/{file.removesuffix(self.suffix)}.json", metadata)
+                entry["metadata"].append(add(beside, metadata))
                 for name, content in further.items():
                     entry.setdefault("outputs", {})[name] = add(f"{mesh.name}/{name}", content)
             text = description_text(mesh.description).encode()
@@ -142,22 +133,26 @@ class TarMesh(StoredMesh):
         place: Path,
         description: Extent,
         views: list[Extent],
+        beside: list[Extent],
         outputs: dict[str, Extent],
     ) -> None:
         super().__init__(name, place)
+        self._where, self._views, self._beside = description, views, beside
         self._outputs = outputs
-        self._where, self._views = description, views
 
     def _description(self) -> dict[str, Any]:
         description = parsed_description(_content(self.place, self._where))
-        if len(description["views"]) != len(self._views):
+        if not len(description["views"]) == len(self._views) == len(self._beside):
             raise ValueError(f"its index has {len(self._views)} views of {self.name}")
         return description
 
-    def _file(self, name: str) -> bytes:
-        if name not in self._outputs:
-            raise ValueError(f"its index has no {name} of {self.name}")
-        return _content(self.place, self._outputs[name])
+    def contents(self, view: int) -> Iterable[bytes]:
+        return [_content(self.place, extents[view]) for extents in (self._views, self._beside)]
+
+    def content(self, file: str) -> bytes:
+        if file not in self._outputs:
+            raise ValueError(f"its index has no {file} of {self.name}")
+        return _content(self.place, self._outputs[file])
 
     def _depth(self, view: int) -> np.ndarray:
         self.metadata  # noqa: B018 - checks that the index has this view
@@ -205,6 +200,7 @@ def _indexed(place: Path) -> Iterator[TarMesh]:
                 place,
                 _moved(entry["description"], start),
                 [_moved(extent, start) for extent in entry["views"]],
+                [_moved(extent, start) for extent in entry["metadata"]],
                 {name: _moved(extent, start) for name, extent in entry.get("outputs", {}).items()},
             )
             for entry in contents["meshes"]

@@ -23,7 +23,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -31,9 +31,8 @@ from typing import Any
 
 import numpy as np
 
-from raydepth.camera import Cameras
 from raydepth.containers import as_value_error
-from raydepth.export import checked_scale, decode_uint16, pixels_and_metadata
+from raydepth.export import StoredDepth, checked_scale, decode_uint16
 from raydepth.files import write_whole
 from raydepth.folders import removed, whole_folder
 from raydepth.outputs import OUTPUTS, shape_of
@@ -59,19 +58,8 @@ class ZarrStore(Store):
     package = PACKAGE
     description_file = "attributes"
 
-    def encode(
-        self,
-        depth: np.ndarray,
-        *,
-        kind: str,
-        camera: Cameras,
-        mesh: dict[str, Any],
-        values_per_unit: float = 10000,
-    ) -> bytes:
-        pixels, _ = pixels_and_metadata(
-            "uint16", depth, kind=kind, camera=camera, mesh=mesh, values_per_unit=values_per_unit
-        )
-        return _chunk(pixels)
+    def encode(self, view: StoredDepth) -> bytes:
+        return _chunk(view.pixels)
 
     def output_file(self, view_file: str, name: str) -> str:
         return name
@@ -131,6 +119,18 @@ class ZarrMesh(StoredMesh):
         with as_value_error(f"its {NODE_FILE} is damaged"):
             attributes = json.loads((self.place / NODE_FILE).read_bytes())["attributes"]
             return checked_description(attributes[ATTRIBUTE])
+
+    def contents(self, view: int) -> Iterable[bytes]:
+        return (self.output_content(ARRAY, view),)
+
+    def output_content(self, name: str, view: int) -> bytes:
+        shard = self.place / name / _shard_file(len(_shape(self.metadata, name)))
+        with open(shard, "rb") as file, as_value_error("damaged Zarr chunk"):
+            # Behind the chunks their places stand, and a checksum.
+            file.seek(-(16 * len(self) + 4), os.SEEK_END)
+            start, size = np.frombuffer(file.read(16 * len(self)), "<u8").reshape(-1, 2)[view]
+            file.seek(int(start))
+            return file.read(int(size))
 
     @cached_property
     def _arrays(self) -> dict[str, Any]:
