@@ -14,6 +14,9 @@ from raydepth.outputs import KINDS, OUTPUTS
 from raydepth.resolver import DESCRIBED, Resolver
 from raydepth.wanted import Wanted
 
+# Bytes that no cache keeps until they are read again.
+BEYOND_CACHES = 1 << 25
+
 FURTHER = ("disparity", "point", "point_camera")
 
 
@@ -44,6 +47,12 @@ class AffineResolver(Resolver):
         self._resolves = self._resolves_further or (not self._describes and wanted.asks(*KINDS))
         # What is not asked for has no elements, but a type, so that kernels are few.
         self._absent = _absent(wanted.dtype)
+        arrays = [array for name, array in self.arrays.items() if name in DESCRIBED]
+        self._stream = (
+            sum(array.nbytes for array in arrays) > BEYOND_CACHES
+            and cameras.width % surface.LANES == 0
+            and all(array.ctypes.data % 32 == 0 for array in arrays)
+        )
 
     def fill(self, view: int, rows: tuple[int, int], triangle_id: np.ndarray) -> None:
         """Fill rows of a view, whose `triangle_id` (height, width) is known there."""
@@ -61,7 +70,7 @@ class AffineResolver(Resolver):
                 (bvh.vertices, bvh.faces, bvh.mesh_faces), self._basis[view],
                 self._projection[view], self._frames[view], bvh.scale, *rows, triangle_id,
                 self._wanted.miss, self._tables, tuple(self._of(name, view) for name in KINDS),
-                tuple(self._of(name, view) for name in DESCRIBED),
+                tuple(self._of(name, view) for name in DESCRIBED), self._stream,
             )  # fmt: skip
         self._fill_from_ids(view, rows, triangle_id)
         if "hits" in self.arrays or "thickness" in self.arrays:

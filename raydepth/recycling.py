@@ -30,7 +30,7 @@ def empty(shape: tuple[int, ...], dtype: np.dtype | type[np.generic]) -> np.ndar
     dtype = np.dtype(dtype)
     n_bytes = math.prod(shape) * dtype.itemsize
     if not 0 < n_bytes <= LARGEST:
-        return np.empty(shape, dtype)
+        return aligned.empty(shape, dtype.type)
     memory = _found(n_bytes)
     if memory is None:
         memory = aligned.empty((n_bytes,), np.uint8)

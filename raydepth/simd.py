@@ -189,27 +189,51 @@ def store(typingctx, target, index, vector):
 @intrinsic
 def store_channels(typingctx, target, index, vectors):
     """Put lane 0 of all vectors (two or three, a tuple), then lane 1 ..., float64 rounded."""
-    vector, n_channels = vectors.dtype, vectors.count
-    to_float32 = vector.kind == "d" and target.dtype == types.float32
 
     def codegen(context, builder, sig, args):
-        n = vector.lanes
-        channels = cgutils.unpack_tuple(builder, args[2], n_channels)
-        if to_float32:
-            narrow = ir.VectorType(ELEMENT["f"], n)
-            channels = [builder.fptrunc(channel, narrow) for channel in channels]
-        # The first two in one vector, the third in another of that length, then all mixed.
-        pair = builder.shuffle_vector(channels[0], channels[1], _order(range(2 * n)))
-        third = builder.shuffle_vector(channels[-1], channels[-1], _order([*range(n), *[0] * n]))
-        offsets = [channel * n for channel in range(n_channels)]
-        mixed = builder.shuffle_vector(
-            pair, third, _order(lane + offset for lane in range(n) for offset in offsets)
-        )
+        mixed = _mixed_channels(builder, target, vectors, args[2])
         stored = builder.store(mixed, _vector_at(builder, args[0], args[1], mixed.type))
         stored.align = 4
         return context.get_dummy_value()
 
     return types.void(target, types.intp, vectors), codegen
+
+
+@intrinsic
+def stream_channels(typingctx, target, index, vectors):
+    """The same past the caches, for what nobody reads soon; the address is a multiple of 32."""
+
+    def codegen(context, builder, sig, args):
+        mixed = _mixed_channels(builder, target, vectors, args[2])
+        n = 32 * 8 // target.dtype.bitwidth
+        for first in range(0, mixed.type.count, n):
+            part = builder.shuffle_vector(mixed, mixed, _order(range(first, first + n)))
+            place = builder.add(args[1], INT64(first))
+            stored = builder.store(part, _vector_at(builder, args[0], place, part.type))
+            stored.align = 32
+            stored.set_metadata("nontemporal", builder.module.add_metadata([INT32(1)]))
+        return context.get_dummy_value()
+
+    return types.void(target, types.intp, vectors), codegen
+
+
+def _mixed_channels(
+    builder: ir.IRBuilder, target: types.CPointer, vectors: types.UniTuple, value: ir.Value
+) -> ir.Value:
+    """Lane 0 of all vectors, lane 1 ..., as one vector of the target's type."""
+    vector, n_channels = vectors.dtype, vectors.count
+    n = vector.lanes
+    channels = cgutils.unpack_tuple(builder, value, n_channels)
+    if vector.kind == "d" and target.dtype == types.float32:
+        narrow = ir.VectorType(ELEMENT["f"], n)
+        channels = [builder.fptrunc(channel, narrow) for channel in channels]
+    # The first two in one vector, the third in another of that length, then all mixed.
+    pair = builder.shuffle_vector(channels[0], channels[1], _order(range(2 * n)))
+    third = builder.shuffle_vector(channels[-1], channels[-1], _order([*range(n), *[0] * n]))
+    offsets = [channel * n for channel in range(n_channels)]
+    return builder.shuffle_vector(
+        pair, third, _order(lane + offset for lane in range(n) for offset in offsets)
+    )
 
 
 @intrinsic

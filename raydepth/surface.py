@@ -43,6 +43,7 @@ from raydepth.simd import (
     stack_float64,
     stack_int32,
     store_signs,
+    stream_channels,
     vmax,
 )
 
@@ -267,7 +268,7 @@ def _smooth(normals, weights):
 @njit(cache=True, nogil=True, error_model="numpy")
 def describe(
     mesh, basis, projection, frame, scale, first_row, last_row, triangle_id, miss, tables, depths,
-    outputs,
+    outputs, stream,
 ):  # fmt: skip
     """Fill rows of the outputs from `triangle_id`; arrays without elements are not asked for.
 
@@ -286,6 +287,9 @@ def describe(
         (height, width) float. Here, because they need the same corners.
     outputs : (normal, normal_camera, smooth_normal, smooth_normal_camera, barycentric, uv, facing)
         (height, width, 3) float, uv (height, width, 2) float, facing (height, width) int8.
+    stream : bool
+        Whether what has channels goes past the caches: more than they hold, the width a multiple of
+        LANES, and every array at a multiple of 32 bytes.
     """
     vertices, faces, mesh_faces = mesh
     vertex_table, corner_table, of_vertices, uv_table, uv_corners = tables
@@ -332,17 +336,21 @@ def describe(
                 if ray.size > 0:
                     put(pointer(ray), at, missed, count, scratch)
                 if normal.size > 0:
-                    put_channels(pointer(normal), at, nothing, count, scratch)
+                    _put_channels(pointer(normal), at, nothing, count, scratch, stream)
                 if normal_camera.size > 0:
-                    put_channels(pointer(normal_camera), at, turned_nothing, count, scratch)
+                    _put_channels(
+                        pointer(normal_camera), at, turned_nothing, count, scratch, stream
+                    )
                 if smooth.size > 0:
-                    put_channels(pointer(smooth), at, nothing, count, scratch)
+                    _put_channels(pointer(smooth), at, nothing, count, scratch, stream)
                 if smooth_camera.size > 0:
-                    put_channels(pointer(smooth_camera), at, turned_nothing, count, scratch)
+                    _put_channels(
+                        pointer(smooth_camera), at, turned_nothing, count, scratch, stream
+                    )
                 if barycentric.size > 0:
-                    put_channels(pointer(barycentric), at, unknown, count, scratch)
+                    _put_channels(pointer(barycentric), at, unknown, count, scratch, stream)
                 if uv.size > 0:
-                    put_channels(pointer(uv), at, (nan, nan), count, scratch)
+                    _put_channels(pointer(uv), at, (nan, nan), count, scratch, stream)
                 if facing.size > 0:
                     _put_sides(pointer(facing), at, hit, hit, count)
                 continue
@@ -367,9 +375,11 @@ def describe(
             if flat_normals:
                 flat = where(hit, _flat(corners, order), nothing)
                 if normal.size > 0:
-                    put_channels(pointer(normal), at, flat, count, scratch)
+                    _put_channels(pointer(normal), at, flat, count, scratch, stream)
                 if normal_camera.size > 0:
-                    put_channels(pointer(normal_camera), at, turned(turn, flat), count, scratch)
+                    _put_channels(
+                        pointer(normal_camera), at, turned(turn, flat), count, scratch, stream
+                    )
                 if facing.size > 0:
                     nx, ny, nz = flat
                     dx, dy, dz = direction
@@ -384,7 +394,7 @@ def describe(
             )  # fmt: skip
             if barycentric.size > 0:
                 known = where(hit, weights, unknown)
-                put_channels(pointer(barycentric), at, known, count, scratch)
+                _put_channels(pointer(barycentric), at, known, count, scratch, stream)
             if smooth_normals:
                 swapped = order >= SWAPPED
                 i, j, k = _in_order(order, i, select(swapped, k, j), select(swapped, j, k))
@@ -394,15 +404,25 @@ def describe(
                     bent = where(length > 0.0, bent, _flat(corners, order))
                 bent = where(hit, bent, nothing)
                 if smooth.size > 0:
-                    put_channels(pointer(smooth), at, bent, count, scratch)
+                    _put_channels(pointer(smooth), at, bent, count, scratch, stream)
                 if smooth_camera.size > 0:
-                    put_channels(pointer(smooth_camera), at, turned(turn, bent), count, scratch)
+                    _put_channels(
+                        pointer(smooth_camera), at, turned(turn, bent), count, scratch, stream
+                    )
             if uv.size > 0:
                 i, j, k = load_columns(pointer(uv_corners), face, 3)
                 a, b, c = _rows_of(pointer(uv_table), i, j, k)
                 u, v = _mean(a, b, c, weights, 0), _mean(a, b, c, weights, 1)
                 pair = select(hit, u, nan), select(hit, v, nan)
-                put_channels(pointer(uv), at, pair, count, scratch)
+                _put_channels(pointer(uv), at, pair, count, scratch, stream)
+
+
+@njit(forceinline=True, cache=True, nogil=True, error_model="numpy")
+def _put_channels(target, at, channels, count, scratch, stream):
+    if stream:
+        stream_channels(target, len(channels) * at, channels)
+    else:
+        put_channels(target, at, channels, count, scratch)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)

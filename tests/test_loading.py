@@ -563,7 +563,7 @@ class Gltf:
 
     def accessor(self, values, dtype, **fields):
         values = np.asarray(values, dtype=dtype)
-        kinds = {1: "SCALAR", 3: "VEC3", 4: "VEC4", 16: "MAT4"}
+        kinds = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4", 16: "MAT4"}
         codes = {"i1": 5120, "u1": 5121, "i2": 5122, "u2": 5123, "u4": 5125, "f4": 5126}
         accessor = {
             "bufferView": self.view(values),
@@ -817,6 +817,31 @@ def test_gltf_compressed_with_draco(load):
     data = trimesh.exchange.gltf.export_glb(trimesh.Scene(sphere), extension_draco=True)
     mesh = load("a.glb", data)
     np.testing.assert_allclose(mesh.vertices[mesh.faces], sphere.triangles, atol=1e-4)
+
+
+def test_gltf_texture_coordinates_compressed_with_draco(tmp_path):
+    DracoPy = pytest.importorskip("DracoPy")
+    uv = np.array([[0.0, 0.25], [1.0, 0.25], [1.0, 0.75], [0.0, 0.75]])
+    for coordinates in (uv, None):
+        packed = DracoPy.encode(
+            SQUARE.astype(np.float32), np.array([[0, 1, 2], [0, 2, 3]]), tex_coord=coordinates
+        )
+        gltf = square_gltf()
+        gltf.primitive["attributes"]["TEXCOORD_0"] = gltf.accessor(uv, "f4")
+        for accessor in gltf.document["accessors"]:
+            del accessor["bufferView"]
+        view = gltf.view(np.frombuffer(packed, np.uint8))
+        gltf.primitive["extensions"] = {"KHR_draco_mesh_compression": {"bufferView": view}}
+        (tmp_path / "a.glb").write_bytes(gltf.glb())
+        mesh = load_mesh(tmp_path / "a.glb", uv=True)
+        if coordinates is None:
+            assert mesh.texture is None
+            continue
+        # Draco changes the order of vertices, and rounds.
+        x, y, _ = np.moveaxis(mesh.vertices[mesh.faces], -1, 0)
+        expected = np.stack([x, 0.25 + 0.5 * y], axis=-1)
+        np.testing.assert_allclose(mesh.texture.uv[mesh.texture.faces], expected, atol=1e-3)
+        assert load_mesh(tmp_path / "a.glb").texture is None
 
 
 # --- 3MF -------------------------------------------------------------------------------------

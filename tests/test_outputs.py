@@ -8,6 +8,7 @@ from oracle import all_crossings, brute_force, rays, surface, ulps
 from shapes import cube, icosphere, soup, square
 
 import raydepth as rd
+from raydepth import affine_resolver
 from raydepth.camera import (
     cubemap_intrinsics,
     equirectangular_intrinsics,
@@ -189,6 +190,19 @@ def test_the_order_of_corners_reaches_only_what_depends_on_it(model):
         assert other[name].tobytes() == alone[name].tobytes()
     weights = np.take_along_axis(plain["barycentric"][hit], chosen[seen], axis=1)
     np.testing.assert_allclose(other["barycentric"][hit], weights, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_goes_past_the_caches_is_the_same(dtype, monkeypatch):
+    mesh = textured(*soup(2))
+    for width in (72, 70):
+        cameras = rd.cameras.fibonacci(2, size=(width, 50))
+        plain = rd.render(mesh, cameras, outputs=ALL, dtype=dtype)
+        with monkeypatch.context() as patch:
+            patch.setattr(affine_resolver, "BEYOND_CACHES", 0)
+            streamed = rd.render(mesh, cameras, outputs=ALL, dtype=dtype)
+        for name in ALL:
+            assert streamed[name].tobytes() == plain[name].tobytes(), name
 
 
 def test_a_sphere_has_its_own_normals():

@@ -107,6 +107,7 @@ class _Document:
         self, document: dict[str, Any], binary_chunk: bytes | None, folder: Path, uv: bool
     ) -> None:
         self.wants_uv = uv
+        self.last_decoded: tuple[int, Any] | None = None
         self.document = document
         self.binary_chunk = binary_chunk
         self.folder = folder
@@ -183,9 +184,15 @@ class _Document:
     def texture_coordinates(self, primitive: dict[str, Any], n_vertices: int) -> np.ndarray | None:
         """Give TEXCOORD_0, (n_vertices, 2) float64; None where a primitive has none."""
         index = primitive["attributes"].get("TEXCOORD_0")
-        if index is None or _extensions(primitive).get(DRACO):
+        if index is None:
             return None
-        uv = self.accessor(index, "VEC2")
+        compressed = _extensions(primitive).get(DRACO)
+        if compressed and "bufferView" not in self.item("accessors", index):
+            uv = self.decoded(compressed).tex_coord
+            if uv is None:
+                return None
+        else:
+            uv = self.accessor(index, "VEC2")
         if len(uv) != n_vertices:
             raise MeshError(f"TEXCOORD_0 has {len(uv)} rows; expected {n_vertices}")
         return uv
@@ -205,17 +212,24 @@ class _Document:
         self, extension: dict[str, Any], primitive: dict[str, Any]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Decode a primitive whose accessors are empty."""
-        if importlib.util.find_spec("DracoPy") is None:
-            raise MeshError("compressed with Draco; reading it needs: pip install DracoPy")
-        import DracoPy
-
-        decoded = DracoPy.decode(bytes(self.view(extension["bufferView"])[0]))
+        decoded = self.decoded(extension)
         vertices = np.asarray(decoded.points, dtype=np.float64).reshape(-1, 3)
         indices = np.asarray(decoded.faces, dtype=np.int64).ravel()
         expected = self.item("accessors", primitive["attributes"]["POSITION"])["count"]
         if len(vertices) != expected or not len(indices):
             raise MeshError(f"Draco gave {len(vertices)} vertices; expected {expected}")
         return vertices, indices
+
+    def decoded(self, extension: dict[str, Any]) -> Any:
+        """What DracoPy makes of a primitive; kept, for texture coordinates are asked for next."""
+        if importlib.util.find_spec("DracoPy") is None:
+            raise MeshError("compressed with Draco; reading it needs: pip install DracoPy")
+        import DracoPy
+
+        view = extension["bufferView"]
+        if self.last_decoded is None or self.last_decoded[0] != view:
+            self.last_decoded = view, DracoPy.decode(bytes(self.view(view)[0]))
+        return self.last_decoded[1]
 
     def morphed(
         self, vertices: np.ndarray, primitive: dict[str, Any], weights: list[float]
