@@ -10,8 +10,9 @@ the pixels are the same and the compressed bytes are not: compare what is decomp
 ISA-L (up to 2.32.1, isal 1.9.1) puts the second byte of a stream into its table of matches at a
 place that it makes from an uninitialised register, the address of its own state as it happens
 (`write_first_byte` in igzip_icf_body_h1_gr_bt.asm). So of a thousand threads one or another makes
-other bytes of the same input. Its code for the end of a piece has no such fault, and therefore
-`_compressed` hands it the first byte as a piece of its own, which costs six bytes.
+other bytes of the same input. Its code for the end of a piece, the last 16 bytes, has no such fault
+but leaves the last three of them out of the table: therefore `_compressed` hands it the first eight
+bytes as a piece of their own, which costs six bytes.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ except ImportError:  # no wheel for this platform
     import zlib as _library  # type: ignore[no-redef]
 
 LEVEL = 1
+# Bytes of the first piece: 4 to 16, see above.
+FIRST = 8
 
 Data = bytes | memoryview | np.ndarray
 
@@ -48,5 +51,5 @@ def crc32(data: Data, start: int = 0) -> int:
 def _compressed(data: Data, window_bits: int) -> bytes:
     all_bytes = memoryview(data).cast("B")  # type: ignore[arg-type]  # arrays are buffers
     compressor = _library.compressobj(LEVEL, _library.DEFLATED, window_bits)
-    first = compressor.compress(all_bytes[:1]) + compressor.flush(_library.Z_SYNC_FLUSH)
-    return b"".join((first, compressor.compress(all_bytes[1:]), compressor.flush()))
+    first = compressor.compress(all_bytes[:FIRST]) + compressor.flush(_library.Z_SYNC_FLUSH)
+    return b"".join((first, compressor.compress(all_bytes[FIRST:]), compressor.flush()))

@@ -1,48 +1,26 @@
-"""All faces that a ray meets: the first few, and the last. Any rays, one after the other."""
+"""All faces that a ray meets: the first few, and the last. Any rays, one after the other.
+
+The walk is that of nearest.py, but for what ends it: the last of the hits that are wanted, or none.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
 
-from raydepth.bvh import MAX_DEPTH
 from raydepth.kernels import hit_distance, shear
-from raydepth.simd import pointer, stack_float64, stack_int32
+from raydepth.nearest import STACK, enter_children, in_float32, may_hit
+from raydepth.simd import (
+    integers,
+    lowest_bit,
+    pointer,
+    stack_float32,
+    stack_float64,
+    stack_int32,
+)
+from raydepth.wide import FACES, LEAF, LINKS, NODE, WIDTH
 
-# Ize, "Robust BVH Ray Traversal", 2013: each slab distance carries three roundings (reciprocal,
-# difference, product) of 2^-53 relative, so lengthening the far one by 8 * 2^-53 loses no box.
-FAR_SLACK = 1.0 + 2.0**-50
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def enter(nodes, row, origin, inverse, t_max):
-    """Distance at which the ray enters a child's box, or +inf if it misses or comes too late."""
-    near = 0.0
-    far = t_max
-    for axis in range(3):
-        if inverse[axis] == np.inf:
-            # The ray stays where it is on this axis; on the box's very face counts as inside.
-            if nodes[row + axis] <= origin[axis] <= nodes[row + 4 + axis]:
-                continue
-            return np.inf
-        # By the direction's sign, not by comparing: an empty box must stay inside out.
-        backwards = 4 if inverse[axis] < 0.0 else 0
-        t0 = (np.float64(nodes[row + backwards + axis]) - origin[axis]) * inverse[axis]
-        t1 = (np.float64(nodes[row + 4 - backwards + axis]) - origin[axis]) * inverse[axis]
-        t1 *= FAR_SLACK
-        near = t0 if t0 > near else near
-        far = t1 if t1 < far else far
-    return near if near <= far else np.inf
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def reciprocals(direction, inverse):
-    """Fill `inverse` with 1 / direction, +inf for a component that is 0."""
-    for axis in range(3):
-        # abs: the reciprocal of -0 is -inf. Directions too small for a finite one count as 0.
-        inverse[axis] = 1.0 / direction[axis]
-        if abs(inverse[axis]) == np.inf:
-            inverse[axis] = np.inf
+f4 = np.float32
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -63,7 +41,7 @@ def _sort_in(t, face, distances, found):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def crossings(
-    nodes, links, slot_face, vertices, faces, origins, directions, near, far,
+    nodes, leaves, vertices, faces, origins, directions, near, far,
     seen, first, first_t, last, last_t,
 ):  # fmt: skip
     """Fill `first` with the faces that each ray meets, nearest first, and `last` with the farthest.
@@ -73,7 +51,9 @@ def crossings(
 
     Parameters
     ----------
-    nodes : (n_nodes, 4, 4) float32, and `links`, the same memory as int32
+    nodes, leaves : see wide.py
+    vertices : (n_vertices, 3) float64, local frame
+    faces : (n_faces, 3) int32
     origins, directions : (n_rays, 3) float64, in the local frame
     near, far : (n_rays,) float64
         What is nearer or farther is not met, in lengths of the directions.
@@ -85,10 +65,13 @@ def crossings(
         -1 and -inf = miss. Without elements they are not asked for, and the search ends with the
         nearest.
     """
-    node_rows, node_links = pointer(nodes), pointer(links)
+    node, leaf_data = pointer(nodes), pointer(leaves)
+    links, leaf_faces = integers(node), integers(leaf_data)
     vertex, corner = pointer(vertices), pointer(faces)
-    origin, direction, inverse = stack_float64(3), stack_float64(3), stack_float64(3)
-    stack = stack_int32(MAX_DEPTH)
+    origin, direction = stack_float64(3), stack_float64(3)
+    start, inverse = stack_float32(3), stack_float32(3)
+    entered = stack_float32(WIDTH)
+    stack_link, stack_t = stack_int32(STACK), stack_float32(STACK)
     n_hits = first.shape[1]
     for ray in range(len(origins)):
         for axis in range(3):
@@ -99,41 +82,52 @@ def crossings(
             distances[hit] = np.inf
             found[hit] = -1
         farthest, last_face = -np.inf, np.int64(-1)
-        if seen[ray] < 0:
+        comes_near, axes, shears, forward, margin, error, begin, length, t_begin = in_float32(
+            origin, direction, near[ray], start, inverse
+        )
+        if seen[ray] < 0 or not comes_near:
             if len(last) > 0:
                 last[ray], last_t[ray] = -1, -np.inf
             continue
         kx, ky, kz, sx, sy = shear(direction)
-        reciprocals(direction, inverse)
-        stack_size, node = 1, np.int64(0)
-        stack[0] = np.int32(0)
+        t_end = f4(far[ray] * length - begin) + error
+        stack_link[0], stack_t[0] = np.int32(0), t_begin
+        stack_size = 1
         while stack_size > 0:
             stack_size -= 1
-            node = np.int64(stack[stack_size])
-            bound = far[ray]
-            if len(last) == 0 and distances[n_hits - 1] < bound:
-                bound = distances[n_hits - 1]
-            t0 = enter(node_rows, 16 * node, origin, inverse, bound)
-            t1 = enter(node_rows, 16 * node + 8, origin, inverse, bound)
-            # The far child first on the stack, so that the near one is taken first.
-            for step in range(2):
-                side = (1 if t0 <= t1 else 0) ^ step
-                if (t0 if side == 0 else t1) == np.inf:
-                    continue
-                link = np.int64(node_links[16 * node + 8 * side + 3])
-                n_slots = node_links[16 * node + 8 * side + 7]
-                if n_slots == 0:
-                    stack[stack_size] = np.int32(link)
+            if stack_t[stack_size] > t_end:
+                continue
+            link = np.int64(stack_link[stack_size])
+            if link >= 0:
+                todo = enter_children(node, link, start, inverse, margin, t_begin, t_end, entered)
+                base = stack_size
+                while todo != 0:
+                    lane = lowest_bit(todo)
+                    todo &= todo - 1
+                    # Insertion sort: the nearest of the children on top.
+                    at = stack_size
+                    while at > base and stack_t[at - 1] < entered[lane]:
+                        stack_link[at], stack_t[at] = stack_link[at - 1], stack_t[at - 1]
+                        at -= 1
+                    stack_link[at] = links[NODE * link + LINKS + lane]
+                    stack_t[at] = entered[lane]
                     stack_size += 1
+                continue
+            leaf = ~link // WIDTH
+            todo = may_hit(leaf_data, leaf, start, axes, shears, forward, error, t_begin, t_end)
+            todo &= (2 << (~link % WIDTH)) - 1
+            while todo != 0:
+                lane = lowest_bit(todo)
+                todo &= todo - 1
+                face = np.int64(leaf_faces[LEAF * leaf + FACES + lane])
+                t = hit_distance(vertex, corner, face, origin, direction, kx, ky, kz, sx, sy)
+                if t == np.inf or t < near[ray] or t > far[ray]:
                     continue
-                for slot in range(link, link + n_slots):
-                    face = np.int64(slot_face[slot])
-                    t = hit_distance(vertex, corner, face, origin, direction, kx, ky, kz, sx, sy)
-                    if t == np.inf or t < near[ray] or t > far[ray]:
-                        continue
-                    if n_hits > 0:
-                        _sort_in(t, face, distances, found)
-                    if t > farthest or (t == farthest and face > last_face):
-                        farthest, last_face = t, face
+                if n_hits > 0:
+                    _sort_in(t, face, distances, found)
+                if t > farthest or (t == farthest and face > last_face):
+                    farthest, last_face = t, face
+            if len(last) == 0 and distances[n_hits - 1] < far[ray]:
+                t_end = f4(distances[n_hits - 1] * length - begin) + error
         if len(last) > 0:
             last[ray], last_t[ray] = last_face, farthest

@@ -58,7 +58,7 @@ def _inverse(part):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
-def _enter_children(nodes, node, start, inverse, margin, t_begin, t_end, entered):
+def enter_children(nodes, node, start, inverse, margin, t_begin, t_end, entered):
     """Where a ray enters a node's eight children, at the earliest; bits of those to visit."""
     at = NODE * node
     x = (load(nodes, at, WIDTH) - start[0]) * inverse[0]
@@ -84,7 +84,7 @@ def _sheared(leaves, at, start, axes, shears):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
-def _may_hit(leaves, leaf, start, axes, shears, forward, error, t_begin, t_end):
+def may_hit(leaves, leaf, start, axes, shears, forward, error, t_begin, t_end):
     """Bits of the leaf's faces that the ray may meet between t_begin and t_end."""
     ax, ay, az = _sheared(leaves, LEAF * leaf, start, axes, shears)
     bx, by, bz = _sheared(leaves, LEAF * leaf + 3 * WIDTH, start, axes, shears)
@@ -107,6 +107,39 @@ def _may_hit(leaves, leaf, start, axes, shears, forward, error, t_begin, t_end):
     return bits(inside & (nearest <= t_end + error) & (farthest >= t_begin - error))
 
 
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def in_float32(origin, direction, t_min, start, inverse):
+    """A ray as the functions above want it: whether it comes near the mesh at all, and the rest.
+
+    Fills `start` and `inverse`, three float32 each, and returns, after the bool, the three axes,
+    two shears, the sign of the last axis, bounds on errors of boxes and of points, `begin` and
+    `length`, and where float32 is to begin: t float32 is `t * length - begin` of the ray's own.
+    """
+    axes = axes_of(direction)
+    kx, ky, kz = axes
+    length = abs(direction[kz])
+    if length == 0.0:
+        none = f4(0.0)
+        return False, axes, (none, none), none, none, none, 0.0, length, none
+    dx, dy, dz = direction[0] / length, direction[1] / length, direction[2] / length
+    ox, oy, oz = origin[0], origin[1], origin[2]
+    squared = dx * dx + dy * dy + dz * dz
+    closest = -(ox * dx + oy * dy + oz * dz) / squared
+    # Of float64, when the ray comes from far away.
+    rounding = 2.0**-48 * (abs(ox) + abs(oy) + abs(oz))
+    reach = RADIUS + rounding
+    x, y, z = ox + closest * dx, oy + closest * dy, oz + closest * dz
+    near = x * x + y * y + z * z <= reach * reach and closest >= -reach
+    begin = max(0.0, closest - reach)
+    start[0], start[1], start[2] = f4(ox + begin * dx), f4(oy + begin * dy), f4(oz + begin * dz)
+    inverse[0], inverse[1], inverse[2] = _inverse(dx), _inverse(dy), _inverse(dz)
+    forward = f4(1.0) if direction[kz] > 0.0 else f4(-1.0)
+    shears = (f4(-direction[kx] / direction[kz]), f4(-direction[ky] / direction[kz]))
+    margin, error = f4(BOX_ERROR + rounding), f4(POINT_ERROR + rounding)
+    t_begin = f4(max(t_min * length - begin, 0.0)) - error
+    return near, axes, shears, forward, margin, error, begin, length, t_begin
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def nearest_face(nodes, leaves, vertices, faces, origin, direction, t_min):
     """The face that a ray meets first and its distance; -1 and +inf if none.
@@ -123,30 +156,13 @@ def nearest_face(nodes, leaves, vertices, faces, origin, direction, t_min):
     """
     best_t = np.inf
     best_face = np.int64(-1)
-    axes = axes_of(direction)
-    kx, ky, kz = axes
-    length = abs(direction[kz])
-    if length == 0.0:
-        return best_face, best_t
-    # In float32 distances are measured from `begin` on, in units of the largest component.
-    dx, dy, dz = direction[0] / length, direction[1] / length, direction[2] / length
-    ox, oy, oz = origin[0], origin[1], origin[2]
-    squared = dx * dx + dy * dy + dz * dz
-    closest = -(ox * dx + oy * dy + oz * dz) / squared
-    # Of float64, when the ray comes from far away.
-    rounding = 2.0**-48 * (abs(ox) + abs(oy) + abs(oz))
-    reach = RADIUS + rounding
-    x, y, z = ox + closest * dx, oy + closest * dy, oz + closest * dz
-    if x * x + y * y + z * z > reach * reach or closest < -reach:
-        return best_face, best_t
-    begin = max(0.0, closest - reach)
     start, inverse = stack_float32(3), stack_float32(3)
-    start[0], start[1], start[2] = f4(ox + begin * dx), f4(oy + begin * dy), f4(oz + begin * dz)
-    inverse[0], inverse[1], inverse[2] = _inverse(dx), _inverse(dy), _inverse(dz)
-    forward = f4(1.0) if direction[kz] > 0.0 else f4(-1.0)
-    shears = (f4(-direction[kx] / direction[kz]), f4(-direction[ky] / direction[kz]))
-    margin, error = f4(BOX_ERROR + rounding), f4(POINT_ERROR + rounding)
-    t_begin = f4(max(t_min * length - begin, 0.0)) - error
+    near, axes, shears, forward, margin, error, begin, length, t_begin = in_float32(
+        origin, direction, t_min, start, inverse
+    )
+    if not near:
+        return best_face, best_t
+    kx, ky, kz = axes
     t_end = f4(np.inf)
 
     links, leaf_faces = integers(nodes), integers(leaves)
@@ -156,7 +172,7 @@ def nearest_face(nodes, leaves, vertices, faces, origin, direction, t_min):
     link = np.int64(0)
     while True:
         while link >= 0:
-            todo = _enter_children(nodes, link, start, inverse, margin, t_begin, t_end, entered)
+            todo = enter_children(nodes, link, start, inverse, margin, t_begin, t_end, entered)
             if todo == 0:
                 break
             at_links = NODE * link + LINKS
@@ -185,7 +201,7 @@ def nearest_face(nodes, leaves, vertices, faces, origin, direction, t_min):
                 stack_size += 1
         if link < 0:
             leaf = ~link // WIDTH
-            todo = _may_hit(leaves, leaf, start, axes, shears, forward, error, t_begin, t_end)
+            todo = may_hit(leaves, leaf, start, axes, shears, forward, error, t_begin, t_end)
             todo &= (2 << (~link % WIDTH)) - 1
             while todo != 0:
                 lane = lowest_bit(todo)

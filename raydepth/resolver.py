@@ -104,7 +104,7 @@ class Resolver:
                 for limit in (self._near, self._far)
             )
         layers.crossings(
-            bvh.nodes, bvh.nodes.view(np.int32), bvh.slot_face, bvh.vertices, bvh.faces,
+            bvh.wide.nodes, bvh.wide.leaves, bvh.vertices, bvh.faces,
             origins, directions, near, far, seen, first, first_t, last, last_t,
         )  # fmt: skip
         return first, last, first_t, last_t

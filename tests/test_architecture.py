@@ -53,7 +53,7 @@ LEAVES = {
     "loading": {"errors", "mesh", "readers"},
     "memory": set(),
     "mesh": {"errors", "limits", "readers"},
-    "layers": {"bvh", "kernels", "simd"},
+    "layers": {"kernels", "nearest", "simd", "wide"},
     "nearest": {"kernels", "simd", "wide"},
     "outline": set(),
     "outputs": set(),
