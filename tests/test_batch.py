@@ -231,8 +231,8 @@ def installed(file_format: str) -> None:
         pytest.skip(str(error))
 
 
-# One of each way of writing: the others are folders like the first.
-@pytest.mark.parametrize("file_format", ["png16", "nerf", "npz", "ply", "zarr", "webdataset"])
+# One of each way of writing: the others are folders or files like the first two.
+@pytest.mark.parametrize("file_format", ["png16", "npz", "zarr", "webdataset"])
 def test_forms_go_on_after_an_interruption(meshes, cameras, file_format, monkeypatch):
     """Also where several meshes are one file; the same bytes, however it came about."""
     installed(file_format)
