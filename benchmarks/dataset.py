@@ -4,13 +4,14 @@
 
 Every mesh of the folder is normalised, rendered from 12 directions at 256x256 and written as 16-bit
 PNG: by `python -m raydepth render`, and by scripts with Open3D and imageio, with trimesh, embreex
-and imageio, and with Blender (bpy, Cycles) in one warm process. The scripts are in this file, as
-short as their users write them. All take turns, on all of the folder, or, where that would take
-many minutes, on meshes chosen at random from it (`--some`). Compared is what is behind the imports:
-for the scripts from the first mesh on, for raydepth the run with the start of its workers; seconds
-of whole processes are given, too. Each run writes into a folder of its own, when what others wrote
-is on the disk. For minutes after thousands of files were deleted, ext4 may take several times as
-long to make new ones in the same place: do not repeat this script at once. Needs Linux (/proc).
+and imageio, and with Blender (bpy, Cycles) in one warm process, with its Persistent Data off, which
+is the default, and on. The scripts are in this file, as short as their users write them. All take
+turns, on all of the folder, or, where that would take many minutes, on meshes chosen at random from
+it (`--some`). Compared is what is behind the imports: for the scripts from the first mesh on, for
+raydepth the run with the start of its workers; seconds of whole processes are given, too. Each run
+writes into a folder of its own, when what others wrote is on the disk. For minutes after thousands
+of files were deleted, ext4 may take several times as long to make new ones in the same place: do
+not repeat this script at once. Needs Linux (/proc).
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ scene.cycles.samples = 1
 scene.cycles.max_bounces = 0
 scene.cycles.use_denoising = False
 scene.render.resolution_x = scene.render.resolution_y = size
-scene.render.use_persistent_data = True
+scene.render.use_persistent_data = KEPT
 scene.view_layers[0].use_pass_z = True
 camera = bpy.data.objects.new("camera", bpy.data.cameras.new("camera"))
 camera.data.angle = 2 * np.arctan(size / 2 / K[0, 0])
@@ -187,7 +188,7 @@ def main() -> None:
     args.json.parent.mkdir(exist_ok=True)
     args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     for name, row in report["rows"].items():
-        print(f"{name:24} {row['meshes_per_second']:8.2f} meshes/s  {row['meshes']} meshes")
+        print(f"{name:25} {row['meshes_per_second']:8.2f} meshes/s  {row['meshes']} meshes")
     print(json.dumps(report["raydepth"]))
 
 
@@ -200,7 +201,8 @@ def measure(args: argparse.Namespace, scratch: Path) -> dict:
     peers = (
         ("Open3D + imageio", OPEN3D, args.peers, meshes),
         ("trimesh + embreex", EMBREEX, args.peers, some),
-        ("Blender (bpy), warm", BLENDER, args.bpy, some),
+        ("Blender (bpy), warm", "KEPT = False\n" + BLENDER, args.bpy, some),
+        ("the same, Persistent Data", "KEPT = True\n" + BLENDER, args.bpy, some),
     )
     run_raydepth(some, scratch)  # compiles, once
     runs: dict[str, list[dict]] = {}
