@@ -84,22 +84,20 @@ def _frames(text: str) -> list[int] | str:
 
 
 def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0.0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} are no seconds above 0")
-    return seconds
+    return _above_0(text, "are no seconds")
 
 
 def _gibibytes(text: str) -> float:
+    return _above_0(text, "is no number of GiB")
+
+
+def _above_0(text: str, what_it_is_not: str) -> float:
     try:
         number = float(text)
     except ValueError:
         number = math.nan
     if not 0.0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of GiB above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} {what_it_is_not} above 0")
     return number
 
 

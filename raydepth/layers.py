@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 from raydepth.kernels import hit_distance, shear
-from raydepth.nearest import STACK, enter_children, in_float32, may_hit
+from raydepth.nearest import STACK, enter_children, in_float32, may_hit, put_in_order
 from raydepth.simd import (
     integers,
     lowest_bit,
@@ -104,14 +104,10 @@ def crossings(
                 while todo != 0:
                     lane = lowest_bit(todo)
                     todo &= todo - 1
-                    # Insertion sort: the nearest of the children on top.
-                    at = stack_size
-                    while at > base and stack_t[at - 1] < entered[lane]:
-                        stack_link[at], stack_t[at] = stack_link[at - 1], stack_t[at - 1]
-                        at -= 1
-                    stack_link[at] = links[NODE * link + LINKS + lane]
-                    stack_t[at] = entered[lane]
-                    stack_size += 1
+                    child = np.int64(links[NODE * link + LINKS + lane])
+                    stack_size = put_in_order(
+                        stack_link, stack_t, base, stack_size, child, entered[lane]
+                    )
                 continue
             leaf = ~link // WIDTH
             todo = may_hit(leaf_data, leaf, start, axes, shears, forward, error, t_begin, t_end)

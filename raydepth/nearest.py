@@ -140,6 +140,19 @@ def in_float32(origin, direction, t_min, start, inverse):
     return near, axes, shears, forward, margin, error, begin, length, t_begin
 
 
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def put_in_order(stack_link, stack_t, base, stack_size, link, t):
+    """Put a child among those from `base` on, the nearest on top; returns the new size."""
+    at = stack_size
+    while at > base and stack_t[at - 1] < t:
+        stack_link[at] = stack_link[at - 1]
+        stack_t[at] = stack_t[at - 1]
+        at -= 1
+    stack_link[at] = np.int32(link)
+    stack_t[at] = t
+    return stack_size + 1
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def nearest_face(nodes, leaves, vertices, faces, origin, direction, t_min):
     """The face that a ray meets first and its distance; -1 and +inf if none.
@@ -191,14 +204,7 @@ def nearest_face(nodes, leaves, vertices, faces, origin, direction, t_min):
                 if t_other < t:
                     link, other = other, link
                     t, t_other = t_other, t
-                at = stack_size
-                while at > base and stack_t[at - 1] < t_other:
-                    stack_link[at] = stack_link[at - 1]
-                    stack_t[at] = stack_t[at - 1]
-                    at -= 1
-                stack_link[at] = np.int32(other)
-                stack_t[at] = t_other
-                stack_size += 1
+                stack_size = put_in_order(stack_link, stack_t, base, stack_size, other, t_other)
         if link < 0:
             leaf = ~link // WIDTH
             todo = may_hit(leaves, leaf, start, axes, shears, forward, error, t_begin, t_end)

@@ -417,8 +417,9 @@ def describe(
                 _put_channels(pointer(uv), at, pair, count, scratch, stream)
 
 
-@njit(forceinline=True, cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _put_channels(target, at, channels, count, scratch, stream):
+    """Store the first `count` lanes; past the caches if `stream`, all of them."""
     if stream:
         stream_channels(target, len(channels) * at, channels)
     else:
