@@ -67,7 +67,7 @@ class AffineResolver(Resolver):
         if self._describes:
             bvh = self._bvh
             surface.describe(
-                (bvh.vertices, bvh.faces, bvh.mesh_faces), self._basis[view],
+                (bvh.vertices, bvh.faces), self._basis[view],
                 self._projection[view], self._frames[view], bvh.scale, *rows, triangle_id,
                 self._wanted.miss, self._tables, tuple(self._of(name, view) for name in KINDS),
                 tuple(self._of(name, view) for name in DESCRIBED), self._stream,

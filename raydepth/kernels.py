@@ -169,13 +169,17 @@ def meet(corners, projection, origin, direction):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
-def along(basis, x, y):
-    """Three axes of a view's ray basis at image coordinates x (a vector) and y."""
-    return (
-        x * basis[3] + (basis[0] + y * basis[6]),
-        x * basis[4] + (basis[1] + y * basis[7]),
-        x * basis[5] + (basis[2] + y * basis[8]),
-    )
+def row_of(basis, y):
+    """Three axes of a view's ray basis in the row at y: how they begin, and change with x."""
+    begin = basis[0] + y * basis[6], basis[1] + y * basis[7], basis[2] + y * basis[8]
+    return begin, (basis[3], basis[4], basis[5])
+
+
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def along(row, x):
+    """Three axes of a view's ray basis at x (a vector) in a row, see `row_of`."""
+    begin, change = row
+    return x * change[0] + begin[0], x * change[1] + begin[1], x * change[2] + begin[2]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -367,6 +371,7 @@ def resolve(
     missed = splat(miss, LANES)
     last_to_look = last_row * width - (FAR_AHEAD + 1) * LANES
     for row in range(first_row, last_row):
+        origins, directions = row_of(view, row + 0.5), row_of(offset(view, 9), row + 0.5)
         column = 0
         while column < width:
             at = row * width + column
@@ -392,8 +397,8 @@ def resolve(
                 near_here = splat(0.0, LANES)
                 point_here = point_seen = (nan, nan, nan)
             if hits != 0:
-                x, y = lanes + float(column), row + 0.5
-                origin, direction = along(view, x, y), along(offset(view, 9), x, y)
+                x = lanes + float(column)
+                origin, direction = along(origins, x), along(directions, x)
                 t = to_world * _distances(
                     vertex, corner, view, inverse, row, column, seen, hits, origin, direction,
                     scratch,

@@ -78,7 +78,7 @@ class RayResolver(Resolver):
         rotation: np.ndarray,
     ) -> None:
         """The outputs of `surface.describe` for rays that see a face each."""
-        _, _, of_vertices, uv, uv_corners = self._tables
+        _, _, of_vertices, _ = self._tables
         of_faces = tables_of(self._bvh).face_normals
         corners = self._bvh.mesh_faces[face]
         rays.put_in_mesh_order(weights, face, self._bvh.faces, self._bvh.mesh_faces)
@@ -104,6 +104,7 @@ class RayResolver(Resolver):
         if "barycentric" in names:
             put("barycentric", weights, np.nan)
         if "uv" in names:
-            places = uv_corners[face, :3]
-            coordinates = (weights[:, :, None] * uv[places, :2]).sum(axis=1)
-            put("uv", coordinates, np.nan)
+            assert self._wanted.mesh is not None
+            assert self._wanted.mesh.texture is not None
+            uv, faces = self._wanted.mesh.texture
+            put("uv", (weights[:, :, None] * uv[faces[face]]).sum(axis=1), np.nan)

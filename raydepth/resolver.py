@@ -11,7 +11,7 @@ import numpy as np
 
 from raydepth import layers, surface
 from raydepth.camera import Cameras
-from raydepth.tables import NO_CORNERS, NO_NUMBERS, tables_of, uv_table
+from raydepth.tables import NO_NUMBERS, tables_of, uv_table
 from raydepth.wanted import Wanted, empty_arrays
 
 DESCRIBED = (
@@ -59,16 +59,11 @@ class Resolver:
     def _tables_for(self, wanted: Wanted) -> tuple[np.ndarray, ...]:
         tables = tables_of(self._bvh)
         smooth = wanted.asks("smooth_normal", "smooth_normal_camera")
-        uv, uv_corners = NO_NUMBERS, NO_CORNERS
-        if wanted.asks("uv"):
-            assert wanted.mesh is not None
-            uv, uv_corners = uv_table(wanted.mesh)
         return (
             tables.vertices,
             tables.corners,
             tables.vertex_normals if smooth else NO_NUMBERS,
-            uv,
-            uv_corners,
+            uv_table(wanted.mesh, tables) if wanted.asks("uv") else NO_NUMBERS,
         )
 
     def _fill_from_ids(self, view: int, rows: tuple[int, int], triangle_id: np.ndarray) -> None:

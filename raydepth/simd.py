@@ -252,7 +252,7 @@ def store_signs(typingctx, target, index, plus, minus):
 
 @intrinsic(prefer_literal=True)
 def load_columns(typingctx, table, rows, n_columns):
-    """The first columns (3 or 4, a literal) of a table of four, at `rows`: a tuple of vectors.
+    """The first columns (2 to 4, a literal) of a table of four, at `rows`: a tuple of vectors.
 
     Faster than the machine's gather, and than one element at a time (Zen 4). Where the table begins
     at a cache line, no row reaches into another.

@@ -17,12 +17,14 @@ from raydepth.kernels import (
     FITS,
     LANES,
     NEAR_AHEAD,
+    STRETCH,
     along,
     edge_functions,
     meet,
     pixel_ray,
     put,
     put_channels,
+    row_of,
     seen_by_eight,
     settled,
     shear,
@@ -109,20 +111,10 @@ def _difference(vertices, end, start):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
-def _ray_vector(basis, first, x, y):
-    """Origins (first 0) or directions (9) of a row's rays at x (a vector), as `pixel_ray`'s."""
-    return (
-        x * basis[first + 3] + basis[first] + y * basis[first + 6],
-        x * basis[first + 4] + basis[first + 1] + y * basis[first + 7],
-        x * basis[first + 5] + basis[first + 2] + y * basis[first + 8],
-    )
+def _fetch_ahead(corners, places, normals, seen):
+    """Ask for what is needed of the next eight pixels' faces, and for the corners of those behind.
 
-
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
-def _fetch_corners_ahead(corners, first, second, seen):
-    """Ask for the corners' rows in two tables, of the next eight pixels' faces.
-
-    And for the corners of those behind.
+    `normals` may be None.
     """
     for lane in range(LANES):
         prefetch(corners, 4 * np.int64(seen[FAR_AHEAD * LANES + lane]))
@@ -132,8 +124,9 @@ def _fetch_corners_ahead(corners, first, second, seen):
         todo &= todo - 1
         for corner in range(3):
             row = 4 * np.int64(corners[face + corner])
-            prefetch(first, row)
-            prefetch(second, row)
+            prefetch(places, row)
+            if normals is not None:
+                prefetch(normals, row)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
@@ -144,7 +137,9 @@ def _mean(a, b, c, weights, axis):
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _in_order(order, a, b, c):
-    """Three vectors of the mesh's corners, from those after `swapped`: who comes first changes."""
+    """What belongs to the hierarchy's three corners, in the order of the mesh's."""
+    swapped = order >= SWAPPED
+    b, c = select(swapped, c, b), select(swapped, b, c)
     once, twice = (order == 1) | (order == SWAPPED + 1), (order == 2) | (order == SWAPPED + 2)
     return (
         select(twice, c, select(once, b, a)),
@@ -154,59 +149,63 @@ def _in_order(order, a, b, c):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
-def _edge_functions(corners, order, origin, direction):
-    """`kernels.edge_functions` of eight pixels and of the mesh's corners, three vectors.
+def _edge_functions(corners, origin, direction):
+    """`kernels.edge_functions` of eight pixels, three vectors, times a number of each.
 
     All rays run along the same axis most: `corners`, `origin` and `direction` have it last.
     """
-    (ax, ay, az), (bx, by, bz), (cx, cy, cz) = corners
-    ox, oy, oz = origin
-    dx, dy, dz = direction
-    sx, sy = dx / dz, dy / dz
-    az, bz, cz = az - oz, bz - oz, cz - oz
-    ax, ay = ax - ox - sx * az, ay - oy - sy * az
-    bx, by = bx - ox - sx * bz, by - oy - sy * bz
-    cx, cy = cx - ox - sx * cz, cy - oy - sy * cz
-    swapped = order >= SWAPPED
-    bx, cx = select(swapped, cx, bx), select(swapped, bx, cx)
-    by, cy = select(swapped, cy, by), select(swapped, by, cy)
-    return _in_order(order, cx * by - cy * bx, ax * cy - ay * cx, bx * ay - by * ax)
+    a, b, c = corners
+    ax, ay = _across(a, origin, direction)
+    bx, by = _across(b, origin, direction)
+    cx, cy = _across(c, origin, direction)
+    return cx * by - cy * bx, ax * cy - ay * cx, bx * ay - by * ax
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
-def _turned_to(axis, vector):
-    """Three axes of a vector, `axis` last."""
+def _across(corner, origin, direction):
+    """How far from rays corners are, along two axes, times the rays' third: no division."""
+    dx, dy, dz = direction
+    x, y, z = corner[0] - origin[0], corner[1] - origin[1], corner[2] - origin[2]
+    return x * dz - dx * z, y * dz - dy * z
+
+
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _rolled(vector):
+    """The first axis last."""
     x, y, z = vector
-    if axis == 0:
-        return y, z, x
-    if axis == 1:
-        return z, x, y
-    return x, y, z
+    return y, z, x
+
+
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _all_rolled(corners, origin, direction):
+    a, b, c = corners
+    return (_rolled(a), _rolled(b), _rolled(c)), _rolled(origin), _rolled(direction)
 
 
 @njit(forceinline=True, cache=True, nogil=True, error_model="numpy")
-def _weights(mesh, basis, row, column, seen, hits, corners, order, origin, direction, scratch):
+def _weights(mesh, basis, row, column, seen, hits, corners, origin, direction, scratch):
     """Barycentric weights of eight pixels, three vectors; anything for a miss.
 
-    The same operations as `kernels.edge_functions`, so that no weight is below 0.
+    None is below 0, as rounding would have it for rays along edges.
     """
     dx, dy, dz = direction
     ax, ay, az = vmax(dx, 0.0 - dx), vmax(dy, 0.0 - dy), vmax(dz, 0.0 - dz)
     second = bits(ay > ax)
     third = bits(az > vmax(ax, ay))
-    if third == ALL or (third == 0 and (second == 0 or second == ALL)):
-        axis = 2 if third != 0 else (1 if second != 0 else 0)
-        a, b, c = corners
-        corners = _turned_to(axis, a), _turned_to(axis, b), _turned_to(axis, c)
-        origin, direction = _turned_to(axis, origin), _turned_to(axis, direction)
-        u, v, w = _edge_functions(corners, order, origin, direction)
+    # Each case by itself: vectors are not moved about.
+    if third == ALL:
+        u, v, w = _edge_functions(corners, origin, direction)
+    elif third == 0 and second == 0:
+        u, v, w = _edge_functions(*_all_rolled(corners, origin, direction))
+    elif third == 0 and second == ALL:
+        u, v, w = _edge_functions(*_all_rolled(*_all_rolled(corners, origin, direction)))
     else:
         _edge_functions_of_each(mesh, basis, row, column, seen, hits, scratch)
         u = load(scratch, 0, LANES)
         v = load(scratch, LANES, LANES)
         w = load(scratch, 2 * LANES, LANES)
     per_area = 1.0 / (u + v + w)
-    return u * per_area, v * per_area, w * per_area
+    return vmax(u * per_area, 0.0), vmax(v * per_area, 0.0), vmax(w * per_area, 0.0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -274,7 +273,7 @@ def describe(
 
     Parameters
     ----------
-    mesh : (vertices, faces, mesh_faces)
+    mesh : (vertices, faces)
         Of the hierarchy, see bvh.py.
     basis : (6, 3) float64
         The view's ray basis in the local frame.
@@ -282,7 +281,7 @@ def describe(
         As for `kernels.resolve`.
     triangle_id : (height, width) int32
     tables : tuple
-        vertices, corners, vertex normals, uv, uv corners, see tables.py.
+        vertices, corners, vertex normals, uv, see tables.py.
     depths : (z, ray)
         (height, width) float. Here, because they need the same corners.
     outputs : (normal, normal_camera, smooth_normal, smooth_normal_camera, barycentric, uv, facing)
@@ -291,8 +290,8 @@ def describe(
         Whether what has channels goes past the caches: more than they hold, the width a multiple of
         LANES, and every array at a multiple of 32 bytes.
     """
-    vertices, faces, mesh_faces = mesh
-    vertex_table, corner_table, of_vertices, uv_table, uv_corners = tables
+    vertices, faces = mesh
+    vertex_table, corner_table, of_vertices, uv_table = tables
     z, ray = depths
     normal, normal_camera, smooth, smooth_camera, barycentric, uv, facing = outputs
     deep = z.size + ray.size > 0
@@ -304,7 +303,6 @@ def describe(
     to_world = 1.0 / scale  # a power of two: exact
     view, inverse, turn = pointer(basis), pointer(projection), pointer(frame)
     places, corners_of = pointer(vertex_table), pointer(corner_table)
-    normals_ahead = pointer(of_vertices) if smooth_normals else places
     scratch = stack_float64(SCRATCH)
     last_ones = stack_int32(LANES)
     for lane in range(LANES):
@@ -313,63 +311,76 @@ def describe(
     zero, nan = splat(0.0, LANES), splat(np.nan, LANES)
     nothing, unknown = (zero, zero, zero), (nan, nan, nan)
     missed = splat(miss, LANES)
-    turned_nothing = turned(turn, nothing)
+    misses = missed, nothing, turned(turn, nothing), nan
+    asked = (
+        z.size > 0,
+        ray.size > 0,
+        normal.size > 0,
+        normal_camera.size > 0,
+        smooth.size > 0,
+        smooth_camera.size > 0,
+        barycentric.size > 0,
+        uv.size > 0,
+        facing.size > 0,
+    )
+    targets = (
+        pointer(z),
+        pointer(ray),
+        pointer(normal),
+        pointer(normal_camera),
+        pointer(smooth),
+        pointer(smooth_camera),
+        pointer(barycentric),
+        pointer(uv),
+        pointer(facing),
+    )
     last_to_look = last_row * width - (FAR_AHEAD + 1) * LANES
     for row in range(first_row, last_row):
-        for column in range(0, width, LANES):
+        origins, directions = row_of(view, row + 0.5), row_of(offset(view, 9), row + 0.5)
+        column = 0
+        while column < width:
             at = row * width + column
+            # Most of most images is background.
+            if column + STRETCH <= width:
+                ahead = offset(pointer(triangle_id), at)
+                if bits((load(ahead, 0, 16) >= 0) | (load(ahead, 16, 16) >= 0)) == 0:
+                    for part in range(at, at + STRETCH, LANES):
+                        _put_nothing(targets, asked, part, LANES, misses, scratch, stream)
+                    column += STRETCH
+                    continue
             count = min(width - column, LANES)
             seen = seen_by_eight(triangle_id, at, count, last_ones)
             if large and at < last_to_look:
                 ahead = offset(pointer(triangle_id), at)
-                _fetch_corners_ahead(corners_of, places, normals_ahead, ahead)
+                if smooth_normals:
+                    _fetch_ahead(corners_of, places, pointer(of_vertices), ahead)
+                else:
+                    _fetch_ahead(corners_of, places, None, ahead)
                 if uv.size > 0:
-                    table = pointer(uv_table)
-                    _fetch_corners_ahead(pointer(uv_corners), table, table, ahead)
+                    for lane in range(LANES):
+                        prefetch(pointer(uv_table), 8 * np.int64(ahead[NEAR_AHEAD * LANES + lane]))
             face = load(seen, 0, LANES)
             hit = face >= 0
             hits = bits(hit)
             if hits == 0:
-                # Most of most images.
-                if z.size > 0:
-                    put(pointer(z), at, missed, count, scratch)
-                if ray.size > 0:
-                    put(pointer(ray), at, missed, count, scratch)
-                if normal.size > 0:
-                    _put_channels(pointer(normal), at, nothing, count, scratch, stream)
-                if normal_camera.size > 0:
-                    _put_channels(
-                        pointer(normal_camera), at, turned_nothing, count, scratch, stream
-                    )
-                if smooth.size > 0:
-                    _put_channels(pointer(smooth), at, nothing, count, scratch, stream)
-                if smooth_camera.size > 0:
-                    _put_channels(
-                        pointer(smooth_camera), at, turned_nothing, count, scratch, stream
-                    )
-                if barycentric.size > 0:
-                    _put_channels(pointer(barycentric), at, unknown, count, scratch, stream)
-                if uv.size > 0:
-                    _put_channels(pointer(uv), at, (nan, nan), count, scratch, stream)
-                if facing.size > 0:
-                    _put_sides(pointer(facing), at, hit, hit, count)
+                _put_nothing(targets, asked, at, count, misses, scratch, stream)
+                column += LANES
                 continue
             face = select(hit, face, 0)
-            x, y = lanes + float(column), row + 0.5
-            direction = _ray_vector(view, 9, x, y)
+            x = lanes + float(column)
+            origin, direction = along(origins, x), along(directions, x)
             i, j, k, order = load_columns(corners_of, face, 4)
             corners = _rows_of(places, i, j, k)
             if deep:
                 # The last bits are those of `kernels.resolve`.
-                forth = along(offset(view, 9), x, y)
                 t = to_world * _distances(
                     pointer(vertices), pointer(faces), view, inverse, row, column, seen, hits,
-                    corners, along(view, x, y), forth, scratch,
+                    corners, origin, direction, scratch,
                 )  # fmt: skip
                 if z.size > 0:
                     put(pointer(z), at, select(hit, t, missed), count, scratch)
                 if ray.size > 0:
-                    dx, dy, dz = forth
+                    dx, dy, dz = direction
                     length = root(dx * dx + dy * dy + dz * dz)
                     put(pointer(ray), at, select(hit, t * length, missed), count, scratch)
             if flat_normals:
@@ -386,18 +397,17 @@ def describe(
                     towards = nx * dx + ny * dy + nz * dz
                     back = hit & (towards >= 0.0)
                     _put_sides(pointer(facing), at, hit & (towards < 0.0), back, count)
+            column += LANES
             if not weighted:
                 continue
             weights = _weights(
-                (pointer(vertices), pointer(mesh_faces)), view, row, column, seen, hits,
-                corners, order, _ray_vector(view, 0, x, y), direction, scratch,
+                (pointer(vertices), pointer(faces)), view, row, column - LANES, seen, hits,
+                corners, origin, direction, scratch,
             )  # fmt: skip
             if barycentric.size > 0:
-                known = where(hit, weights, unknown)
+                known = where(hit, _in_order(order, *weights), unknown)
                 _put_channels(pointer(barycentric), at, known, count, scratch, stream)
             if smooth_normals:
-                swapped = order >= SWAPPED
-                i, j, k = _in_order(order, i, select(swapped, k, j), select(swapped, j, k))
                 bent, length = _smooth(_rows_of(pointer(of_vertices), i, j, k), weights)
                 if hits & ~bits(length > 0.0) != 0:
                     # Where the corners' normals cancel out, the face has its own.
@@ -410,11 +420,38 @@ def describe(
                         pointer(smooth_camera), at, turned(turn, bent), count, scratch, stream
                     )
             if uv.size > 0:
-                i, j, k = load_columns(pointer(uv_corners), face, 3)
-                a, b, c = _rows_of(pointer(uv_table), i, j, k)
-                u, v = _mean(a, b, c, weights, 0), _mean(a, b, c, weights, 1)
+                # Two corners are in the first half of a face's row, the third in the second.
+                au, av, bu, bv = load_columns(pointer(uv_table), face + face, 4)
+                cu, cv = load_columns(pointer(uv_table), face + face + 1, 2)
+                a, b, c = weights
+                u, v = a * au + b * bu + c * cu, a * av + b * bv + c * cv
                 pair = select(hit, u, nan), select(hit, v, nan)
                 _put_channels(pointer(uv), at, pair, count, scratch, stream)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _put_nothing(targets, asked, at, count, misses, scratch, stream):
+    """Eight misses, or fewer at the end of a row, in all outputs."""
+    z, ray, normal, normal_camera, smooth, smooth_camera, barycentric, uv, facing = targets
+    missed, nothing, turned_nothing, nan = misses
+    if asked[0]:
+        put(z, at, missed, count, scratch)
+    if asked[1]:
+        put(ray, at, missed, count, scratch)
+    if asked[2]:
+        _put_channels(normal, at, nothing, count, scratch, stream)
+    if asked[3]:
+        _put_channels(normal_camera, at, turned_nothing, count, scratch, stream)
+    if asked[4]:
+        _put_channels(smooth, at, nothing, count, scratch, stream)
+    if asked[5]:
+        _put_channels(smooth_camera, at, turned_nothing, count, scratch, stream)
+    if asked[6]:
+        _put_channels(barycentric, at, (nan, nan, nan), count, scratch, stream)
+    if asked[7]:
+        _put_channels(uv, at, (nan, nan), count, scratch, stream)
+    if asked[8]:
+        _put_sides(facing, at, nan == nan, nan == nan, count)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)

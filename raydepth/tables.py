@@ -1,7 +1,7 @@
 """What is made of a mesh once: corners, normals, texture coordinates, edges.
 
-A table for `surface.describe` has four numbers a row, so that no row reaches into another cache
-line (see `simd.load_columns`):
+A table for `surface.describe` has four or eight numbers a row, so that no row reaches into another
+cache line (see `simd.load_columns`):
 
 | table          | row                                                              |
 | -------------- | ---------------------------------------------------------------- |
@@ -10,8 +10,7 @@ line (see `simd.load_columns`):
 |                | mesh orders them (see `_orders`)                                 |
 | face_normals   | x, y, z, 0                                                       |
 | vertex_normals | x, y, z, 0                                                       |
-| uv             | u, v, 0, 0                                                       |
-| uv_corners     | the rows of `uv` for a face's corners, in the mesh's order, and 0 |
+| uv             | u, v of a face's three corners, as the hierarchy has them, 0, 0  |
 """
 
 from __future__ import annotations
@@ -84,10 +83,8 @@ def _table(rows: np.ndarray) -> np.ndarray:
 
 # Tables live as long as what they were made of.
 _tables: weakref.WeakKeyDictionary[Bvh, Tables] = weakref.WeakKeyDictionary()
-_uv_tables: weakref.WeakKeyDictionary[Mesh, tuple[np.ndarray, np.ndarray]] = (
-    weakref.WeakKeyDictionary()
-)
-NO_NUMBERS, NO_CORNERS = np.zeros((1, 4)), np.zeros((1, 4), np.int32)
+_uv_tables: weakref.WeakKeyDictionary[Mesh, np.ndarray] = weakref.WeakKeyDictionary()
+NO_NUMBERS = np.zeros((1, 4))
 
 
 def tables_of(bvh: Bvh) -> Tables:
@@ -98,11 +95,17 @@ def tables_of(bvh: Bvh) -> Tables:
     return found
 
 
-def uv_table(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
-    """The tables `uv` and `uv_corners`."""
+def uv_table(mesh: Mesh, tables: Tables) -> np.ndarray:
+    """The table `uv`, of a mesh and its hierarchy's tables."""
     found = _uv_tables.get(mesh)
     if found is None:
         assert mesh.texture is not None
         uv, faces = mesh.texture
-        found = _uv_tables[mesh] = _table(uv), _table(faces)
+        orders = tables.corners[:, 3:]
+        places = (np.arange(3) - orders % surface.SWAPPED) % 3
+        swapped = orders[:, 0] >= surface.SWAPPED
+        places[swapped] = places[swapped][:, [0, 2, 1]]
+        found = _uv_tables[mesh] = aligned.empty((len(faces), 8), np.float64)
+        found[:, :6] = uv[np.take_along_axis(faces, places, axis=1)].reshape(-1, 6)
+        found[:, 6:] = 0
     return found
