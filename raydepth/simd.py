@@ -251,19 +251,19 @@ def store_signs(typingctx, target, index, plus, minus):
 
 
 @intrinsic(prefer_literal=True)
-def load_columns(typingctx, table, rows, n_columns):
-    """The first columns (2 to 4, a literal) of a table of four, at `rows`: a tuple of vectors.
+def load_columns(typingctx, table, places, n_columns):
+    """The first columns (2 to 4, a literal) of rows of four that begin at `places` in a table.
 
-    Faster than the machine's gather, and than one element at a time (Zen 4). Where the table begins
-    at a cache line, no row reaches into another.
+    A tuple of vectors. Faster than the machine's gather, and than one element at a time (Zen 4).
+    Where the table begins at a cache line, no row reaches into another.
     """
-    columns = types.UniTuple(Vector(KIND[table.dtype], rows.lanes), n_columns.literal_value)
+    columns = types.UniTuple(Vector(KIND[table.dtype], places.lanes), n_columns.literal_value)
 
     def codegen(context, builder, sig, args):
-        found = _fours(builder, args[0], args[1], 4)
+        found = _fours(builder, args[0], args[1], 1)
         return context.make_tuple(builder, columns, _columns(builder, found, columns.count))
 
-    return columns(table, rows, n_columns), codegen
+    return columns(table, places, n_columns), codegen
 
 
 @intrinsic

@@ -63,7 +63,7 @@ def face_normals(vertices, corners, normals):
     are those of tables.py.
     """
     for face in range(corners.shape[0]):
-        a, b, c = corners[face, 0], corners[face, 1], corners[face, 2]
+        a, b, c = corners[face, 0] // 4, corners[face, 1] // 4, corners[face, 2] // 4
         ux, uy, uz = _difference(vertices, b, a)
         vx, vy, vz = _difference(vertices, c, a)
         x, y, z = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
@@ -123,10 +123,10 @@ def _fetch_ahead(corners, places, normals, seen):
         face = 4 * np.int64(seen[NEAR_AHEAD * LANES + lowest_bit(todo)])
         todo &= todo - 1
         for corner in range(3):
-            row = 4 * np.int64(corners[face + corner])
-            prefetch(places, row)
+            place = np.int64(corners[face + corner])
+            prefetch(places, place)
             if normals is not None:
-                prefetch(normals, row)
+                prefetch(normals, place)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
@@ -369,7 +369,7 @@ def describe(
             face = select(hit, face, 0)
             x = lanes + float(column)
             origin, direction = along(origins, x), along(directions, x)
-            i, j, k, order = load_columns(corners_of, face, 4)
+            i, j, k, order = load_columns(corners_of, 4 * face, 4)
             corners = _rows_of(places, i, j, k)
             if deep:
                 # The last bits are those of `kernels.resolve`.
@@ -421,8 +421,8 @@ def describe(
                     )
             if uv.size > 0:
                 # Two corners are in the first half of a face's row, the third in the second.
-                au, av, bu, bv = load_columns(pointer(uv_table), face + face, 4)
-                cu, cv = load_columns(pointer(uv_table), face + face + 1, 2)
+                au, av, bu, bv = load_columns(pointer(uv_table), 8 * face, 4)
+                cu, cv = load_columns(pointer(uv_table), 8 * face + 4, 2)
                 a, b, c = weights
                 u, v = a * au + b * bu + c * cu, a * av + b * bv + c * cv
                 pair = select(hit, u, nan), select(hit, v, nan)

@@ -38,7 +38,7 @@ class Tables:
 
     @cached_property
     def corners(self) -> np.ndarray:
-        table = _table(self.bvh.faces)
+        table = _table(4 * self.bvh.faces)
         table[:, 3] = _orders(self.bvh.faces, self.bvh.mesh_faces)
         return table
 
