@@ -31,6 +31,7 @@ from numba.extending import intrinsic, lower_builtin, models, register_model
 ELEMENT = {"f": ir.FloatType(), "d": ir.DoubleType(), "i": ir.IntType(32), "b": ir.IntType(1)}
 SCALAR: dict[str, types.Type] = {"f": types.float32, "d": types.float64, "i": types.int32}
 KIND = {type_: kind for kind, type_ in SCALAR.items()}
+BITS = {"f": 32, "d": 64}
 INT32, INT64 = ir.IntType(32), ir.IntType(64)
 
 
@@ -346,8 +347,9 @@ def fma(typingctx, a, b, c):
     def codegen(context, builder, sig, args):
         operands = _operands(context, builder, sig, args)
         type_ = operands[0].type
+        name = f"llvm.fmuladd.v{type_.count}f{BITS[vector.kind]}"
         function = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(type_, [type_] * 3), f"llvm.fmuladd.v{type_.count}f32"
+            builder.module, ir.FunctionType(type_, [type_] * 3), name
         )
         return builder.call(function, operands)
 
@@ -407,7 +409,7 @@ def root(typingctx, vector):
 
     def codegen(context, builder, sig, args):
         type_ = args[0].type
-        name = f"llvm.sqrt.v{type_.count}f{64 if sig.args[0].kind == 'd' else 32}"
+        name = f"llvm.sqrt.v{type_.count}f{BITS[sig.args[0].kind]}"
         function = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(type_, [type_]), name
         )

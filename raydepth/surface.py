@@ -33,6 +33,7 @@ from raydepth.kernels import (
 )
 from raydepth.simd import (
     bits,
+    fma,
     load,
     load_columns,
     lowest_bit,
@@ -130,9 +131,9 @@ def _fetch_ahead(corners, places, normals, seen):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
-def _mean(a, b, c, weights, axis):
+def _sum(a, b, c, weights, axis):
     """One coordinate of three corners' rows, weighted."""
-    return weights[0] * a[axis] + weights[1] * b[axis] + weights[2] * c[axis]
+    return fma(weights[2], c[axis], fma(weights[1], b[axis], weights[0] * a[axis]))
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
@@ -158,7 +159,11 @@ def _edge_functions(corners, origin, direction):
     ax, ay = _across(a, origin, direction)
     bx, by = _across(b, origin, direction)
     cx, cy = _across(c, origin, direction)
-    return cx * by - cy * bx, ax * cy - ay * cx, bx * ay - by * ax
+    return (
+        fma(cx, by, 0.0 - cy * bx),
+        fma(ax, cy, 0.0 - ay * cx),
+        fma(bx, ay, 0.0 - by * ax),
+    )
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
@@ -166,7 +171,7 @@ def _across(corner, origin, direction):
     """How far from rays corners are, along two axes, times the rays' third: no division."""
     dx, dy, dz = direction
     x, y, z = corner[0] - origin[0], corner[1] - origin[1], corner[2] - origin[2]
-    return x * dz - dx * z, y * dz - dy * z
+    return fma(x, dz, 0.0 - dx * z), fma(y, dz, 0.0 - dy * z)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
@@ -184,10 +189,7 @@ def _all_rolled(corners, origin, direction):
 
 @njit(forceinline=True, cache=True, nogil=True, error_model="numpy")
 def _weights(mesh, basis, row, column, seen, hits, corners, origin, direction, scratch):
-    """Barycentric weights of eight pixels, three vectors; anything for a miss.
-
-    None is below 0, as rounding would have it for rays along edges.
-    """
+    """Barycentric weights of eight pixels, three vectors, times their sum; anything for a miss."""
     dx, dy, dz = direction
     ax, ay, az = vmax(dx, 0.0 - dx), vmax(dy, 0.0 - dy), vmax(dz, 0.0 - dz)
     second = bits(ay > ax)
@@ -204,8 +206,15 @@ def _weights(mesh, basis, row, column, seen, hits, corners, origin, direction, s
         u = load(scratch, 0, LANES)
         v = load(scratch, LANES, LANES)
         w = load(scratch, 2 * LANES, LANES)
-    per_area = 1.0 / (u + v + w)
-    return vmax(u * per_area, 0.0), vmax(v * per_area, 0.0), vmax(w * per_area, 0.0)
+    return u, v, w
+
+
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _barycentric(weights):
+    """Weights whose sum is 1, none below 0, as rounding would have it for rays along edges."""
+    u, v, w = weights
+    per_sum = 1.0 / (u + v + w)
+    return vmax(u * per_sum, 0.0), vmax(v * per_sum, 0.0), vmax(w * per_sum, 0.0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -256,11 +265,12 @@ def _flat(corners, order):
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _smooth(normals, weights):
-    """The mean of the corners' normals, at length 1, and its length before."""
+    """The mean of the corners' normals, at length 1, and its length before times some number."""
     a, b, c = normals
-    x, y, z = _mean(a, b, c, weights, 0), _mean(a, b, c, weights, 1), _mean(a, b, c, weights, 2)
-    length = root(x * x + y * y + z * z)
-    per_length = 1.0 / length
+    x, y, z = _sum(a, b, c, weights, 0), _sum(a, b, c, weights, 1), _sum(a, b, c, weights, 2)
+    length = root(fma(z, z, fma(y, y, x * x)))
+    # Weights are below 0 where the face is seen from behind.
+    per_length = 1.0 / select(weights[0] + weights[1] + weights[2] < 0.0, 0.0 - length, length)
     return (x * per_length, y * per_length, z * per_length), length
 
 
@@ -405,7 +415,7 @@ def describe(
                 corners, origin, direction, scratch,
             )  # fmt: skip
             if barycentric.size > 0:
-                known = where(hit, _in_order(order, *weights), unknown)
+                known = where(hit, _in_order(order, *_barycentric(weights)), unknown)
                 _put_channels(pointer(barycentric), at, known, count, scratch, stream)
             if smooth_normals:
                 bent, length = _smooth(_rows_of(pointer(of_vertices), i, j, k), weights)
@@ -423,8 +433,9 @@ def describe(
                 # Two corners are in the first half of a face's row, the third in the second.
                 au, av, bu, bv = load_columns(pointer(uv_table), 8 * face, 4)
                 cu, cv = load_columns(pointer(uv_table), 8 * face + 4, 2)
-                a, b, c = weights
-                u, v = a * au + b * bu + c * cu, a * av + b * bv + c * cv
+                a, b, c = (au, av), (bu, bv), (cu, cv)
+                per_sum = 1.0 / (weights[0] + weights[1] + weights[2])
+                u, v = _sum(a, b, c, weights, 0) * per_sum, _sum(a, b, c, weights, 1) * per_sum
                 pair = select(hit, u, nan), select(hit, v, nan)
                 _put_channels(pointer(uv), at, pair, count, scratch, stream)
 
