@@ -17,7 +17,7 @@ from numba import njit
 from raydepth.simd import (
     bits,
     load,
-    load_rows,
+    load_columns,
     lowest_bit,
     offset,
     pointer,
@@ -134,11 +134,11 @@ def _corners(vertices, faces, face):
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _corners_of_each(vertices, faces, face):
     """The same of eight faces, as vectors; of face 0 for those below 0."""
-    first, second, third = load_rows(faces, select(face >= 0, face, 0))
+    first, second, third = load_columns(faces, select(face >= 0, face, 0), 3, 3)
     return (
-        load_rows(vertices, first),
-        load_rows(vertices, second),
-        load_rows(vertices, third),
+        load_columns(vertices, first, 3, 3),
+        load_columns(vertices, second, 3, 3),
+        load_columns(vertices, third, 3, 3),
     )
 
 
@@ -339,7 +339,7 @@ def resolve(
     ----------
     vertices : (n_vertices, 3) float64
     faces : (n_faces, 3) int32
-        Of both, what is behind the end may be read (see `simd.load_rows`).
+        Both `aligned.empty`.
     basis : (6, 3) float64
     projection : (14,) float64
         See `rendering.projections`.

@@ -32,6 +32,7 @@ ELEMENT = {"f": ir.FloatType(), "d": ir.DoubleType(), "i": ir.IntType(32), "b": 
 SCALAR: dict[str, types.Type] = {"f": types.float32, "d": types.float64, "i": types.int32}
 KIND = {type_: kind for kind, type_ in SCALAR.items()}
 BITS = {"f": 32, "d": 64}
+EIGHT = 8
 INT32, INT64 = ir.IntType(32), ir.IntType(64)
 
 
@@ -252,49 +253,36 @@ def store_signs(typingctx, target, index, plus, minus):
 
 
 @intrinsic(prefer_literal=True)
-def load_columns(typingctx, table, places, n_columns):
-    """The first columns (2 to 4, a literal) of rows of four that begin at `places` in a table.
+def load_columns(typingctx, table, rows, row_length, n_columns):
+    """The first columns (2 to 4, a literal) of rows of a table: a tuple of vectors.
 
-    A tuple of vectors. Faster than the machine's gather, and than one element at a time (Zen 4).
-    Where the table begins at a cache line, no row reaches into another.
+    `rows` is a vector, none below 0. A row has `row_length` (a literal) elements; four are read,
+    also where that is from the row behind, or behind the table. Where a table of rows of four
+    begins at a cache line, no row reaches into another.
+
+    Faster than the machine's gather, and than one element at a time (Zen 4).
     """
-    columns = types.UniTuple(Vector(KIND[table.dtype], places.lanes), n_columns.literal_value)
+    columns = types.UniTuple(Vector(KIND[table.dtype], rows.lanes), n_columns.literal_value)
+    stride = INT64(row_length.literal_value)
 
     def codegen(context, builder, sig, args):
-        found = _fours(builder, args[0], args[1], 1)
+        four = ir.VectorType(args[0].type.pointee, 4)
+        found = []
+        for lane in range(rows.lanes):
+            row = builder.zext(builder.extract_element(args[1], INT32(lane)), INT64)
+            place = builder.mul(row, stride)
+            loaded = builder.load(_vector_at(builder, args[0], place, four))
+            loaded.align = 4
+            found.append(loaded)
         return context.make_tuple(builder, columns, _columns(builder, found, columns.count))
 
-    return columns(table, places, n_columns), codegen
-
-
-@intrinsic
-def load_rows(typingctx, table, rows):
-    """The columns of a table of three, at `rows`; one element behind each row is read, too."""
-    columns = types.UniTuple(Vector(KIND[table.dtype], rows.lanes), 3)
-
-    def codegen(context, builder, sig, args):
-        found = _fours(builder, args[0], args[1], 3)
-        return context.make_tuple(builder, columns, _columns(builder, found, 3))
-
-    return columns(table, rows), codegen
-
-
-def _fours(builder: ir.IRBuilder, table: ir.Value, rows: ir.Value, stride: int) -> list[ir.Value]:
-    """Four elements from the beginning of each row of a table on, a vector a row."""
-    four = ir.VectorType(table.type.pointee, 4)
-    found = []
-    for lane in range(rows.type.count):
-        row = builder.sext(builder.extract_element(rows, INT32(lane)), INT64)
-        loaded = builder.load(_vector_at(builder, table, builder.mul(row, INT64(stride)), four))
-        loaded.align = 4
-        found.append(loaded)
-    return found
+    return columns(table, rows, row_length, n_columns), codegen
 
 
 def _columns(builder: ir.IRBuilder, rows: list[ir.Value], n_columns: int) -> list[ir.Value]:
     """The columns of rows of four: joined two by two to one vector, then every fourth element."""
     n, length = len(rows), 4
-    if n == 8 and isinstance(rows[0].type.element, ir.DoubleType):
+    if n == EIGHT and isinstance(rows[0].type.element, ir.DoubleType):
         return _columns_of_eight(builder, rows)[:n_columns]
     while len(rows) > 1:
         length *= 2
@@ -312,24 +300,22 @@ def _columns_of_eight(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Va
     """The columns of eight rows of four float64.
 
     By steps that stay within 128 bits or move them whole: what moves single elements across takes
-    a machine twice as long (Zen 4).
+    a machine longer (Zen 4).
     """
 
-    def join(a: int, b: int) -> ir.Value:
-        return builder.shuffle_vector(rows[a], rows[b], _order(range(8)))
+    def shuffled(a: ir.Value, b: ir.Value, lanes: Iterable[int]) -> ir.Value:
+        return builder.shuffle_vector(a, b, _order(lanes))
 
-    # Of each pair of elements the first, or the second: those of columns 0 and 2, or 1 and 3.
-    first, second = ([at + side for lane in range(0, 8, 2) for at in (lane, lane + 8)] for side in (0, 1))
-    upper, lower = (join(0, 2), join(1, 3)), (join(4, 6), join(5, 7))
+    ab, cd, ef, gh = (shuffled(rows[a], rows[a + 2], range(8)) for a in (0, 1, 4, 5))
     columns = []
-    for part in (0, 2):
-        for side in (first, second):
-            halves = [builder.shuffle_vector(*pair, _order(side)) for pair in (upper, lower)]
-            columns.append(
-                builder.shuffle_vector(
-                    *halves, _order(at + part for lane in range(0, 16, 4) for at in (lane, lane + 1))
-                )
-            )
+    for column in range(4):
+        # Of each pair of elements one, from both: every other column of every other row.
+        odd, later = column % 2, column // 2
+        pairs = [lane + side + odd for lane in range(0, 8, 2) for side in (0, 8)]
+        upper, lower = shuffled(ab, cd, pairs), shuffled(ef, gh, pairs)
+        # Of these every other pair.
+        whole = [lane + side for lane in range(2 * later, 16, 4) for side in (0, 1)]
+        columns.append(shuffled(upper, lower, whole))
     return columns
 
 

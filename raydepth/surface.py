@@ -248,7 +248,11 @@ def _distances(
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _rows_of(table, i, j, k):
     """The rows of three corners."""
-    return load_columns(table, i, 3), load_columns(table, j, 3), load_columns(table, k, 3)
+    return (
+        load_columns(table, i, 1, 3),
+        load_columns(table, j, 1, 3),
+        load_columns(table, k, 1, 3),
+    )
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
@@ -291,7 +295,7 @@ def describe(
         As for `kernels.resolve`.
     triangle_id : (height, width) int32
     tables : tuple
-        vertices, corners, vertex normals, uv, see tables.py.
+        vertices, corners, vertex normals, uv, see tables.py. All `aligned.empty`.
     depths : (z, ray)
         (height, width) float. Here, because they need the same corners.
     outputs : (normal, normal_camera, smooth_normal, smooth_normal_camera, barycentric, uv, facing)
@@ -379,7 +383,7 @@ def describe(
             face = select(hit, face, 0)
             x = lanes + float(column)
             origin, direction = along(origins, x), along(directions, x)
-            i, j, k, order = load_columns(corners_of, 4 * face, 4)
+            i, j, k, order = load_columns(corners_of, face, 4, 4)
             corners = _rows_of(places, i, j, k)
             if deep:
                 # The last bits are those of `kernels.resolve`.
@@ -431,8 +435,8 @@ def describe(
                     )
             if uv.size > 0:
                 # Two corners are in the first half of a face's row, the third in the second.
-                au, av, bu, bv = load_columns(pointer(uv_table), 8 * face, 4)
-                cu, cv = load_columns(pointer(uv_table), 8 * face + 4, 2)
+                au, av, bu, bv = load_columns(pointer(uv_table), face, 8, 4)
+                cu, cv = load_columns(offset(pointer(uv_table), 4), face, 8, 2)
                 a, b, c = (au, av), (bu, bv), (cu, cv)
                 per_sum = 1.0 / (weights[0] + weights[1] + weights[2])
                 u, v = _sum(a, b, c, weights, 0) * per_sum, _sum(a, b, c, weights, 1) * per_sum
