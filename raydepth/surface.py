@@ -246,6 +246,12 @@ def _distances(
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _order_of(corners, face):
+    """How the mesh orders the corners of faces."""
+    return load_columns(offset(corners, 3), face, 4, 1)[0]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _rows_of(table, i, j, k):
     """The rows of three corners."""
     return (
@@ -383,7 +389,7 @@ def describe(
             face = select(hit, face, 0)
             x = lanes + float(column)
             origin, direction = along(origins, x), along(directions, x)
-            i, j, k, order = load_columns(corners_of, face, 4, 4)
+            i, j, k = load_columns(corners_of, face, 4, 3)
             corners = _rows_of(places, i, j, k)
             if deep:
                 # The last bits are those of `kernels.resolve`.
@@ -398,7 +404,7 @@ def describe(
                     length = root(dx * dx + dy * dy + dz * dz)
                     put(pointer(ray), at, select(hit, t * length, missed), count, scratch)
             if flat_normals:
-                flat = where(hit, _flat(corners, order), nothing)
+                flat = where(hit, _flat(corners, _order_of(corners_of, face)), nothing)
                 if normal.size > 0:
                     _put_channels(pointer(normal), at, flat, count, scratch, stream)
                 if normal_camera.size > 0:
@@ -419,13 +425,15 @@ def describe(
                 corners, origin, direction, scratch,
             )  # fmt: skip
             if barycentric.size > 0:
+                order = _order_of(corners_of, face)
                 known = where(hit, _in_order(order, *_barycentric(weights)), unknown)
                 _put_channels(pointer(barycentric), at, known, count, scratch, stream)
             if smooth_normals:
                 bent, length = _smooth(_rows_of(pointer(of_vertices), i, j, k), weights)
                 if hits & ~bits(length > 0.0) != 0:
                     # Where the corners' normals cancel out, the face has its own.
-                    bent = where(length > 0.0, bent, _flat(corners, order))
+                    own = _flat(corners, _order_of(corners_of, face))
+                    bent = where(length > 0.0, bent, own)
                 bent = where(hit, bent, nothing)
                 if smooth.size > 0:
                     _put_channels(pointer(smooth), at, bent, count, scratch, stream)
