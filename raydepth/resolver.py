@@ -59,12 +59,12 @@ class Resolver:
     def _tables_for(self, wanted: Wanted) -> tuple[np.ndarray, ...]:
         tables = tables_of(self._bvh)
         smooth = wanted.asks("smooth_normal", "smooth_normal_camera")
-        return (
-            tables.vertices,
-            tables.corners,
-            tables.vertex_normals if smooth else NO_NUMBERS,
-            uv_table(wanted.mesh, tables) if wanted.asks("uv") else NO_NUMBERS,
-        )
+        corners, uv = tables.corners, NO_NUMBERS
+        if wanted.asks("uv"):
+            assert wanted.mesh is not None
+            uv = uv_table(wanted.mesh, tables)
+            corners = uv.view(np.int32)
+        return tables.vertices, corners, tables.vertex_normals if smooth else NO_NUMBERS, uv
 
     def _fill_from_ids(self, view: int, rows: tuple[int, int], triangle_id: np.ndarray) -> None:
         if "instance" in self.arrays:

@@ -256,17 +256,17 @@ def store_signs(typingctx, target, index, plus, minus):
 def load_columns(typingctx, table, rows, row_length, n_columns):
     """The first columns (2 to 4, a literal) of rows of a table: a tuple of vectors.
 
-    `rows` is a vector, none below 0. A row has `row_length` (a literal) elements; four are read,
-    also where that is from the row behind, or behind the table. Where a table of rows of four
-    begins at a cache line, no row reaches into another.
+    `rows` is a vector, none below 0. A row has `row_length` elements; four are read, also where
+    that is from the row behind, or behind the table. Where a table of rows of four begins at a
+    cache line, no row reaches into another.
 
     Faster than the machine's gather, and than one element at a time (Zen 4).
     """
     columns = types.UniTuple(Vector(KIND[table.dtype], rows.lanes), n_columns.literal_value)
-    stride = INT64(row_length.literal_value)
 
     def codegen(context, builder, sig, args):
         four = ir.VectorType(args[0].type.pointee, 4)
+        stride = context.cast(builder, args[2], sig.args[2], types.int64)
         found = []
         for lane in range(rows.lanes):
             row = builder.zext(builder.extract_element(args[1], INT32(lane)), INT64)

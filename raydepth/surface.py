@@ -112,16 +112,16 @@ def _difference(vertices, end, start):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
-def _fetch_ahead(corners, places, normals, seen):
+def _fetch_ahead(corners, places, normals, row_length, seen):
     """Ask for what is needed of the next eight pixels' faces, and for the corners of those behind.
 
     `normals` may be None.
     """
     for lane in range(LANES):
-        prefetch(corners, 4 * np.int64(seen[FAR_AHEAD * LANES + lane]))
+        prefetch(corners, row_length * np.int64(seen[FAR_AHEAD * LANES + lane]))
     todo = bits(load(seen, NEAR_AHEAD * LANES, LANES) >= 0)
     while todo != 0:
-        face = 4 * np.int64(seen[NEAR_AHEAD * LANES + lowest_bit(todo)])
+        face = row_length * np.int64(seen[NEAR_AHEAD * LANES + lowest_bit(todo)])
         todo &= todo - 1
         for corner in range(3):
             place = np.int64(corners[face + corner])
@@ -246,9 +246,9 @@ def _distances(
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
-def _order_of(corners, face):
+def _order_of(corners, row_length, face):
     """How the mesh orders the corners of faces."""
-    return load_columns(offset(corners, 3), face, 4, 1)[0]
+    return load_columns(offset(corners, 3), face, row_length, 1)[0]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
@@ -301,7 +301,7 @@ def describe(
         As for `kernels.resolve`.
     triangle_id : (height, width) int32
     tables : tuple
-        vertices, corners, vertex normals, uv, see tables.py. All `aligned.empty`.
+        vertices, corners (or uv as int32), vertex normals, uv, see tables.py. `aligned.empty`.
     depths : (z, ray)
         (height, width) float. Here, because they need the same corners.
     outputs : (normal, normal_camera, smooth_normal, smooth_normal_camera, barycentric, uv, facing)
@@ -318,7 +318,7 @@ def describe(
     smooth_normals = smooth.size + smooth_camera.size > 0
     flat_normals = normal.size + normal_camera.size + facing.size > 0
     weighted = smooth_normals or barycentric.size + uv.size > 0
-    width = triangle_id.shape[1]
+    width, row_length = triangle_id.shape[1], corner_table.shape[1]
     large = vertices.nbytes + faces.nbytes > FITS
     to_world = 1.0 / scale  # a power of two: exact
     view, inverse, turn = pointer(basis), pointer(projection), pointer(frame)
@@ -373,12 +373,9 @@ def describe(
             if large and at < last_to_look:
                 ahead = offset(pointer(triangle_id), at)
                 if smooth_normals:
-                    _fetch_ahead(corners_of, places, pointer(of_vertices), ahead)
+                    _fetch_ahead(corners_of, places, pointer(of_vertices), row_length, ahead)
                 else:
-                    _fetch_ahead(corners_of, places, None, ahead)
-                if uv.size > 0:
-                    for lane in range(LANES):
-                        prefetch(pointer(uv_table), 8 * np.int64(ahead[NEAR_AHEAD * LANES + lane]))
+                    _fetch_ahead(corners_of, places, None, row_length, ahead)
             face = load(seen, 0, LANES)
             hit = face >= 0
             hits = bits(hit)
@@ -389,7 +386,7 @@ def describe(
             face = select(hit, face, 0)
             x = lanes + float(column)
             origin, direction = along(origins, x), along(directions, x)
-            i, j, k = load_columns(corners_of, face, 4, 3)
+            i, j, k = load_columns(corners_of, face, row_length, 3)
             corners = _rows_of(places, i, j, k)
             if deep:
                 # The last bits are those of `kernels.resolve`.
@@ -404,7 +401,8 @@ def describe(
                     length = root(dx * dx + dy * dy + dz * dz)
                     put(pointer(ray), at, select(hit, t * length, missed), count, scratch)
             if flat_normals:
-                flat = where(hit, _flat(corners, _order_of(corners_of, face)), nothing)
+                order = _order_of(corners_of, row_length, face)
+                flat = where(hit, _flat(corners, order), nothing)
                 if normal.size > 0:
                     _put_channels(pointer(normal), at, flat, count, scratch, stream)
                 if normal_camera.size > 0:
@@ -425,14 +423,14 @@ def describe(
                 corners, origin, direction, scratch,
             )  # fmt: skip
             if barycentric.size > 0:
-                order = _order_of(corners_of, face)
+                order = _order_of(corners_of, row_length, face)
                 known = where(hit, _in_order(order, *_barycentric(weights)), unknown)
                 _put_channels(pointer(barycentric), at, known, count, scratch, stream)
             if smooth_normals:
                 bent, length = _smooth(_rows_of(pointer(of_vertices), i, j, k), weights)
                 if hits & ~bits(length > 0.0) != 0:
                     # Where the corners' normals cancel out, the face has its own.
-                    own = _flat(corners, _order_of(corners_of, face))
+                    own = _flat(corners, _order_of(corners_of, row_length, face))
                     bent = where(length > 0.0, bent, own)
                 bent = where(hit, bent, nothing)
                 if smooth.size > 0:
@@ -442,9 +440,9 @@ def describe(
                         pointer(smooth_camera), at, turned(turn, bent), count, scratch, stream
                     )
             if uv.size > 0:
-                # Two corners are in the first half of a face's row, the third in the second.
-                au, av, bu, bv = load_columns(pointer(uv_table), face, 8, 4)
-                cu, cv = load_columns(offset(pointer(uv_table), 4), face, 8, 2)
+                # The first corner's stand in the middle of a face's row, the others' behind them.
+                au, av = load_columns(offset(pointer(uv_table), 2), face, 8, 2)
+                bu, bv, cu, cv = load_columns(offset(pointer(uv_table), 4), face, 8, 4)
                 a, b, c = (au, av), (bu, bv), (cu, cv)
                 per_sum = 1.0 / (weights[0] + weights[1] + weights[2])
                 u, v = _sum(a, b, c, weights, 0) * per_sum, _sum(a, b, c, weights, 1) * per_sum

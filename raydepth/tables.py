@@ -10,7 +10,7 @@ cache line (see `simd.load_columns`):
 |                | mesh orders them (see `_orders`)                                 |
 | face_normals   | x, y, z, 0                                                       |
 | vertex_normals | x, y, z, 0                                                       |
-| uv             | u, v of a face's three corners, as the hierarchy has them, 0, 0  |
+| uv             | a row of `corners` in place of two numbers; u, v of each corner  |
 """
 
 from __future__ import annotations
@@ -106,6 +106,6 @@ def uv_table(mesh: Mesh, tables: Tables) -> np.ndarray:
         swapped = orders[:, 0] >= surface.SWAPPED
         places[swapped] = places[swapped][:, [0, 2, 1]]
         found = _uv_tables[mesh] = aligned.empty((len(faces), 8), np.float64)
-        found[:, :6] = uv[np.take_along_axis(faces, places, axis=1)].reshape(-1, 6)
-        found[:, 6:] = 0
+        found.view(np.int32)[:, :4] = tables.corners
+        found[:, 2:] = uv[np.take_along_axis(faces, places, axis=1)].reshape(-1, 6)
     return found
