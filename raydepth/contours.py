@@ -27,13 +27,17 @@ import numpy as np
 from numba import njit
 
 from raydepth.simd import (
+    as_int16,
     bits,
+    count_bits,
+    last_of_fours,
+    load,
     load_int16,
     lowest_bit,
     pointer,
     prefetch,
     splat,
-    stack_int64,
+    store,
     store_signs,
 )
 
@@ -51,15 +55,15 @@ SURE_IN_FLOAT64 = 2.0**-46
 THIN = 2.0**-34
 # What `cover` returns.
 DONE, UNSURE, TOO_MANY = range(3)
-# Numbers of faces over the four samples of a row of a pixel: fields of one integer. With the bias
-# added, a field's bit SIGN says whether its number is above 0. The highest bit of all stays 0,
-# because overflow has no meaning here.
+# Numbers of faces over the four samples of a row of a pixel: fields of one integer, which become
+# numbers of their own once a bias has made all positive. The highest bit of all stays 0, because
+# overflow has no meaning here.
 FIELD = 16
-FIELD_MASK = (1 << FIELD) - 1
-SIGN = FIELD - 2
-FIELD_BIAS = (1 << SIGN) - 1
+FIELD_BIAS = (1 << 14) - 1
 ONES = 0x0001_0001_0001_0001
 BIASES = FIELD_BIAS * ONES
+# Bits of the last samples of a pixel's rows.
+LAST_SAMPLES = 0x8888
 # Columns of the array of segments: the ends of one, dx / dy, the slack, the change, and whether
 # an end lies on a row of samples. A segment fills a cache line.
 X0, Y0, X1, Y1, SLOPE, SLACK, CHANGE, NEAR = range(8)
@@ -549,9 +553,8 @@ def _count(crossings, ends, steps_of_pixels, active_pixels, coverage):
     n_rows, width = coverage.shape
     steps, active = pointer(steps_of_pixels), pointer(active_pixels)
     numbers, pixels = pointer(crossings), pointer(coverage)
-    before = stack_int64(SAMPLES)
-    for sample_row in range(SAMPLES):
-        before[sample_row] = 0
+    unused = load(steps, 0, SAMPLES)
+    nothing = as_int16(unused - unused)
     begin = 0
     for row in range(n_rows):
         for place in range(begin, ends[row]):
@@ -563,6 +566,8 @@ def _count(crossings, ends, steps_of_pixels, active_pixels, coverage):
             active[pixel >> 6] |= 1 << (pixel & 63)
         begin = ends[row]
         filled, share = 0, 0.0
+        # The last number of each row of samples so far.
+        before = nothing
         for word in range((width >> 6) + 1):
             todo = active[word]
             active[word] = 0
@@ -570,23 +575,15 @@ def _count(crossings, ends, steps_of_pixels, active_pixels, coverage):
                 pixel = 64 * word + lowest_bit(todo)
                 todo &= todo - 1
                 _fill(pixels, row * width + filled, row * width + min(pixel, width), share)
-                covered = covered_after = 0
-                for sample_row in range(SAMPLES):
-                    at = SAMPLES * pixel + sample_row
-                    biased = steps[at] + before[sample_row] * ONES + BIASES
-                    steps[at] = 0
-                    covered += (biased >> SIGN) & ONES
-                    last = ((biased >> (3 * FIELD)) & FIELD_MASK) - FIELD_BIAS
-                    before[sample_row] = last
-                    covered_after += 1 if last > 0 else 0
+                here = load(steps, SAMPLES * pixel, SAMPLES)
+                store(steps, SAMPLES * pixel, here - here)
+                faces = as_int16(here + BIASES) - FIELD_BIAS + before
+                before = last_of_fours(faces)
+                covered = bits(faces > 0)
                 if pixel < width:
-                    covered += covered >> (2 * FIELD)
-                    count = (covered + (covered >> FIELD)) & FIELD_MASK
-                    pixels[row * width + pixel] = count * (1.0 / SAMPLES**2)
-                filled, share = pixel + 1, covered_after * (1.0 / SAMPLES)
+                    pixels[row * width + pixel] = count_bits(covered) * (1.0 / SAMPLES**2)
+                filled, share = pixel + 1, count_bits(covered & LAST_SAMPLES) * (1.0 / SAMPLES)
         _fill(pixels, row * width + filled, (row + 1) * width, share)
-        for sample_row in range(SAMPLES):
-            before[sample_row] = 0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

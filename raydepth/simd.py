@@ -12,6 +12,8 @@ reference counts, which threads then fight over; pointers and stack memory cost 
 | f    | float32 | `splat`, `load`, arithmetic               |
 | d    | float64 | `splat`, `load`, arithmetic               |
 | i    | int32   | `splat`, `load`, `truncate`, arithmetic   |
+| q    | int64   | `load`, arithmetic                        |
+| h    | int16   | `as_int16`, arithmetic                    |
 | b    | bool    | `<  <=  ==  !=  >=  >  &  \\|`                |
 
 In arithmetic and comparisons one side may be a scalar. Nothing here checks bounds.
@@ -28,8 +30,21 @@ from numba.core import cgutils, types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
-ELEMENT = {"f": ir.FloatType(), "d": ir.DoubleType(), "i": ir.IntType(32), "b": ir.IntType(1)}
-SCALAR: dict[str, types.Type] = {"f": types.float32, "d": types.float64, "i": types.int32}
+ELEMENT = {
+    "f": ir.FloatType(),
+    "d": ir.DoubleType(),
+    "i": ir.IntType(32),
+    "q": ir.IntType(64),
+    "h": ir.IntType(16),
+    "b": ir.IntType(1),
+}
+SCALAR: dict[str, types.Type] = {
+    "f": types.float32,
+    "d": types.float64,
+    "i": types.int32,
+    "q": types.int64,
+    "h": types.int16,
+}
 KIND = {type_: kind for kind, type_ in SCALAR.items()}
 BITS = {"f": 32, "d": 64}
 EIGHT = 8
@@ -103,8 +118,8 @@ def _operator(op: Callable, result: str | None, kinds: str, emit: Callable) -> N
         lower_builtin(op, *pair)(lower)
 
 
-_operator(operator.add, None, "fdi", lambda b, f, x, y: b.fadd(x, y) if f else b.add(x, y))
-_operator(operator.sub, None, "fdi", lambda b, f, x, y: b.fsub(x, y) if f else b.sub(x, y))
+_operator(operator.add, None, "fdiqh", lambda b, f, x, y: b.fadd(x, y) if f else b.add(x, y))
+_operator(operator.sub, None, "fdiqh", lambda b, f, x, y: b.fsub(x, y) if f else b.sub(x, y))
 _operator(operator.mul, None, "fdi", lambda b, f, x, y: b.fmul(x, y) if f else b.mul(x, y))
 _operator(operator.truediv, None, "fd", lambda b, f, x, y: b.fdiv(x, y))
 _operator(operator.and_, None, "b", lambda b, f, x, y: b.and_(x, y))
@@ -120,7 +135,7 @@ for _op, _sign in (
     _operator(
         _op,
         "b",
-        "fdi",
+        "fdih",
         lambda b, f, x, y, sign=_sign: (
             b.fcmp_ordered(sign, x, y) if f else b.icmp_signed(sign, x, y)
         ),
@@ -438,6 +453,38 @@ def lanes_of(typingctx, value, lanes):
         return builder.bitcast(narrow, context.get_value_type(vector))
 
     return vector(types.int64, lanes), codegen
+
+
+@intrinsic
+def count_bits(typingctx, value):
+    """How many 1s an int64 has."""
+
+    def codegen(context, builder, sig, args):
+        return builder.ctpop(args[0])
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def as_int16(typingctx, vector):
+    """The bits of int64 as four int16 each, the lowest first."""
+    narrow = Vector("h", 4 * vector.lanes)
+
+    def codegen(context, builder, sig, args):
+        return builder.bitcast(args[0], context.get_value_type(narrow))
+
+    return narrow(vector), codegen
+
+
+@intrinsic
+def last_of_fours(typingctx, vector):
+    """Every fourth lane also in the three before it."""
+
+    def codegen(context, builder, sig, args):
+        lanes = [lane | 3 for lane in range(sig.args[0].lanes)]
+        return builder.shuffle_vector(args[0], args[0], _order(lanes))
+
+    return vector(vector), codegen
 
 
 @intrinsic
