@@ -15,8 +15,6 @@ Where projected vertices, in float64, are off by up to a *slack*, the count is t
 by as much: it is right for every sample that is farther than that from each contour edge. Pixels
 with other samples are marked, for rays to decide. The same holds for faces seen so nearly edge on
 that their side is not sure: they are narrower than the slack.
-
-Image coordinates here are those of samples: sample (row, column) is at (column + 0.5, row + 0.5).
 """
 
 from __future__ import annotations
@@ -27,23 +25,15 @@ import numpy as np
 from numba import njit
 
 from raydepth.simd import (
-    as_int16,
     bits,
-    count_bits,
-    last_of_fours,
-    load,
     load_int16,
     lowest_bit,
     pointer,
     prefetch,
     splat,
-    store,
     store_signs,
 )
 
-SHIFT = 2
-SAMPLES = 1 << SHIFT  # along each side of a pixel
-LAST = SAMPLES - 1
 SIDES = 16  # faces whose sides are found together
 UNIT = 32767
 # A face's side is known if the eye's height above its plane is more than this times the eye's size:
@@ -53,21 +43,6 @@ SURE_IN_FLOAT64 = 2.0**-46
 # Faces whose height is less than this times their longest edge have no normal in `planes`: with
 # rounding of 2^-52 it may be off by 2^-18.
 THIN = 2.0**-34
-# What `cover` returns.
-DONE, UNSURE, TOO_MANY = range(3)
-# Numbers of faces over the four samples of a row of a pixel: fields of one integer, which become
-# numbers of their own once a bias has made all positive. The highest bit of all stays 0, because
-# overflow has no meaning here.
-FIELD = 16
-FIELD_BIAS = (1 << 14) - 1
-ONES = 0x0001_0001_0001_0001
-BIASES = FIELD_BIAS * ONES
-# Bits of the last samples of a pixel's rows.
-LAST_SAMPLES = 0x8888
-# Columns of the array of segments: the ends of one, dx / dy, the slack, the change, and whether
-# an end lies on a row of samples. A segment fills a cache line.
-X0, Y0, X1, Y1, SLOPE, SLACK, CHANGE, NEAR = range(8)
-SEGMENT = 8
 AHEAD = 8  # how many segments before it is needed memory is asked for
 
 
@@ -351,242 +326,3 @@ def find(edges, vertices, eye, sides, found, changes):
             changes[n] = change
             n += 1
     return n
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def project(vertices, found, changes, image, slack, relative_slack, n_rows, segments):
-    """Fill `segments` (n, 8) with where contour edges are seen, columns as named above.
-
-    Parameters
-    ----------
-    vertices : (n_vertices, 3) float64
-    found, changes
-        As `find` filled them.
-    image : (3, 4) float64
-        Takes a vertex to X, Y, S, seen at X / S and Y / S.
-    slack, relative_slack : float
-        By how much a projected vertex may be off: so much, and so much of its coordinates.
-    n_rows : int
-        Of samples.
-
-    Returns
-    -------
-    How often the edges cross rows of samples.
-    """
-    n_crossings = 0
-    n = segments.shape[0]
-    vertex_at = pointer(vertices)
-    for edge in range(n):
-        for end in range(2):
-            prefetch(vertex_at, 3 * np.int64(found[min(edge + AHEAD, n - 1), end]))
-            vertex = found[edge, end]
-            x, y, z = vertices[vertex, 0], vertices[vertex, 1], vertices[vertex, 2]
-            nearness = 1.0 / (image[2, 0] * x + image[2, 1] * y + image[2, 2] * z + image[2, 3])
-            segments[edge, 2 * end] = nearness * (
-                image[0, 0] * x + image[0, 1] * y + image[0, 2] * z + image[0, 3]
-            )
-            segments[edge, 2 * end + 1] = nearness * (
-                image[1, 0] * x + image[1, 1] * y + image[1, 2] * z + image[1, 3]
-            )
-        x0, y0, x1, y1, _, _, _, _ = _segment(segments, edge)
-        off = slack + relative_slack * (abs(x0) + abs(y0) + abs(x1) + abs(y1))
-        slope = (x1 - x0) / (y1 - y0)
-        segments[edge, SLOPE] = slope
-        segments[edge, CHANGE] = changes[edge]
-        segments[edge, SLACK] = off
-        # Whether an end lies on a row of samples.
-        near = min(abs(y0 - 0.5 - np.floor(y0)), abs(y1 - 0.5 - np.floor(y1)))
-        segments[edge, NEAR] = 1.0 if near <= off else 0.0
-        n_crossings += abs(_row(y1, 0, n_rows) - _row(y0, 0, n_rows))
-    return n_crossings
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _segment(segments, edge):
-    return (
-        segments[edge, X0],
-        segments[edge, Y0],
-        segments[edge, X1],
-        segments[edge, Y1],
-        segments[edge, SLOPE],
-        segments[edge, SLACK],
-        segments[edge, CHANGE],
-        segments[edge, NEAR],
-    )
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _row(y, first, last):
-    """The first row of samples at or below y, at least `first` and at most `last`."""
-    low, high = float(first), float(last)
-    y = y - 0.5
-    y = y if y > low else low
-    return np.int64(np.ceil(y if y < high else high))
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def cover(segments, first_row, crossings, coverage, unsure):
-    """Fill the share of each pixel's samples that are covered, in some rows of the image.
-
-    Parameters
-    ----------
-    segments : (n, 8) float64
-    first_row : int
-        Of pixels.
-    crossings : (n,) int64
-        Scratch, of at least as many as `project` returned.
-    coverage : (n_rows, width) float
-    unsure : (n_rows, width) bool, all false
-        Becomes true where rounding may have decided.
-
-    Returns
-    -------
-    DONE, UNSURE if any pixel is, or TOO_MANY if there are more crossings than can be counted.
-    """
-    n_rows, width = coverage.shape
-    top, bottom = SAMPLES * first_row, SAMPLES * (first_row + n_rows)
-    right = float(SAMPLES * width)
-    some_doubt = False
-    # How many crossings each row of samples has, and the sum of their changes.
-    ends = np.zeros(bottom - top + 1, np.int64)
-    changes = np.zeros(bottom - top + 1, np.int64)
-    for edge in range(segments.shape[0]):
-        _, y0, _, y1, _, _, signed, near = _segment(segments, edge)
-        if near != 0.0:
-            some_doubt |= _mark_row(segments, edge, y0, first_row, unsure)
-            some_doubt |= _mark_row(segments, edge, y1, first_row, unsure)
-        row0, row1 = _row(y0, top, bottom) - top, _row(y1, top, bottom) - top
-        change = np.int64(abs(signed))
-        ends[min(row0, row1)] += 1
-        ends[max(row0, row1)] -= 1
-        changes[min(row0, row1)] += change
-        changes[max(row0, row1)] -= change
-    here = changes_here = most = total = 0
-    for row in range(bottom - top):
-        here += ends[row]
-        ends[row] = total
-        total += here
-        changes_here += changes[row]
-        most = max(most, changes_here)
-    ends[bottom - top] = total
-    if most >= FIELD_BIAS:
-        return TOO_MANY
-    # Where each row of pixels' begin; then, as they are put there, where they end.
-    for row in range(n_rows):
-        ends[row] = ends[SAMPLES * row]
-    for edge in range(segments.shape[0]):
-        x0, y0, _, y1, slope, slack, signed, _ = _segment(segments, edge)
-        row0, row1 = _row(y0, top, bottom), _row(y1, top, bottom)
-        if row0 == row1:
-            continue
-        change = np.int64(signed) if row0 > row1 else -np.int64(signed)
-        slack *= 1.0 + abs(slope)
-        for row in range(min(row0, row1), max(row0, row1)):
-            x = x0 + (row + 0.5 - y0) * slope - 0.5
-            x = x if x > -1.0 else -1.0
-            x = x if x < right else right
-            after = np.ceil(x)
-            ahead = after - x
-            pixel_row = (row - top) >> SHIFT
-            if ahead <= slack or ahead >= 1.0 - slack:
-                some_doubt |= _mark(unsure, pixel_row, after)
-                some_doubt |= _mark(unsure, pixel_row, after - 1.0)
-            # Addresses are those of samples in one pixel after the other.
-            column = max(np.int64(after), 0)
-            address = (((column >> SHIFT) * SAMPLES) + ((row - top) & LAST)) * SAMPLES
-            place = ends[pixel_row]
-            ends[pixel_row] = place + 1
-            crossings[place] = (change << 32) + address + (column & LAST)
-    steps = np.zeros(SAMPLES * (width + 1), np.int64)
-    _count(crossings, ends, steps, np.zeros(width // 64 + 1, np.int64), coverage)
-    return UNSURE if some_doubt else DONE
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _mark(unsure, row, column):
-    """Mark the pixel of a sample, if it is in the image."""
-    if not 0.0 <= column < SAMPLES * unsure.shape[1]:
-        return False
-    unsure[row, np.int64(column) // SAMPLES] = True
-    return True
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _mark_row(segments, edge, y, first_row, unsure):
-    """Mark what an edge touches of the row of samples that one of its ends at `y` lies on."""
-    x0, y0, x1, y1, slope, slack, _, _ = _segment(segments, edge)
-    row = np.floor(y)
-    if abs(y - 0.5 - row) > slack:
-        return False
-    pixel_row = np.int64(row) // SAMPLES - first_row
-    if not 0 <= pixel_row < unsure.shape[0]:
-        return False
-    begin, end = x0, x1
-    if abs(y1 - y0) > 4.0 * slack:
-        # The part of it that is as near to the row as the slack.
-        near, far = row + 0.5 - 2.0 * slack, row + 0.5 + 2.0 * slack
-        begin = x0 + (max(min(y0, y1), near) - y0) * slope
-        end = x0 + (min(max(y0, y1), far) - y0) * slope
-    right = float(SAMPLES * unsure.shape[1])
-    first = np.ceil(max(min(begin, end) - 0.5 - 2.0 * slack, 0.0))
-    last = np.floor(min(max(begin, end) - 0.5 + 2.0 * slack, right - 1.0))
-    for column in range(np.int64(first), np.int64(last) + 1):
-        unsure[pixel_row, column // SAMPLES] = True
-    return first <= last
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _count(crossings, ends, steps_of_pixels, active_pixels, coverage):
-    """Fill `coverage` from the crossings of each row of pixels, which end at `ends`.
-
-    The four samples of a row of a pixel are the four 16-bit fields of an integer: adding such
-    integers adds field by field, as long as the sums are read only once a bias makes them positive.
-
-    Parameters
-    ----------
-    steps_of_pixels : (SAMPLES * (width + 1),) int64, zeros before and after
-        By how much a pixel's samples differ from the last one before it in their row. There is one
-        pixel more, for all that is right of the image.
-    active_pixels : (width // 64 + 1,) int64, zeros before and after
-        A bit for each pixel that has steps.
-    """
-    n_rows, width = coverage.shape
-    steps, active = pointer(steps_of_pixels), pointer(active_pixels)
-    numbers, pixels = pointer(crossings), pointer(coverage)
-    unused = load(steps, 0, SAMPLES)
-    nothing = as_int16(unused - unused)
-    begin = 0
-    for row in range(n_rows):
-        for place in range(begin, ends[row]):
-            crossing = numbers[place]
-            address = crossing & 0xFFFFFFFF
-            pixel = address >> (2 * SHIFT)
-            before_it = FIELD * (address & LAST)
-            steps[address >> SHIFT] += (crossing >> 32) * ((ONES >> before_it) << before_it)
-            active[pixel >> 6] |= 1 << (pixel & 63)
-        begin = ends[row]
-        filled, share = 0, 0.0
-        # The last number of each row of samples so far.
-        before = nothing
-        for word in range((width >> 6) + 1):
-            todo = active[word]
-            active[word] = 0
-            while todo != 0:
-                pixel = 64 * word + lowest_bit(todo)
-                todo &= todo - 1
-                _fill(pixels, row * width + filled, row * width + min(pixel, width), share)
-                here = load(steps, SAMPLES * pixel, SAMPLES)
-                store(steps, SAMPLES * pixel, here - here)
-                faces = as_int16(here + BIASES) - FIELD_BIAS + before
-                before = last_of_fours(faces)
-                covered = bits(faces > 0)
-                if pixel < width:
-                    pixels[row * width + pixel] = count_bits(covered) * (1.0 / SAMPLES**2)
-                filled, share = pixel + 1, count_bits(covered & LAST_SAMPLES) * (1.0 / SAMPLES)
-        _fill(pixels, row * width + filled, (row + 1) * width, share)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _fill(target, begin, end, value):
-    for place in range(begin, end):
-        target[place] = value

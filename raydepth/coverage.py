@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from raydepth import contours, rays
+from raydepth import contours, rays, scanlines
 from raydepth.bvh import Bvh
 from raydepth.camera import Cameras
-from raydepth.contours import SAMPLES, SEGMENT
+from raydepth.scanlines import FIELD_BIAS, SAMPLES, SEGMENT
 from raydepth.tables import tables_of
 
 # Takes a view's number, its basis and projection, rows from and to, and fills its `triangle_id`.
@@ -28,9 +28,11 @@ SAMPLES_PER_CROSSING = 4
 class _Contours(NamedTuple):
     """The contours of a view; without segments where rays are better."""
 
-    numbers: np.ndarray | None  # of which the first are the segments of contours.py
+    numbers: np.ndarray | None  # of which the first are the segments of scanlines.py
     n: int  # segments
-    n_crossings: int
+    entries: np.ndarray  # as scanlines.py has them, like `begins`
+    begins: np.ndarray
+    some_near: bool
     rows_left: int  # that have not been filled
 
 
@@ -106,19 +108,19 @@ class Coverage:
             found = self._contours.get(view)
             if found is None:
                 found = self._contours[view] = self._found(view)
-        result = contours.TOO_MANY
-        if found.numbers is not None:
-            segments = found.numbers[: SEGMENT * found.n].reshape(found.n, SEGMENT)
-            crossings = self._integers.take(found.n_crossings)
-            marks = self._marks.take(coverage.size)
-            unsure = marks[: coverage.size].reshape(coverage.shape)
-            result = contours.cover(segments, rows[0], crossings, coverage, unsure)
-            self._integers.give(crossings)
-        self._leave(view, len(coverage))
-        if result == contours.TOO_MANY:
+        if found.numbers is None:
+            self._leave(view, len(coverage))
             self._fill_from_rays(view, rows[0], coverage)
             return
-        if result == contours.UNSURE:
+        segments = found.numbers[: SEGMENT * found.n].reshape(found.n, SEGMENT)
+        marks = self._marks.take(coverage.size)
+        unsure = marks[: coverage.size].reshape(coverage.shape)
+        result = scanlines.cover(
+            segments, found.begins, found.entries, found.some_near, rows[0],
+            coverage, unsure,
+        )  # fmt: skip
+        self._leave(view, len(coverage))
+        if result == scanlines.UNSURE:
             bvh = self._bvh
             rays.cover(
                 *bvh.wide, bvh.vertices, bvh.faces, samples_basis(self._basis[view], rows[0]),
@@ -139,7 +141,8 @@ class Coverage:
 
     def _found(self, view: int) -> _Contours:
         height, width = self._size
-        none = _Contours(None, 0, 0, height)
+        nothing = np.empty(0)
+        none = _Contours(None, 0, nothing, nothing, False, height)
         edges = self._edges
         if edges is None or not self._by_contours[view]:
             return none
@@ -154,15 +157,20 @@ class Coverage:
         n = contours.find(edges, vertices, self._eyes[view], sides, ends, changes)
         numbers = self._numbers.take(SEGMENT * n)
         slack, relative_slack = self._slacks[view]
-        n_crossings = contours.project(
-            vertices, ends, changes, self._images[view], slack, relative_slack, SAMPLES * height,
-            numbers[: SEGMENT * n].reshape(n, SEGMENT),
+        segments = numbers[: SEGMENT * n].reshape(n, SEGMENT)
+        rows, begins = np.empty((n, 2), np.int32), np.empty(height + 1, np.int64)
+        n_crossings, n_near, most = scanlines.project(
+            vertices, ends, changes, self._images[view], slack, relative_slack, segments, rows,
+            begins,
         )  # fmt: skip
         self._integers.give(scratch)
-        if SAMPLES_PER_CROSSING * n_crossings < SAMPLES**2 * height * width:
-            return _Contours(numbers, n, n_crossings, height)
-        self._numbers.give(numbers)
-        return none
+        too_many = SAMPLES_PER_CROSSING * n_crossings >= SAMPLES**2 * height * width
+        if too_many or most >= FIELD_BIAS:
+            self._numbers.give(numbers)
+            return none
+        entries = np.empty(begins[-1], np.int32)
+        scanlines.sort(rows, begins, entries)
+        return _Contours(numbers, n, entries, begins, n_near > 0, height)
 
     def _fill_from_rays(self, view: int, first_row: int, coverage: np.ndarray) -> None:
         """By a ray for every sample."""

@@ -14,6 +14,7 @@ reference counts, which threads then fight over; pointers and stack memory cost 
 | i    | int32   | `splat`, `load`, `truncate`, arithmetic   |
 | q    | int64   | `load`, arithmetic                        |
 | h    | int16   | `as_int16`, arithmetic                    |
+| c    | int8    | `splat`, `load`                           |
 | b    | bool    | `<  <=  ==  !=  >=  >  &  \\|`                |
 
 In arithmetic and comparisons one side may be a scalar. Nothing here checks bounds.
@@ -36,6 +37,7 @@ ELEMENT = {
     "i": ir.IntType(32),
     "q": ir.IntType(64),
     "h": ir.IntType(16),
+    "c": ir.IntType(8),
     "b": ir.IntType(1),
 }
 SCALAR: dict[str, types.Type] = {
@@ -44,6 +46,7 @@ SCALAR: dict[str, types.Type] = {
     "i": types.int32,
     "q": types.int64,
     "h": types.int16,
+    "c": types.int8,
 }
 KIND = {type_: kind for kind, type_ in SCALAR.items()}
 BITS = {"f": 32, "d": 64}
@@ -52,7 +55,7 @@ INT32, INT64 = ir.IntType(32), ir.IntType(64)
 
 
 class Vector(types.Type):
-    """The Numba type of a vector of `lanes` elements of `kind` ("f", "i" or "b")."""
+    """The Numba type of a vector of `lanes` elements of `kind`, one of the table's."""
 
     def __init__(self, kind: str, lanes: int) -> None:
         self.kind, self.lanes = kind, lanes
@@ -135,7 +138,7 @@ for _op, _sign in (
     _operator(
         _op,
         "b",
-        "fdih",
+        "fdihcb",
         lambda b, f, x, y, sign=_sign: (
             b.fcmp_ordered(sign, x, y) if f else b.icmp_signed(sign, x, y)
         ),
@@ -145,7 +148,7 @@ for _op, _sign in (
 @intrinsic(prefer_literal=True)
 def splat(typingctx, scalar, lanes):
     """A vector with `scalar` in each of `lanes` (a literal) lanes."""
-    kind = KIND[scalar] if isinstance(scalar, types.Float) else "i"
+    kind = KIND[scalar] if isinstance(scalar, types.Float) or scalar == types.int8 else "i"
     vector = Vector(kind, lanes.literal_value)
 
     def codegen(context, builder, sig, args):
@@ -396,7 +399,7 @@ vmin, vmax = _extreme("<"), _extreme(">")
 
 @intrinsic
 def truncate(typingctx, vector):
-    """float32 to int32, towards zero; the values must fit."""
+    """float32 or float64 to int32, towards zero; the values must fit."""
 
     def codegen(context, builder, sig, args):
         return builder.fptosi(args[0], ir.VectorType(INT32, sig.args[0].lanes))
@@ -404,19 +407,24 @@ def truncate(typingctx, vector):
     return Vector("i", vector.lanes)(vector), codegen
 
 
-@intrinsic
-def root(typingctx, vector):
-    """The square root of each lane, rounded once."""
+def _rounded(function: str) -> Any:
+    @intrinsic
+    def of_each(typingctx, vector):
+        def codegen(context, builder, sig, args):
+            type_ = args[0].type
+            name = f"llvm.{function}.v{type_.count}f{BITS[sig.args[0].kind]}"
+            callee = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(type_, [type_]), name
+            )
+            return builder.call(callee, args)
 
-    def codegen(context, builder, sig, args):
-        type_ = args[0].type
-        name = f"llvm.sqrt.v{type_.count}f{BITS[sig.args[0].kind]}"
-        function = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(type_, [type_]), name
-        )
-        return builder.call(function, args)
+        return vector(vector), codegen
 
-    return vector(vector), codegen
+    return of_each
+
+
+# Of each lane the square root, rounded once, and the least whole number that is not below it.
+root, ceiling = _rounded("sqrt"), _rounded("ceil")
 
 
 @intrinsic

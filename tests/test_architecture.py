@@ -38,7 +38,7 @@ LEAVES = {
     "contours": {"simd"},
     "conversions": {"camera"},
     "containers": {"deflate", "packages", "png"},
-    "coverage": {"bvh", "camera", "contours", "rays", "tables"},
+    "coverage": {"bvh", "camera", "contours", "rays", "scanlines", "tables"},
     # All that names CUDA; rendering and what stands on it ask for it when a device is asked for.
     "cuda": {"bvh", "errors", "kernels", "limits", "simd"},
     "deflate": set(),
