@@ -35,6 +35,8 @@ from raydepth.simd import (
 )
 
 SIDES = 16  # faces whose sides are found together
+ALL = (1 << SIDES) - 1
+AROUND = 8
 UNIT = 32767
 # A face's side is known if the eye's height above its plane is more than this times the eye's size:
 # each of four numbers was rounded by 2^-16. In float64 it is the height times that of the face.
@@ -59,6 +61,7 @@ class Edges(NamedTuple):
     planes: np.ndarray  # (4, n_sides) int16, unit normal and half of the offset, times UNIT
     steps: np.ndarray  # (n_sides, 2) int16, from a face to its neighbours; 0 = none
     ends: np.ndarray  # (n_sides, 2, 2) int32, the vertices of the edges between them
+    around: np.ndarray  # (n_sides / SIDES, AROUND) int32, see `_fill_around`
     firsts: np.ndarray  # (n_others + 1,) int32, where the faces of all other edges begin in `faces`
     faces: np.ndarray  # (firsts[-1],) int32, ~face for one with the opposite direction
     other_ends: np.ndarray  # (n_others, 2) int32
@@ -86,11 +89,14 @@ def edges_of(vertices: np.ndarray, faces: np.ndarray) -> Edges:
     n_others = _fill_edges(
         corners, same, low, high, order, steps, ends, firsts, of_others, other_ends
     )
+    around = np.empty((n_sides // SIDES, AROUND), np.int32)
+    _fill_around(steps, around)
     return Edges(
         corners,
         planes,
         steps,
         ends,
+        around,
         firsts[: n_others + 1].copy(),
         of_others[: firsts[n_others]].copy(),
         other_ends[:n_others].copy(),
@@ -237,10 +243,34 @@ def _take(face, other, start_vertex, end_vertex, steps, ends):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _fill_sides(edges, vertices, eye, sides, found, changes):
-    """1 or -1 for the side of each face that `eye` is on.
+def _fill_around(steps, around):
+    """The groups of SIDES faces to which edges lead that belong to a group's faces.
 
-    Where that is not sure, the face's edges are put first into `found`; returns how many.
+    The group itself where they are fewer than AROUND; where they are more, the number of groups.
+    """
+    n_groups = around.shape[0]
+    for group in range(n_groups):
+        around[group] = group
+        n = 0
+        for face in range(SIDES * group, SIDES * (group + 1)):
+            for place in range(2):
+                other = (face + steps[face, place]) // SIDES
+                known = other == group
+                for i in range(min(n, AROUND)):
+                    known |= around[group, i] == other
+                if not known:
+                    around[group, n % AROUND] = other
+                    n += 1
+        if n > AROUND:
+            around[group] = n_groups
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fill_sides(edges, vertices, eye, sides, alike, found, changes):
+    """1 or -1 for the side of each face that `eye` is on, and for groups whose faces are alike.
+
+    Where a side is not sure, the face's edges are put first into `found`; returns how many. `alike`
+    has one number more, 0, as groups have whose faces differ.
     """
     planes, n_sides = edges.planes, edges.planes.shape[1]
     n_faces = edges.corners.shape[0]
@@ -261,7 +291,9 @@ def _fill_sides(edges, vertices, eye, sides, found, changes):
         )
         front, back = volume > sure, volume < -sure
         store_signs(target, group, front, back)
-        unsure = bits(front | back) ^ ((1 << SIDES) - 1)
+        fronts, backs = bits(front), bits(back)
+        alike[group // SIDES] = np.int8(fronts == ALL) - np.int8(backs == ALL)
+        unsure = (fronts | backs) ^ ALL
         while unsure != 0:
             face = group + lowest_bit(unsure)
             unsure &= unsure - 1
@@ -281,6 +313,7 @@ def _fill_sides(edges, vertices, eye, sides, found, changes):
                     found[n, 1] = edges.corners[face, (corner + 1) % 3]
                     changes[n] = 0
                     n += 1
+    alike[n_sides // SIDES] = 0
     return n
 
 
@@ -294,22 +327,30 @@ def find(edges, vertices, eye, sides, found, changes):
     eye : (4,) float64
         The camera's place and 1, or an orthographic camera's direction and 0, times 1 or -1: so
         that a face of positive volume n . eye goes round in the image as x goes to y.
-    sides : (n_sides,) int8
+    sides : (2 * n_sides,) int8
         Scratch.
     found : (n, 2) int32, and `changes`, (n,) int32
         For as many as there are edges, and three for each face. Vertices, and by how much the
         number of faces changes from left to right of an edge that goes up (y falls); 0 where only
         the samples beside it are not sure.
     """
-    n_found = n = _fill_sides(edges, vertices, eye, sides, found, changes)
+    alike_groups = sides[edges.steps.shape[0] :]
+    n_found = n = _fill_sides(edges, vertices, eye, sides, alike_groups, found, changes)
     side, steps = pointer(sides), pointer(edges.steps)
-    for face in range(edges.corners.shape[0]):
-        here = side[face]
-        for place in range(2 * face, 2 * face + 2):
-            if side[face + steps[place]] != here:
-                found[n, 0] = place
-                changes[n] = 2 * here
-                n += 1
+    alike, around = pointer(alike_groups), pointer(edges.around)
+    edge_at, change_at = pointer(found), pointer(changes)
+    for group in range(edges.around.shape[0]):
+        differ = alike[group] == 0
+        for i in range(AROUND * group, AROUND * (group + 1)):
+            differ |= alike[around[i]] != alike[group]
+        if not differ:
+            continue
+        for face in range(SIDES * group, SIDES * (group + 1)):
+            here = side[face]
+            for place in range(2 * face, 2 * face + 2):
+                # Without a branch, which the machine would often guess wrongly.
+                edge_at[2 * n], change_at[n] = place, 2 * here
+                n += np.int64(side[face + steps[place]] != here)
     # Their vertices only now, so that they can be asked for ahead.
     ends = pointer(edges.ends)
     for edge in range(n_found, n):
