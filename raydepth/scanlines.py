@@ -15,6 +15,7 @@ from numba import njit
 
 from raydepth.simd import (
     as_int16,
+    as_int64,
     bits,
     ceiling,
     count_bits,
@@ -28,6 +29,7 @@ from raydepth.simd import (
     splat,
     stack_float64,
     stack_int32,
+    stack_int64,
     store,
     truncate,
     vmax,
@@ -208,9 +210,12 @@ def cover(segments, begins, entries, some_near, first_row, coverage, unsure):
     numbers, entry, pixels = pointer(segments), pointer(entries), pointer(coverage)
     last = begins[begins.shape[0] - 1] - 1
     columns = stack_int32(SAMPLES)
+    of_rows = stack_int64(SAMPLES)
     middles = stack_float64(SAMPLES)
     for sample in range(SAMPLES):
         middles[sample] = sample + 0.5
+        of_rows[sample] = ONES
+    ones = load(of_rows, 0, SAMPLES)
     for row in range(n_rows):
         y = load(middles, 0, SAMPLES) + float(SAMPLES * (first_row + row))
         for place in range(begins[first_row + row], begins[first_row + row + 1]):
@@ -226,21 +231,24 @@ def cover(segments, begins, entries, some_near, first_row, coverage, unsure):
             slack = segment[SLACK] * (1.0 + abs(slope))
             here = bits(crosses)
             doubt = here & bits((ahead <= slack) | (ahead >= 1.0 - slack))
-            store(columns, 0, truncate(after))
             if doubt != 0:
+                store(columns, 0, truncate(after))
                 for sample in range(SAMPLES):
                     if (doubt >> sample) & 1:
                         # The sample behind, and the one before, if they are in the image.
-                        column = np.int64(columns[sample])
-                        some_doubt |= _mark(unsure, row, column)
-                        some_doubt |= _mark(unsure, row, column - 1)
+                        behind = np.int64(columns[sample])
+                        some_doubt |= _mark(unsure, row, behind)
+                        some_doubt |= _mark(unsure, row, behind - 1)
             change = np.int64(segment[CHANGE])
             change = change if y0 > y1 else -change
+            column = truncate(vmax(after, 0.0))
+            before_it = as_int64((column & LAST) * FIELD)
+            step = (((ones >> before_it) << before_it) * change) & as_int64(crosses)
+            store(columns, 0, column >> SHIFT)
+            store(of_rows, 0, step)
             for sample in range(SAMPLES):
-                column = max(np.int64(columns[sample]), 0)
-                pixel, before_it = column >> SHIFT, FIELD * (column & LAST)
-                step = change * ((here >> sample) & 1)
-                steps[SAMPLES * pixel + sample] += step * ((ONES >> before_it) << before_it)
+                pixel = np.int64(columns[sample])
+                steps[SAMPLES * pixel + sample] += of_rows[sample]
                 flags[pixel] = 1
         _fill_row(steps, flags, offset(pixels, row * width), width)
     return UNSURE if some_doubt else DONE

@@ -123,9 +123,11 @@ def _operator(op: Callable, result: str | None, kinds: str, emit: Callable) -> N
 
 _operator(operator.add, None, "fdiqh", lambda b, f, x, y: b.fadd(x, y) if f else b.add(x, y))
 _operator(operator.sub, None, "fdiqh", lambda b, f, x, y: b.fsub(x, y) if f else b.sub(x, y))
-_operator(operator.mul, None, "fdi", lambda b, f, x, y: b.fmul(x, y) if f else b.mul(x, y))
+_operator(operator.mul, None, "fdiq", lambda b, f, x, y: b.fmul(x, y) if f else b.mul(x, y))
 _operator(operator.truediv, None, "fd", lambda b, f, x, y: b.fdiv(x, y))
-_operator(operator.and_, None, "b", lambda b, f, x, y: b.and_(x, y))
+_operator(operator.and_, None, "biq", lambda b, f, x, y: b.and_(x, y))
+_operator(operator.rshift, None, "iq", lambda b, f, x, y: b.lshr(x, y))
+_operator(operator.lshift, None, "iq", lambda b, f, x, y: b.shl(x, y))
 _operator(operator.or_, None, "b", lambda b, f, x, y: b.or_(x, y))
 for _op, _sign in (
     (operator.lt, "<"),
@@ -461,6 +463,17 @@ def lanes_of(typingctx, value, lanes):
         return builder.bitcast(narrow, context.get_value_type(vector))
 
     return vector(types.int64, lanes), codegen
+
+
+@intrinsic
+def as_int64(typingctx, vector):
+    """int32 as int64; bool as -1 and 0."""
+    wide = Vector("q", vector.lanes)
+
+    def codegen(context, builder, sig, args):
+        return builder.sext(args[0], context.get_value_type(wide))
+
+    return wide(vector), codegen
 
 
 @intrinsic
