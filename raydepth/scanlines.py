@@ -14,13 +14,16 @@ import numpy as np
 from numba import njit
 
 from raydepth.simd import (
+    EIGHT,
     as_int16,
     as_int64,
     bits,
     ceiling,
     count_bits,
+    floor,
     last_of_fours,
     load,
+    load_columns,
     lowest_bit,
     offset,
     pointer,
@@ -56,6 +59,7 @@ FLAGS = 64
 # an end lies on a row of samples. A segment fills a cache line.
 X0, Y0, X1, Y1, SLOPE, SLACK, CHANGE, NEAR = range(8)
 SEGMENT = 8
+COLUMNS = SEGMENT * EIGHT
 AHEAD = 8  # how many segments before it is needed memory is asked for
 
 
@@ -92,39 +96,48 @@ def project(vertices, found, changes, image, slack, relative_slack, segments, ro
     begins[:] = 0
     changes_of_rows = np.zeros(n_rows + 1, np.int64)
     n = segments.shape[0]
-    vertex_at = pointer(vertices)
-    for edge in range(n):
-        for end in range(2):
-            prefetch(vertex_at, 3 * np.int64(found[min(edge + AHEAD, n - 1), end]))
-            vertex = found[edge, end]
-            x, y, z = vertices[vertex, 0], vertices[vertex, 1], vertices[vertex, 2]
-            nearness = 1.0 / (image[2, 0] * x + image[2, 1] * y + image[2, 2] * z + image[2, 3])
-            segments[edge, 2 * end] = nearness * (
-                image[0, 0] * x + image[0, 1] * y + image[0, 2] * z + image[0, 3]
-            )
-            segments[edge, 2 * end + 1] = nearness * (
-                image[1, 0] * x + image[1, 1] * y + image[1, 2] * z + image[1, 3]
-            )
-        x0, y0, x1, y1, _, _, _, _ = _segment(segments, edge)
-        off = slack + relative_slack * (abs(x0) + abs(y0) + abs(x1) + abs(y1))
-        slope = (x1 - x0) / (y1 - y0)
-        segments[edge, SLOPE] = slope
-        segments[edge, CHANGE] = changes[edge]
-        segments[edge, SLACK] = off
+    to_image, vertex_at, end_at = pointer(image), pointer(vertices), pointer(found)
+    columns = stack_float64(COLUMNS)
+    edges, firsts, lasts = stack_int32(EIGHT), stack_int32(EIGHT), stack_int32(EIGHT)
+    for begin in range(0, n, EIGHT):
+        for lane in range(EIGHT):
+            edges[lane] = min(begin + lane, n - 1)
+            ahead = 2 * np.int64(min(begin + AHEAD + lane, n - 1))
+            prefetch(vertex_at, 3 * np.int64(end_at[ahead]))
+            prefetch(vertex_at, 3 * np.int64(end_at[ahead + 1]))
+        start, end = load_columns(end_at, load(edges, 0, EIGHT), 2, 2)
+        x0, y0 = _seen_at(to_image, load_columns(vertex_at, start, 3, 3))
+        x1, y1 = _seen_at(to_image, load_columns(vertex_at, end, 3, 3))
+        off = slack + relative_slack * (_size(x0) + _size(y0) + _size(x1) + _size(y1))
         # Whether an end lies on a row of samples.
-        near = min(abs(y0 - 0.5 - np.floor(y0)), abs(y1 - 0.5 - np.floor(y1)))
-        segments[edge, NEAR] = 1.0 if near <= off else 0.0
-        n_near += 1 if near <= off else 0
-        first, last = _rows(y0, y1, n_rows)
-        n_crossings += last - first
-        change = abs(changes[edge])
-        changes_of_rows[first] += change
-        changes_of_rows[last] -= change
-        first_row = first >> SHIFT
-        behind = ((last - 1) >> SHIFT) + 1 if last > first else first_row
-        rows[edge, 0], rows[edge, 1] = first_row, behind
-        begins[first_row] += 1
-        begins[behind] -= 1
+        to_row0, to_row1 = _size(y0 - 0.5 - floor(y0)), _size(y1 - 0.5 - floor(y1))
+        near = bits(vmin(to_row0, to_row1) <= off)
+        # The first row of samples at or below the upper end, and at or below the lower one.
+        first, last = ceiling(vmin(y0, y1) - 0.5), ceiling(vmax(y0, y1) - 0.5)
+        store(firsts, 0, truncate(vmin(vmax(first, 0.0), float(n_rows))))
+        store(lasts, 0, truncate(vmin(vmax(last, 0.0), float(n_rows))))
+        store(columns, X0 * EIGHT, x0)
+        store(columns, Y0 * EIGHT, y0)
+        store(columns, X1 * EIGHT, x1)
+        store(columns, Y1 * EIGHT, y1)
+        store(columns, SLOPE * EIGHT, (x1 - x0) / (y1 - y0))
+        store(columns, SLACK * EIGHT, off)
+        for lane in range(min(EIGHT, n - begin)):
+            edge = begin + lane
+            for column in range(SLACK + 1):
+                segments[edge, column] = columns[EIGHT * column + lane]
+            change, is_near = np.int64(changes[edge]), (near >> lane) & 1
+            segments[edge, CHANGE], segments[edge, NEAR] = change, is_near
+            n_near += is_near
+            upper, lower = np.int64(firsts[lane]), np.int64(lasts[lane])
+            n_crossings += lower - upper
+            changes_of_rows[upper] += abs(change)
+            changes_of_rows[lower] -= abs(change)
+            row = upper >> SHIFT
+            behind = ((lower - 1) >> SHIFT) + 1 if lower > upper else row
+            rows[edge, 0], rows[edge, 1] = row, behind
+            begins[row] += 1
+            begins[behind] -= 1
     here = most = 0
     for row in range(n_rows):
         here += changes_of_rows[row]
@@ -137,27 +150,20 @@ def project(vertices, found, changes, image, slack, relative_slack, segments, ro
     return n_crossings, n_near, most
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _segment(segments, edge):
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _seen_at(image, vertices):
+    """Where eight vertices, three vectors, are seen: x and y."""
+    x, y, z = vertices
+    nearness = 1.0 / (image[8] * x + image[9] * y + image[10] * z + image[11])
     return (
-        segments[edge, X0],
-        segments[edge, Y0],
-        segments[edge, X1],
-        segments[edge, Y1],
-        segments[edge, SLOPE],
-        segments[edge, SLACK],
-        segments[edge, CHANGE],
-        segments[edge, NEAR],
+        nearness * (image[0] * x + image[1] * y + image[2] * z + image[3]),
+        nearness * (image[4] * x + image[5] * y + image[6] * z + image[7]),
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _rows(y0, y1, n_rows):
-    """The rows of samples between two heights: the first, and the one behind the last."""
-    first, last = min(y0, y1) - 0.5, max(y0, y1) - 0.5
-    first, last = max(first, 0.0), max(last, 0.0)
-    end = float(n_rows)
-    return np.int64(np.ceil(min(first, end))), np.int64(np.ceil(min(last, end)))
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _size(vector):
+    return vmax(vector, 0.0 - vector)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -302,7 +308,8 @@ def _mark(unsure, row, column):
 @njit(cache=True, nogil=True, error_model="numpy")
 def _mark_row(segments, edge, y, first_row, unsure):
     """Mark what an edge touches of the row of samples that one of its ends at `y` lies on."""
-    x0, y0, x1, y1, slope, slack, _, _ = _segment(segments, edge)
+    x0, y0, x1, y1 = segments[edge, X0], segments[edge, Y0], segments[edge, X1], segments[edge, Y1]
+    slope, slack = segments[edge, SLOPE], segments[edge, SLACK]
     row = np.floor(y)
     if abs(y - 0.5 - row) > slack:
         return False

@@ -425,8 +425,8 @@ def _rounded(function: str) -> Any:
     return of_each
 
 
-# Of each lane the square root, rounded once, and the least whole number that is not below it.
-root, ceiling = _rounded("sqrt"), _rounded("ceil")
+# Of each lane the square root, rounded once; the nearest whole numbers from below and from above.
+root, floor, ceiling = _rounded("sqrt"), _rounded("floor"), _rounded("ceil")
 
 
 @intrinsic
