@@ -25,6 +25,11 @@ MOST_SLACK = 2.0**-16
 SAMPLES_PER_CROSSING = 4
 
 
+# Arrays of each kind that wait to be used again, and the bytes of the largest.
+WAITING = 16
+LARGEST = 1 << 24
+
+
 class _Contours(NamedTuple):
     """The contours of a view; without segments where rays are better."""
 
@@ -39,7 +44,8 @@ class _Contours(NamedTuple):
 class _Pool:
     """Flat arrays that are used again: memory that is new costs more than what is put into it.
 
-    They are zeros at first, and whoever needs that gives them back as such.
+    They are zeros at first, and whoever needs that gives them back as such. A bounded number waits,
+    none of them large; whatever thread may take them.
     """
 
     def __init__(self, dtype: type[np.generic]) -> None:
@@ -55,7 +61,11 @@ class _Pool:
         return array if len(array) >= n else np.zeros(n + n // 2, self._dtype)
 
     def give(self, array: np.ndarray) -> None:
-        self._free.append(array)
+        if len(self._free) < WAITING and array.nbytes <= LARGEST:
+            self._free.append(array)
+
+
+_numbers, _integers, _marks = _Pool(np.float64), _Pool(np.int64), _Pool(np.bool_)
 
 
 class Coverage:
@@ -99,8 +109,6 @@ class Coverage:
         # Found by whoever needs them first, and kept until all rows of the view are filled.
         self._contours: dict[int, _Contours] = {}
         self._locks = [threading.Lock() for _ in range(len(cameras))]
-        self._numbers, self._integers = _Pool(np.float64), _Pool(np.int64)
-        self._marks = _Pool(np.bool_)
 
     def fill(self, view: int, rows: tuple[int, int], coverage: np.ndarray) -> None:
         """Fill `coverage` (n_rows, width) float, some rows of a view."""
@@ -113,7 +121,7 @@ class Coverage:
             self._fill_from_rays(view, rows[0], coverage)
             return
         segments = found.numbers[: SEGMENT * found.n].reshape(found.n, SEGMENT)
-        marks = self._marks.take(coverage.size)
+        marks = _marks.take(coverage.size)
         unsure = marks[: coverage.size].reshape(coverage.shape)
         result = scanlines.cover(
             segments, found.begins, found.entries, found.some_near, rows[0],
@@ -127,7 +135,7 @@ class Coverage:
                 SAMPLES, unsure, coverage,
             )  # fmt: skip
             unsure[:] = False
-        self._marks.give(marks)
+        _marks.give(marks)
 
     def _leave(self, view: int, n_rows: int) -> None:
         """So many more rows of a view are filled; with the last of them its contours go."""
@@ -137,7 +145,7 @@ class Coverage:
             if rows_left > 0:
                 self._contours[view] = found._replace(rows_left=rows_left)
             elif found.numbers is not None:
-                self._numbers.give(found.numbers)
+                _numbers.give(found.numbers)
 
     def _found(self, view: int) -> _Contours:
         height, width = self._size
@@ -150,12 +158,12 @@ class Coverage:
         n_sides = len(edges.steps)
         most = 2 * n_sides + len(edges.other_ends) + edges.corners.size
         # Three int32 each, and the sides: two are one int64, and eight sides.
-        scratch = self._integers.take(2 * most + n_sides)
+        scratch = _integers.take(2 * most + n_sides)
         integers = scratch.view(np.int32)
         ends, changes = integers[: 2 * most].reshape(most, 2), integers[2 * most : 3 * most]
         sides = scratch[2 * most :].view(np.int8)
         n = contours.find(edges, vertices, self._eyes[view], sides, ends, changes)
-        numbers = self._numbers.take(SEGMENT * n)
+        numbers = _numbers.take(SEGMENT * n)
         slack, relative_slack = self._slacks[view]
         segments = numbers[: SEGMENT * n].reshape(n, SEGMENT)
         rows, begins = np.empty((n, 2), np.int32), np.empty(height + 1, np.int64)
@@ -163,10 +171,10 @@ class Coverage:
             vertices, ends, changes, self._images[view], slack, relative_slack, segments, rows,
             begins,
         )  # fmt: skip
-        self._integers.give(scratch)
+        _integers.give(scratch)
         too_many = SAMPLES_PER_CROSSING * n_crossings >= SAMPLES**2 * height * width
         if too_many or most >= FIELD_BIAS:
-            self._numbers.give(numbers)
+            _numbers.give(numbers)
             return none
         entries = np.empty(begins[-1], np.int32)
         scanlines.sort(rows, begins, entries)

@@ -32,6 +32,9 @@ DESTINATIONS = ("host", "device")
 # Rays that a device casts at once, of cameras whose rays are not affine in the pixel.
 DEVICE_RAYS = 1 << 20
 
+# Views of which bands are rendered by turns, for each thread.
+VIEWS_PER_THREAD = 4
+
 # Bytes of results for which nobody asks how much memory there is.
 SMALL = 1 << 26
 
@@ -349,16 +352,18 @@ def _for_bands(
     work: Callable[[int, tuple[int, int]], None], cameras: Cameras, n_threads: int
 ) -> None:
     """Call `work` with each view and some of its rows, on threads, until all rows are done."""
-    rows = rows_per_task(cameras, n_threads)
-    bands = range(0, cameras.height, rows)
-    # From the middle outwards, where there is less to see, so that threads end together.
-    order = sorted(bands, key=lambda first: abs(2 * first + rows - cameras.height))
-
-    def work_on(number: int) -> None:
-        place, view = divmod(number, len(cameras))
-        work(view, (order[place], min(order[place] + rows, cameras.height)))
-
-    parallel.for_each(work_on, len(cameras) * len(bands), n_threads)
+    height, rows = cameras.height, rows_per_task(cameras, n_threads)
+    # Some views at a time, because a view with all its bands has to be kept in mind; of these from
+    # the middle outwards, where there is less to see, so that threads end together.
+    at_a_time = VIEWS_PER_THREAD * n_threads
+    bands = sorted(range(0, height, rows), key=lambda first: abs(2 * first + rows - height))
+    tasks = [
+        (view, (band, min(band + rows, height)))
+        for first in range(0, len(cameras), at_a_time)
+        for band in bands
+        for view in range(first, min(first + at_a_time, len(cameras)))
+    ]
+    parallel.for_each(lambda number: work(*tasks[number]), len(tasks), n_threads)
 
 
 def _render_on_cuda(
