@@ -246,9 +246,9 @@ def _distances(
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
-def _order_of(corners, row_length, face):
-    """How the mesh orders the corners of faces."""
-    return load_columns(offset(corners, 3), face, row_length, 1)[0]
+def _order_of(corners, places):
+    """How the mesh orders the corners of faces, whose rows begin at `places`."""
+    return load_columns(offset(corners, 3), places, 1, 1)[0]
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
@@ -386,7 +386,8 @@ def describe(
             face = select(hit, face, 0)
             x = lanes + float(column)
             origin, direction = along(origins, x), along(directions, x)
-            i, j, k = load_columns(corners_of, face, row_length, 3)
+            at_corners = face * row_length
+            i, j, k = load_columns(corners_of, at_corners, 1, 3)
             corners = _rows_of(places, i, j, k)
             if deep:
                 # The last bits are those of `kernels.resolve`.
@@ -401,7 +402,7 @@ def describe(
                     length = root(dx * dx + dy * dy + dz * dz)
                     put(pointer(ray), at, select(hit, t * length, missed), count, scratch)
             if flat_normals:
-                order = _order_of(corners_of, row_length, face)
+                order = _order_of(corners_of, at_corners)
                 flat = where(hit, _flat(corners, order), nothing)
                 if normal.size > 0:
                     _put_channels(pointer(normal), at, flat, count, scratch, stream)
@@ -423,14 +424,14 @@ def describe(
                 corners, origin, direction, scratch,
             )  # fmt: skip
             if barycentric.size > 0:
-                order = _order_of(corners_of, row_length, face)
+                order = _order_of(corners_of, at_corners)
                 known = where(hit, _in_order(order, *_barycentric(weights)), unknown)
                 _put_channels(pointer(barycentric), at, known, count, scratch, stream)
             if smooth_normals:
                 bent, length = _smooth(_rows_of(pointer(of_vertices), i, j, k), weights)
                 if hits & ~bits(length > 0.0) != 0:
                     # Where the corners' normals cancel out, the face has its own.
-                    own = _flat(corners, _order_of(corners_of, row_length, face))
+                    own = _flat(corners, _order_of(corners_of, at_corners))
                     bent = where(length > 0.0, bent, own)
                 bent = where(hit, bent, nothing)
                 if smooth.size > 0:
