@@ -198,10 +198,8 @@ def fetch_ahead(vertices, faces, seen):
     """Ask for the vertices that are soon needed, and for the corners of the faces behind."""
     for lane in range(LANES):
         prefetch(faces, 3 * np.int64(seen[FAR_AHEAD * LANES + lane]))
-    hits = bits(load(seen, NEAR_AHEAD * LANES, LANES) >= 0)
-    while hits != 0:
-        face = 3 * np.int64(seen[NEAR_AHEAD * LANES + lowest_bit(hits)])
-        hits &= hits - 1
+    for lane in range(LANES):
+        face = 3 * np.int64(max(seen[NEAR_AHEAD * LANES + lane], np.int32(0)))
         for corner in range(3):
             prefetch(vertices, 3 * np.int64(faces[face + corner]))
 

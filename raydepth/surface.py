@@ -119,14 +119,13 @@ def _fetch_ahead(corners, places, normals, row_length, seen):
     """
     for lane in range(LANES):
         prefetch(corners, row_length * np.int64(seen[FAR_AHEAD * LANES + lane]))
-    todo = bits(load(seen, NEAR_AHEAD * LANES, LANES) >= 0)
-    while todo != 0:
-        face = row_length * np.int64(seen[NEAR_AHEAD * LANES + lowest_bit(todo)])
-        todo &= todo - 1
+    for lane in range(LANES):
+        face = row_length * np.int64(max(seen[NEAR_AHEAD * LANES + lane], np.int32(0)))
         for corner in range(3):
             place = np.int64(corners[face + corner])
             prefetch(places, place)
-            if normals is not None:
+            # Every other pixel's: those between see the same faces, or their neighbours.
+            if normals is not None and lane % 2 == 0:
                 prefetch(normals, place)
 
 
