@@ -12,7 +12,7 @@ CACHE_LINE = 64
 def empty(shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:
     """Like `np.empty`, so that rows of 32 or 64 bytes lie in one cache line each.
 
-    A line behind the end may be read, too (see `simd.load_rows`).
+    A line behind the end may be read, too (see `interleaved.load_columns`).
     """
     n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
     memory = np.empty(n_bytes + 2 * CACHE_LINE, np.uint8)

@@ -71,8 +71,8 @@ _numbers, _integers, _marks = _Pool(np.float64), _Pool(np.int64), _Pool(np.bool_
 class Coverage:
     """The coverage of some views, filled some rows at a time.
 
-    Contours say how much of a pixel is covered, see contours.py; rays decide where they are not
-    sure, or where they would not pay. The results are those of rays for all samples.
+    Contours say how much of a pixel is covered, see contours.py and scanlines.py; rays decide where
+    they are not sure, or where they would not pay. The results are those of rays for all samples.
 
     Parameters
     ----------

@@ -14,10 +14,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from raydepth.interleaved import load_columns, store_channels
 from raydepth.simd import (
     bits,
     load,
-    load_columns,
     lowest_bit,
     offset,
     pointer,
@@ -28,7 +28,6 @@ from raydepth.simd import (
     stack_float64,
     stack_int32,
     store,
-    store_channels,
     vmax,
     vmin,
 )
@@ -41,7 +40,7 @@ STRETCH = 32
 # Bytes of a mesh that stay in a core's own cache, where asking ahead only costs.
 FITS = 1 << 20
 # Groups of eight pixels that are looked ahead: for vertices, and for the corners of faces.
-NEAR_AHEAD, FAR_AHEAD = 4, 8
+NEAR_AHEAD, FAR_AHEAD = 3, 5
 
 # A distance to a face's plane is believed within the range of its vertices', and a little more:
 # far above float64's rounding, far below float32's resolution.

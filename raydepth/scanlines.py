@@ -13,8 +13,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from raydepth.interleaved import EIGHT, load_columns
 from raydepth.simd import (
-    EIGHT,
     as_int16,
     as_int64,
     bits,
@@ -23,8 +23,8 @@ from raydepth.simd import (
     floor,
     last_of_fours,
     load,
-    load_columns,
     lowest_bit,
+    magnitude,
     offset,
     pointer,
     prefetch,
@@ -108,9 +108,10 @@ def project(vertices, found, changes, image, slack, relative_slack, segments, ro
         start, end = load_columns(end_at, load(edges, 0, EIGHT), 2, 2)
         x0, y0 = _seen_at(to_image, load_columns(vertex_at, start, 3, 3))
         x1, y1 = _seen_at(to_image, load_columns(vertex_at, end, 3, 3))
-        off = slack + relative_slack * (_size(x0) + _size(y0) + _size(x1) + _size(y1))
+        coordinates = magnitude(x0) + magnitude(y0) + magnitude(x1) + magnitude(y1)
+        off = slack + relative_slack * coordinates
         # Whether an end lies on a row of samples.
-        to_row0, to_row1 = _size(y0 - 0.5 - floor(y0)), _size(y1 - 0.5 - floor(y1))
+        to_row0, to_row1 = magnitude(y0 - 0.5 - floor(y0)), magnitude(y1 - 0.5 - floor(y1))
         near = bits(vmin(to_row0, to_row1) <= off)
         # The first row of samples at or below the upper end, and at or below the lower one.
         first, last = ceiling(vmin(y0, y1) - 0.5), ceiling(vmax(y0, y1) - 0.5)
@@ -159,11 +160,6 @@ def _seen_at(image, vertices):
         nearness * (image[0] * x + image[1] * y + image[2] * z + image[3]),
         nearness * (image[4] * x + image[5] * y + image[6] * z + image[7]),
     )
-
-
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
-def _size(vector):
-    return vmax(vector, 0.0 - vector)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -7,11 +7,10 @@ mesh's own faces, not in that of the hierarchy's.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numba import njit
 
+from raydepth.interleaved import load_columns, stream_channels
 from raydepth.kernels import (
     FAR_AHEAD,
     FITS,
@@ -35,7 +34,6 @@ from raydepth.simd import (
     bits,
     fma,
     load,
-    load_columns,
     lowest_bit,
     offset,
     pointer,
@@ -46,7 +44,6 @@ from raydepth.simd import (
     stack_float64,
     stack_int32,
     store_signs,
-    stream_channels,
     vmax,
 )
 
@@ -54,61 +51,6 @@ ALL = (1 << LANES) - 1
 SCRATCH = 3 * LANES
 # How the mesh orders a face's corners, see tables.py.
 SWAPPED = 4
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def face_normals(vertices, corners, normals):
-    """Fill `normals` (n_faces, 3) with unit vectors by each face's winding; 0 without an area.
-
-    Seen from where the normal points to, the mesh's corners go round counterclockwise. `corners`
-    are those of tables.py.
-    """
-    for face in range(corners.shape[0]):
-        a, b, c = corners[face, 0] // 4, corners[face, 1] // 4, corners[face, 2] // 4
-        ux, uy, uz = _difference(vertices, b, a)
-        vx, vy, vz = _difference(vertices, c, a)
-        x, y, z = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
-        length = math.sqrt(x * x + y * y + z * z)
-        per_length = 0.0 if length == 0.0 else 1.0 / length
-        if corners[face, 3] >= SWAPPED:
-            per_length = -per_length
-        normals[face, 0] = x * per_length
-        normals[face, 1] = y * per_length
-        normals[face, 2] = z * per_length
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def vertex_normals(vertices, faces, normals_of_faces, normals):
-    """Add up, for each vertex, the normals of its faces weighted by their angles there.
-
-    `normals` (n_vertices, 3) is zeros before and unit vectors after, or 0 where the normals cancel
-    out or no face is. Source: Thuermer, Wuethrich, "Computing Vertex Normals from Polygonal
-    Facets", 1998.
-    """
-    for face in range(faces.shape[0]):
-        for corner in range(3):
-            here = faces[face, corner]
-            ux, uy, uz = _difference(vertices, faces[face, (corner + 1) % 3], here)
-            vx, vy, vz = _difference(vertices, faces[face, (corner + 2) % 3], here)
-            x, y, z = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
-            angle = math.atan2(math.sqrt(x * x + y * y + z * z), ux * vx + uy * vy + uz * vz)
-            for axis in range(3):
-                normals[here, axis] += angle * normals_of_faces[face, axis]
-    for vertex in range(normals.shape[0]):
-        x, y, z = normals[vertex, 0], normals[vertex, 1], normals[vertex, 2]
-        length = math.sqrt(x * x + y * y + z * z)
-        if length > 0.0:
-            for axis in range(3):
-                normals[vertex, axis] /= length
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _difference(vertices, end, start):
-    return (
-        vertices[end, 0] - vertices[start, 0],
-        vertices[end, 1] - vertices[start, 1],
-        vertices[end, 2] - vertices[start, 2],
-    )
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
@@ -262,7 +204,7 @@ def _rows_of(table, i, j, k):
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _flat(corners, order):
-    """What `face_normals` gives, of eight faces."""
+    """What `normals.face_normals` gives, of eight faces."""
     (ax, ay, az), (bx, by, bz), (cx, cy, cz) = corners
     ux, uy, uz = bx - ax, by - ay, bz - az
     vx, vy, vz = cx - ax, cy - ay, cz - az

@@ -1,7 +1,7 @@
 """What is made of a mesh once: corners, normals, texture coordinates, edges.
 
 A table for `surface.describe` has four or eight numbers a row, so that no row reaches into another
-cache line (see `simd.load_columns`):
+cache line (see `interleaved.load_columns`):
 
 | table          | row                                                              |
 | -------------- | ---------------------------------------------------------------- |
@@ -20,10 +20,11 @@ from functools import cached_property
 
 import numpy as np
 
-from raydepth import aligned, surface
+from raydepth import aligned, normals
 from raydepth.bvh import Bvh
 from raydepth.contours import Edges, edges_of
 from raydepth.mesh import Mesh
+from raydepth.surface import SWAPPED
 
 
 class Tables:
@@ -44,15 +45,15 @@ class Tables:
 
     @cached_property
     def face_normals(self) -> np.ndarray:
-        normals = np.empty((len(self.bvh.faces), 3))
-        surface.face_normals(self.bvh.vertices, self.corners, normals)
-        return _table(normals)
+        found = np.empty((len(self.bvh.faces), 3))
+        normals.face_normals(self.bvh.vertices, self.corners, found)
+        return _table(found)
 
     @cached_property
     def vertex_normals(self) -> np.ndarray:
-        normals = np.zeros((len(self.bvh.vertices), 3))
-        surface.vertex_normals(self.bvh.vertices, self.bvh.mesh_faces, self.face_normals, normals)
-        return _table(normals)
+        found = np.zeros((len(self.bvh.vertices), 3))
+        normals.vertex_normals(self.bvh.vertices, self.bvh.mesh_faces, self.face_normals, found)
+        return _table(found)
 
     @cached_property
     def edges(self) -> Edges:
@@ -67,7 +68,7 @@ def _orders(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     the one at the place that is left.
     """
     orders = np.zeros(len(ours), np.int32)
-    for swapped, corners in ((0, ours), (surface.SWAPPED, ours[:, [0, 2, 1]])):
+    for swapped, corners in ((0, ours), (SWAPPED, ours[:, [0, 2, 1]])):
         for first in range(3):
             same = (np.roll(corners, -first, axis=1) == theirs).all(axis=1)
             orders[same] = swapped + first
@@ -102,8 +103,8 @@ def uv_table(mesh: Mesh, tables: Tables) -> np.ndarray:
         assert mesh.texture is not None
         uv, faces = mesh.texture
         orders = tables.corners[:, 3:]
-        places = (np.arange(3) - orders % surface.SWAPPED) % 3
-        swapped = orders[:, 0] >= surface.SWAPPED
+        places = (np.arange(3) - orders % SWAPPED) % 3
+        swapped = orders[:, 0] >= SWAPPED
         places[swapped] = places[swapped][:, [0, 2, 1]]
         found = _uv_tables[mesh] = aligned.empty((len(faces), 8), np.float64)
         found.view(np.int32)[:, :4] = tables.corners
