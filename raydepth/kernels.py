@@ -197,8 +197,11 @@ def fetch_ahead(vertices, faces, seen):
     """Ask for the vertices that are soon needed, and for the corners of the faces behind."""
     for lane in range(LANES):
         prefetch(faces, 3 * np.int64(seen[FAR_AHEAD * LANES + lane]))
+    near = offset(seen, NEAR_AHEAD * LANES)
+    if bits(load(near, 0, LANES) >= 0) == 0:
+        return
     for lane in range(LANES):
-        face = 3 * np.int64(max(seen[NEAR_AHEAD * LANES + lane], np.int32(0)))
+        face = 3 * np.int64(max(near[lane], np.int32(0)))
         for corner in range(3):
             prefetch(vertices, 3 * np.int64(faces[face + corner]))
 

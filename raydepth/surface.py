@@ -61,8 +61,11 @@ def _fetch_ahead(corners, places, normals, row_length, seen):
     """
     for lane in range(LANES):
         prefetch(corners, row_length * np.int64(seen[FAR_AHEAD * LANES + lane]))
+    near = offset(seen, NEAR_AHEAD * LANES)
+    if bits(load(near, 0, LANES) >= 0) == 0:
+        return
     for lane in range(LANES):
-        face = row_length * np.int64(max(seen[NEAR_AHEAD * LANES + lane], np.int32(0)))
+        face = row_length * np.int64(max(near[lane], np.int32(0)))
         for corner in range(3):
             place = np.int64(corners[face + corner])
             prefetch(places, place)
