@@ -123,12 +123,12 @@ class Coverage:
         segments = found.numbers[: SEGMENT * found.n].reshape(found.n, SEGMENT)
         marks = _marks.take(coverage.size)
         unsure = marks[: coverage.size].reshape(coverage.shape)
-        result = scanlines.cover(
+        some_unsure = scanlines.cover(
             segments, found.begins, found.entries, found.some_near, rows[0],
             coverage, unsure,
         )  # fmt: skip
         self._leave(view, len(coverage))
-        if result == scanlines.UNSURE:
+        if some_unsure:
             bvh = self._bvh
             rays.cover(
                 *bvh.wide, bvh.vertices, bvh.faces, samples_basis(self._basis[view], rows[0]),
@@ -156,12 +156,13 @@ class Coverage:
             return none
         vertices = self._bvh.vertices
         n_sides = len(edges.steps)
-        most = 2 * n_sides + len(edges.other_ends) + edges.corners.size
+        capacity = 2 * n_sides + len(edges.other_ends) + edges.corners.size
         # Three int32 each, and the sides: two are one int64, and eight sides.
-        scratch = _integers.take(2 * most + n_sides)
+        scratch = _integers.take(2 * capacity + n_sides)
         integers = scratch.view(np.int32)
-        ends, changes = integers[: 2 * most].reshape(most, 2), integers[2 * most : 3 * most]
-        sides = scratch[2 * most :].view(np.int8)
+        ends = integers[: 2 * capacity].reshape(-1, 2)
+        changes = integers[2 * capacity : 3 * capacity]
+        sides = scratch[2 * capacity :].view(np.int8)
         n = contours.find(edges, vertices, self._eyes[view], sides, ends, changes)
         numbers = _numbers.take(SEGMENT * n)
         slack, relative_slack = self._slacks[view]

@@ -193,17 +193,25 @@ def _weighted_distance(vertices, faces, face, basis, row, column):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
-def fetch_ahead(vertices, faces, seen):
-    """Ask for the vertices that are soon needed, and for the corners of the faces behind."""
+def fetch_ahead(faces, row_length, vertices, stride, normals, seen):
+    """Ask for what is needed of the next pixels' vertices, and for the corners of faces behind.
+
+    `row_length` is that of `faces`; a vertex stands at its number there times `stride`, in
+    `vertices` and in `normals`, which may be None.
+    """
     for lane in range(LANES):
-        prefetch(faces, 3 * np.int64(seen[FAR_AHEAD * LANES + lane]))
+        prefetch(faces, row_length * np.int64(seen[FAR_AHEAD * LANES + lane]))
     near = offset(seen, NEAR_AHEAD * LANES)
     if bits(load(near, 0, LANES) >= 0) == 0:
         return
     for lane in range(LANES):
-        face = 3 * np.int64(max(near[lane], np.int32(0)))
+        face = row_length * np.int64(max(near[lane], np.int32(0)))
         for corner in range(3):
-            prefetch(vertices, 3 * np.int64(faces[face + corner]))
+            place = stride * np.int64(faces[face + corner])
+            prefetch(vertices, place)
+            # Every other pixel's: those between see the same faces, or their neighbours.
+            if normals is not None and lane % 2 == 0:
+                prefetch(normals, place)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
@@ -314,6 +322,12 @@ def _points(frame, to_world, t, origin, direction):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def all_miss(seen):
+    """Whether STRETCH pixels see nothing."""
+    return bits((load(seen, 0, 16) >= 0) | (load(seen, 16, 16) >= 0)) == 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def seen_by_eight(triangle_id, at, count, last_ones):
     """The ids of eight pixels of a row from index `at` on; of `count`, fewer at its end, and -1."""
     seen = offset(pointer(triangle_id), at)
@@ -358,7 +372,7 @@ def resolve(
     large = vertices.nbytes + faces.nbytes > FITS
     vertex, corner = pointer(vertices), pointer(faces)
     view, inverse = pointer(basis), pointer(projection)
-    z_pixels, ray_pixels = pointer(z), pointer(ray)
+    ids, z_pixels, ray_pixels = pointer(triangle_id), pointer(z), pointer(ray)
     if further is not None:
         disparity, point, point_camera = further
         position = pointer(frame)
@@ -376,20 +390,18 @@ def resolve(
         while column < width:
             at = row * width + column
             # Most of most images is background.
-            if further is None and column + STRETCH <= width:
-                ahead = offset(pointer(triangle_id), at)
-                if bits((load(ahead, 0, 16) >= 0) | (load(ahead, 16, 16) >= 0)) == 0:
-                    for part in range(0, STRETCH, LANES):
-                        if z.shape[0] > 0:
-                            store(z_pixels, at + part, missed)
-                        if ray.shape[0] > 0:
-                            store(ray_pixels, at + part, missed)
-                    column += STRETCH
-                    continue
+            if further is None and column + STRETCH <= width and all_miss(offset(ids, at)):
+                for part in range(at, at + STRETCH, LANES):
+                    if z.shape[0] > 0:
+                        store(z_pixels, part, missed)
+                    if ray.shape[0] > 0:
+                        store(ray_pixels, part, missed)
+                column += STRETCH
+                continue
             count = min(width - column, LANES)
             seen = seen_by_eight(triangle_id, at, count, last_ones)
             if large and at < last_to_look:
-                fetch_ahead(vertex, corner, offset(pointer(triangle_id), at))
+                fetch_ahead(corner, 3, vertex, 3, None, offset(ids, at))
             hit = load(seen, 0, LANES) >= 0
             hits = bits(hit)
             z_here = ray_here = splat(miss, LANES)

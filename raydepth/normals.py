@@ -10,20 +10,20 @@ from raydepth.surface import SWAPPED
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def face_normals(vertices, corners, normals):
+def face_normals(vertices, faces, orders, normals):
     """Fill `normals` (n_faces, 3) with unit vectors by each face's winding; 0 without an area.
 
-    Seen from where the normal points to, the mesh's corners go round counterclockwise. `corners`
-    are those of tables.py.
+    Seen from where the normal points to, the mesh's corners go round counterclockwise. `faces` are
+    the hierarchy's, `orders` as in tables.py.
     """
-    for face in range(corners.shape[0]):
-        a, b, c = corners[face, 0] // 4, corners[face, 1] // 4, corners[face, 2] // 4
+    for face in range(faces.shape[0]):
+        a, b, c = faces[face, 0], faces[face, 1], faces[face, 2]
         ux, uy, uz = _difference(vertices, b, a)
         vx, vy, vz = _difference(vertices, c, a)
         x, y, z = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
         length = math.sqrt(x * x + y * y + z * z)
         per_length = 0.0 if length == 0.0 else 1.0 / length
-        if corners[face, 3] >= SWAPPED:
+        if orders[face] >= SWAPPED:
             per_length = -per_length
         normals[face, 0] = x * per_length
         normals[face, 1] = y * per_length

@@ -42,8 +42,6 @@ from raydepth.simd import (
 SHIFT = 2
 SAMPLES = 1 << SHIFT  # along each side of a pixel
 LAST = SAMPLES - 1
-# What `cover` returns.
-DONE, UNSURE = range(2)
 # Numbers of faces over the four samples of a row of a pixel: fields of one integer, which become
 # numbers of their own once a bias has made all positive. The highest bit of all stays 0, because
 # overflow has no meaning here.
@@ -194,7 +192,7 @@ def cover(segments, begins, entries, some_near, first_row, coverage, unsure):
 
     Returns
     -------
-    DONE, or UNSURE if any pixel is.
+    Whether any pixel is unsure.
     """
     n_rows, width = coverage.shape
     right = float(SAMPLES * width + 1)
@@ -253,7 +251,7 @@ def cover(segments, begins, entries, some_near, first_row, coverage, unsure):
                 steps[SAMPLES * pixel + sample] += of_rows[sample]
                 flags[pixel] = 1
         _fill_row(steps, flags, offset(pixels, row * width), width)
-    return UNSURE if some_doubt else DONE
+    return some_doubt
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)

@@ -1,8 +1,8 @@
 """What a pixel sees besides depth: normals, barycentric weights, texture coordinates, side.
 
 Like `kernels.resolve` it starts from the face of each pixel and works in float64 on eight pixels
-of a row at a time, each value rounded once to the output's dtype. Corners are in the order of the
-mesh's own faces, not in that of the hierarchy's.
+of a row at a time, each value rounded once to the output's dtype. Outputs have corners in the order
+of the mesh's own faces; on the way to them they are in that of the hierarchy's.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from raydepth.kernels import (
     FAR_AHEAD,
     FITS,
     LANES,
-    NEAR_AHEAD,
     STRETCH,
+    all_miss,
     along,
     edge_functions,
+    fetch_ahead,
     meet,
     pixel_ray,
     put,
@@ -37,7 +38,6 @@ from raydepth.simd import (
     lowest_bit,
     offset,
     pointer,
-    prefetch,
     root,
     select,
     splat,
@@ -51,27 +51,6 @@ ALL = (1 << LANES) - 1
 SCRATCH = 3 * LANES
 # How the mesh orders a face's corners, see tables.py.
 SWAPPED = 4
-
-
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
-def _fetch_ahead(corners, places, normals, row_length, seen):
-    """Ask for what is needed of the next eight pixels' faces, and for the corners of those behind.
-
-    `normals` may be None.
-    """
-    for lane in range(LANES):
-        prefetch(corners, row_length * np.int64(seen[FAR_AHEAD * LANES + lane]))
-    near = offset(seen, NEAR_AHEAD * LANES)
-    if bits(load(near, 0, LANES) >= 0) == 0:
-        return
-    for lane in range(LANES):
-        face = row_length * np.int64(max(near[lane], np.int32(0)))
-        for corner in range(3):
-            place = np.int64(corners[face + corner])
-            prefetch(places, place)
-            # Every other pixel's: those between see the same faces, or their neighbours.
-            if normals is not None and lane % 2 == 0:
-                prefetch(normals, place)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
@@ -298,6 +277,7 @@ def describe(
         pointer(uv),
         pointer(facing),
     )
+    ids = pointer(triangle_id)
     last_to_look = last_row * width - (FAR_AHEAD + 1) * LANES
     for row in range(first_row, last_row):
         origins, directions = row_of(view, row + 0.5), row_of(offset(view, 9), row + 0.5)
@@ -305,30 +285,28 @@ def describe(
         while column < width:
             at = row * width + column
             # Most of most images is background.
-            if column + STRETCH <= width:
-                ahead = offset(pointer(triangle_id), at)
-                if bits((load(ahead, 0, 16) >= 0) | (load(ahead, 16, 16) >= 0)) == 0:
-                    for part in range(at, at + STRETCH, LANES):
-                        _put_nothing(targets, asked, part, LANES, misses, scratch, stream)
-                    column += STRETCH
-                    continue
-            count = min(width - column, LANES)
+            if column + STRETCH <= width and all_miss(offset(ids, at)):
+                for part in range(at, at + STRETCH, LANES):
+                    _put_nothing(targets, asked, part, LANES, misses, scratch, stream)
+                column += STRETCH
+                continue
+            first, column = column, column + LANES
+            count = min(width - first, LANES)
             seen = seen_by_eight(triangle_id, at, count, last_ones)
             if large and at < last_to_look:
-                ahead = offset(pointer(triangle_id), at)
+                ahead = offset(ids, at)
                 if smooth_normals:
-                    _fetch_ahead(corners_of, places, pointer(of_vertices), row_length, ahead)
+                    fetch_ahead(corners_of, row_length, places, 1, pointer(of_vertices), ahead)
                 else:
-                    _fetch_ahead(corners_of, places, None, row_length, ahead)
+                    fetch_ahead(corners_of, row_length, places, 1, None, ahead)
             face = load(seen, 0, LANES)
             hit = face >= 0
             hits = bits(hit)
             if hits == 0:
                 _put_nothing(targets, asked, at, count, misses, scratch, stream)
-                column += LANES
                 continue
             face = select(hit, face, 0)
-            x = lanes + float(column)
+            x = lanes + float(first)
             origin, direction = along(origins, x), along(directions, x)
             at_corners = face * row_length
             i, j, k = load_columns(corners_of, at_corners, 1, 3)
@@ -336,7 +314,7 @@ def describe(
             if deep:
                 # The last bits are those of `kernels.resolve`.
                 t = to_world * _distances(
-                    pointer(vertices), pointer(faces), view, inverse, row, column, seen, hits,
+                    pointer(vertices), pointer(faces), view, inverse, row, first, seen, hits,
                     corners, origin, direction, scratch,
                 )  # fmt: skip
                 if z.size > 0:
@@ -360,11 +338,10 @@ def describe(
                     towards = nx * dx + ny * dy + nz * dz
                     back = hit & (towards >= 0.0)
                     _put_sides(pointer(facing), at, hit & (towards < 0.0), back, count)
-            column += LANES
             if not weighted:
                 continue
             weights = _weights(
-                (pointer(vertices), pointer(faces)), view, row, column - LANES, seen, hits,
+                (pointer(vertices), pointer(faces)), view, row, first, seen, hits,
                 corners, origin, direction, scratch,
             )  # fmt: skip
             if barycentric.size > 0:

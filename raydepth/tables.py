@@ -6,8 +6,8 @@ cache line (see `interleaved.load_columns`):
 | table          | row                                                              |
 | -------------- | ---------------------------------------------------------------- |
 | vertices       | x, y, z in the local frame, 0                                    |
-| corners        | a face's three vertices as the hierarchy has them, and how the   |
-|                | mesh orders them (see `_orders`)                                 |
+| corners        | where the rows of a face's three vertices begin, in the          |
+|                | hierarchy's order, and how the mesh orders them (see `_orders`)  |
 | face_normals   | x, y, z, 0                                                       |
 | vertex_normals | x, y, z, 0                                                       |
 | uv             | a row of `corners` in place of two numbers; u, v of each corner  |
@@ -46,7 +46,7 @@ class Tables:
     @cached_property
     def face_normals(self) -> np.ndarray:
         found = np.empty((len(self.bvh.faces), 3))
-        normals.face_normals(self.bvh.vertices, self.corners, found)
+        normals.face_normals(self.bvh.vertices, self.bvh.faces, self.corners[:, 3], found)
         return _table(found)
 
     @cached_property
