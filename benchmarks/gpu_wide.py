@@ -154,16 +154,16 @@ def find_visible_wide(jobs):
         if not cuda.any_sync(ALL, enters <= sees):
             continue
         if link >= 0:
-            mine = np.int64(ROWS * WIDTH) * np.int64(link) + np.int64(lane)
-            cx, cy = reload_float32(nodes, mine), reload_float32(nodes, mine + WIDTH)
+            row_0 = np.int64(ROWS * WIDTH) * np.int64(link) + np.int64(lane)
+            cx, cy = reload_float32(nodes, row_0), reload_float32(nodes, row_0 + WIDTH)
             cz, hx = (
-                reload_float32(nodes, mine + 2 * WIDTH),
-                reload_float32(nodes, mine + 3 * WIDTH),
+                reload_float32(nodes, row_0 + 2 * WIDTH),
+                reload_float32(nodes, row_0 + 3 * WIDTH),
             )
             hy, hz = (
-                reload_float32(nodes, mine + 4 * WIDTH), reload_float32(nodes, mine + 5 * WIDTH)
+                reload_float32(nodes, row_0 + 4 * WIDTH), reload_float32(nodes, row_0 + 5 * WIDTH)
             )  # fmt: skip
-            child = load_int32(nodes, mine + 6 * WIDTH)
+            child = load_int32(nodes, row_0 + 6 * WIDTH)
             inside = _least(
                 _least(_reach(left, cx, cy, cz, hx, hy, hz), _reach(right, cx, cy, cz, hx, hy, hz)),
                 _least(
@@ -171,20 +171,22 @@ def find_visible_wide(jobs):
                 ),
             )
             nearest = -_reach(nearer, cx, cy, cz, hx, hy, hz)
-            todo = cuda.ballot_sync(ALL, hx >= f4(0.0) and inside >= f4(0.0))
+            # Numba gives a ballot as int32, whose sign would spread.
+            todo = np.uint32(cuda.ballot_sync(ALL, hx >= f4(0.0) and inside >= f4(0.0)))
+            mine = np.uint32(1) << np.uint32(lane)
             # The farthest is pushed first.
             while todo != 0:
-                key = nearest if (todo >> lane) & 1 else f4(-np.inf)
+                key = nearest if todo & mine else f4(-np.inf)
                 for step in (16, 8, 4, 2, 1):
                     other = cuda.shfl_xor_sync(ALL, key, step)
                     key = other if other > key else key
-                chosen = cuda.ballot_sync(ALL, ((todo >> lane) & 1) != 0 and nearest == key)
+                chosen = cuda.ballot_sync(ALL, todo & mine != 0 and nearest == key)
                 first = cuda.ffs(chosen) - 1
                 if lane == first:
                     links[warp, size] = child
                     entered[warp, size] = nearest
                 size = np.int32(size + 1)
-                todo &= ~(1 << first)
+                todo ^= np.uint32(1) << np.uint32(first)
             cuda.syncwarp()
             continue
         slot = np.int64(~link >> COUNT_BITS)
