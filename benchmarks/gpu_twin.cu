@@ -1,7 +1,7 @@
 // The algorithm of raydepth/cuda/trace.py, exact.py and threads.py in CUDA C++, written to be
 // compared with: same layout, same job table, same tests in the same order, compiled by nvcc.
 //
-// benchmarks/gpu.py builds it (nvcc -shared), passes it the address of a job table, and compares
+// benchmarks/gpu.py has nvcc compile it, passes its kernels the address of a job table, and compares
 // speed and bits. Not part of raydepth.
 
 #include <cuda_runtime.h>
@@ -324,7 +324,9 @@ __device__ __forceinline__ bool pixel_of(const int64_t *job, int &column, int &r
     return column < width && row < height;
 }
 
-__global__ void __launch_bounds__(128, 8) find_visible(const int64_t *jobs) {
+}  // namespace
+
+extern "C" __global__ void __launch_bounds__(128, 8) find_visible(const int64_t *jobs) {
     const int64_t *job = jobs + WORDS * (int64_t)blockIdx.y;
     int column, row;
     int64_t pixel;
@@ -332,7 +334,7 @@ __global__ void __launch_bounds__(128, 8) find_visible(const int64_t *jobs) {
     ((int *)__ldg(job + TRIANGLE_ID))[pixel] = nearest_face(job, column, row);
 }
 
-__global__ void __launch_bounds__(128, 6) resolve(const int64_t *jobs) {
+extern "C" __global__ void __launch_bounds__(128, 6) resolve(const int64_t *jobs) {
     const int64_t *job = jobs + WORDS * (int64_t)blockIdx.y;
     int column, row;
     int64_t pixel;
@@ -343,28 +345,3 @@ __global__ void __launch_bounds__(128, 6) resolve(const int64_t *jobs) {
     float *z = (float *)__ldg(job + Z);
     if (z) z[pixel] = (float)t;
 }
-
-}  // namespace
-
-// Launch both kernels `repeats` times on the stream; the milliseconds of each repeat, by events,
-// go to visible_ms and resolve_ms. Returns a CUDA error code.
-extern "C" int twin_run(const void *jobs, int n_blocks, int n_jobs, int repeats, float *visible_ms,
-                        float *resolve_ms) {
-    cudaEvent_t a, b, c;
-    cudaEventCreate(&a), cudaEventCreate(&b), cudaEventCreate(&c);
-    dim3 grid(n_blocks, n_jobs);
-    for (int i = 0; i < repeats; ++i) {
-        cudaEventRecord(a);
-        find_visible<<<grid, 128>>>((const int64_t *)jobs);
-        cudaEventRecord(b);
-        resolve<<<grid, 128>>>((const int64_t *)jobs);
-        cudaEventRecord(c);
-        cudaEventSynchronize(c);
-        cudaEventElapsedTime(visible_ms + i, a, b);
-        cudaEventElapsedTime(resolve_ms + i, b, c);
-    }
-    cudaEventDestroy(a), cudaEventDestroy(b), cudaEventDestroy(c);
-    return (int)cudaGetLastError();
-}
-
-extern "C" const char *twin_error(int code) { return cudaGetErrorString((cudaError_t)code); }

@@ -1,0 +1,130 @@
+"""The kernels as compiled, run on the CPU under Numba's CUDA target: see cuda_emulator.
+
+What only a GPU can show is how fast they are.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cuda_emulator import environment, what_is_missing
+
+pytestmark = pytest.mark.skipif(what_is_missing() is not None, reason=str(what_is_missing()))
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def emulated(tmp_path_factory):
+    """Run a command whose CUDA device is the CPU; gives what subprocess.run gives."""
+    variables = environment(tmp_path_factory.mktemp("emulator"))
+
+    def run(*command: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, *command], cwd=ROOT, env={**os.environ, **variables},
+            capture_output=True, text=True,
+        )  # fmt: skip
+
+    return run
+
+
+def test_all_that_is_tested_on_a_gpu(emulated):
+    result = emulated("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_cuda_gpu.py")
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-1000:]
+    summary = result.stdout.strip().splitlines()[-1]
+    assert int(re.search(r"(\d+) passed", summary)[1]) > 100, summary
+    # PyTorch and CuPy know no such device.
+    assert int((re.search(r"(\d+) skipped", summary) or [0, 0])[1]) <= 2, summary
+
+
+def test_the_script_that_measures_on_a_gpu(emulated, tmp_path):
+    """Its every part but the tests and the peers; what it compares must be the same."""
+    parts = (
+        "environment,correctness,kernels,twin,candidates,wide,registers,build,transfer,"
+        "end_to_end,many,exact_kernel"
+    )
+    result = emulated(
+        "benchmarks/gpu.py", "--small", "--out", str(tmp_path), "--parts", parts, "--minutes", "20"
+    )
+    report = (tmp_path / "gpu.json").read_text()
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert not re.search(r'"error"| failed"', report), report
+    assert set(json.loads(report)) == set(parts.split(","))
+    differences = [int(n) for n in re.findall(r'differ[a-z_]*": (\d+)', report)]
+    assert len(differences) > 30
+    assert not any(differences), report
+
+
+def program(body: str) -> tuple[str, str]:
+    """A Python program that has a device; `-c` and its text."""
+    return "-c", (
+        "import numpy as np, raydepth as rd\n"
+        "from raydepth.cuda import device as devices\n"
+        "gpu = devices.device()\n"
+        "stream = gpu.stream()\n" + body
+    )
+
+
+def test_a_device_that_is_lost_is_one_line(emulated):
+    """A job table that nobody has allocated; what comes after it fails as clearly."""
+    result = emulated(
+        *program("""
+buffer = gpu.empty(1 << 16)
+gpu.launch("resolve", 1, 1, (np.uint64(buffer.address + (1 << 25)), np.int32(0)), stream)
+for step in (lambda: gpu.wait(gpu.record(stream)), lambda: gpu.empty(10),
+             lambda: rd.render(rd.Mesh(np.eye(3), [[0, 1, 2]]), rd.cameras.fibonacci(1, size=8),
+                               device="cuda")):
+    try:
+        step()
+    except rd.DeviceError as error:
+        print(error)
+""")
+    )
+    lines = result.stdout.splitlines()
+    assert len(lines) == 3, result.stdout + result.stderr
+    assert all(re.fullmatch(r"the CUDA device .*ILLEGAL_ADDRESS.*new process", x) for x in lines)
+
+
+def test_nothing_is_done_before_somebody_waits(emulated):
+    """So that the tests would see what forgets to wait."""
+    result = emulated(
+        *program("""
+buffer, given, taken = gpu.empty(64), gpu.pinned(64), gpu.pinned(64)
+given[:] = 7
+gpu.upload(buffer, 0, given, stream)
+gpu.download(taken, buffer, 0, stream)
+given[0] = 8
+print(*set(taken))
+gpu.wait(gpu.record(stream))
+print(taken[0], *set(taken[1:]))
+""")
+    )
+    assert result.stdout == "165\n8 7\n", result.stdout + result.stderr
+
+
+def test_memory_beyond_the_devices_is_refused(emulated):
+    result = emulated(
+        *program("""
+free = gpu.free_bytes()
+kept = gpu.empty(free // 2)
+assert gpu.free_bytes() <= free - free // 2
+try:
+    gpu.empty(free)
+except MemoryError as error:
+    print(error)
+mesh, cameras = rd.Mesh(np.eye(3), [[0, 1, 2]]), rd.cameras.fibonacci(40, size=512)
+small = gpu.empty(gpu.free_bytes() - (1 << 25))
+ours = rd.render(mesh, cameras, device="cuda")
+print((ours.depth == rd.render(mesh, cameras, device="cpu").depth).all())
+""")
+    )
+    lines = result.stdout.splitlines()
+    assert len(lines) == 2, result.stdout + result.stderr
+    assert "out of memory" in lines[0]
+    assert lines[1] == "True", "a batch larger than the memory is cut up"
