@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import shutil
@@ -411,17 +412,24 @@ def wide() -> dict[str, Any]:
     return found
 
 
+def nvcc() -> str:
+    """The compiler of the system's toolkit, or of the packages that numba-cuda brings."""
+    spec = importlib.util.find_spec("nvidia")
+    packages = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
+    found = [str(path) for folder in packages for path in folder.glob("*/bin/nvcc")]
+    return shutil.which("nvcc") or (found or ["/usr/local/cuda/bin/nvcc"])[0]
+
+
 def twin() -> dict[str, Any]:
     """The same algorithm in CUDA C++, compiled by nvcc here."""
     from cuda.core import LaunchConfig, ObjectCode, launch
 
-    nvcc = shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc"
     major, minor = devices.device().compute_capability
     target = f"arch=compute_{major}{minor},code=[sm_{major}{minor},compute_{major}{minor}]"
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "twin.fatbin"
         command = [
-            nvcc, "-O3", "-gencode", target, "-Xptxas", "-v", "--no-compress", "-fatbin", "-o",
+            nvcc(), "-O3", "-gencode", target, "-Xptxas", "-v", "--no-compress", "-fatbin", "-o",
             str(program), str(HERE / "gpu_twin.cu"),
         ]  # fmt: skip
         built = subprocess.run(command, capture_output=True, text=True)
