@@ -36,12 +36,12 @@ import numpy as np
 import raydepth as rd
 from raydepth.bench import GENERATED, bumpy_knot, machine
 from raydepth.bvh import build as build_on_cpu
-from raydepth.cuda import batch, images, jobs
+from raydepth.cuda import batch, beams, images, jobs
 from raydepth.cuda import device as devices
 from raydepth.cuda.batch import BatchOptions, Views
 from raydepth.cuda.build import DeviceMesh
 from raydepth.cuda.chunks import Piece
-from raydepth.cuda.threads import THREADS, blocks_of
+from raydepth.cuda.threads import BEAMS_OF_BLOCK, THREADS, beam_bytes, blocks_of
 from raydepth.rendering import build_bvh, local_ray_basis, projections
 
 HERE = Path(__file__).resolve().parent
@@ -73,6 +73,7 @@ class Scene(NamedTuple):
     rows: np.ndarray
     table: Any
     outputs: Any
+    beams: Any
     n_blocks: int
     n_jobs: int
     shape: tuple[int, int, int]
@@ -117,9 +118,13 @@ def scene(mesh: Any, cameras: rd.Cameras) -> Scene:
     outputs = gpu.empty(2 * n_bytes * len(cameras))
     jobs.fill_outputs(rows, jobs.TRIANGLE_ID, outputs.address, n_bytes)
     jobs.fill_outputs(rows, jobs.Z, outputs.address + n_bytes * len(cameras), n_bytes)
+    records = gpu.empty(beam_bytes(size) * len(cameras))
+    jobs.fill_outputs(rows, jobs.BEAMS, records.address, beam_bytes(size))
     table = gpu.empty(rows.nbytes)
     shape = (len(cameras), cameras.height, cameras.width)
-    made = Scene(rows, table, outputs, blocks_of(size), len(cameras), shape, (mesh, bvh, resident))
+    made = Scene(
+        rows, table, outputs, records, blocks_of(size), len(cameras), shape, (mesh, bvh, resident)
+    )
     made.upload()
     return made
 
@@ -151,6 +156,17 @@ def host_seconds(step: Callable[[], Any], repeats: int = 7) -> dict[str, float]:
     return {"median": statistics.median(taken), "least": min(taken), "most": max(taken)}
 
 
+VISIBILITY = ("set_up_beams", "find_visible", "find_visible_exactly")
+
+
+def grid(made: Scene, kernel: str) -> tuple[int, int]:
+    """Blocks of a launch; a thread handles a pixel, or a beam."""
+    n_blocks = made.n_blocks
+    if kernel == "set_up_beams":
+        n_blocks = -(-n_blocks * BEAMS_OF_BLOCK // THREADS)
+    return n_blocks, made.n_jobs
+
+
 def launcher(made: Scene, *kernels: str) -> Callable[[Any], None]:
     gpu = devices.device()
     table = np.uint64(made.table.address)
@@ -158,7 +174,7 @@ def launcher(made: Scene, *kernels: str) -> Callable[[Any], None]:
     def launch(stream: Any) -> None:
         for kernel in kernels:
             extra = (np.int32(batch.DTYPES[DEPTH.dtype]),) if kernel == "resolve" else ()
-            gpu.launch(kernel, made.n_blocks, made.n_jobs, (table, *extra), stream)
+            gpu.launch(kernel, *grid(made, kernel), (table, *extra), stream)
 
     return launch
 
@@ -264,9 +280,10 @@ def kernels() -> dict[str, Any]:
             cell = {
                 "triangles": len(mesh.faces),
                 "rays": made.n_rays,
-                "visibility": device_seconds(launcher(made, "find_visible")),
+                "beams": device_seconds(launcher(made, "set_up_beams")),
+                "visibility": device_seconds(launcher(made, *VISIBILITY)),
                 "resolve": device_seconds(launcher(made, "resolve")),
-                "both": device_seconds(launcher(made, "find_visible", "resolve")),
+                "both": device_seconds(launcher(made, *VISIBILITY, "resolve")),
                 "hits": int((made.fetch()[0] >= 0).sum()),
             }
             cell["grays_per_s"] = made.n_rays / cell["both"]["median"] / 1e9
@@ -278,6 +295,15 @@ def exact_kernel() -> dict[str, Any]:
     """The float64 walk, for scale."""
     name = MESHES[min(1, len(MESHES) - 1)]
     made = scene(mesh_named(name), cameras_of(512))
+    launcher(made, "set_up_beams")(devices._numba_cuda().stream())
+    devices._numba_cuda().synchronize()
+    gpu, stream = devices.device(), devices.device().stream()
+    records = np.empty(made.beams.n_bytes, np.uint8)
+    gpu.download(records, made.beams, 0, stream)
+    gpu.wait(gpu.record(stream))
+    records.view(np.int32).reshape(-1, beams.BYTES // 4)[:, 3] = beams.FLOAT64
+    gpu.upload(made.beams, 0, records, stream)
+    gpu.wait(gpu.record(stream))
     taken = device_seconds(launcher(made, "find_visible_exactly"), 5)
     return {f"{name} 512": {**taken, "grays_per_s": made.n_rays / taken["median"] / 1e9}}
 
@@ -293,6 +319,9 @@ def registers() -> dict[str, Any]:
         for name in MESHES
         if name != "knot_300k"
     }
+    for made in scenes.values():
+        launcher(made, "set_up_beams")(cuda.stream())
+    cuda.synchronize()
     for kernel, limits in (("find_visible", (40, 48, 56, 64, 80, 104)), ("resolve", (56, 80, 96))):
         for limit in limits:
             function = getattr(module, kernel)
@@ -328,7 +357,7 @@ def candidates() -> dict[str, Any]:
             # Few views: some candidates want a tree for each.
             cameras = cameras_of(size, 12)
             made = scene(mesh, cameras)
-            launcher(made, "find_visible", "resolve")(cuda.stream())
+            launcher(made, *VISIBILITY, "resolve")(cuda.stream())
             cuda.synchronize()
             expected = made.fetch()[0]
             basis = local_ray_basis(bvh, cameras)
@@ -391,7 +420,7 @@ def wide() -> dict[str, Any]:
         gpu.wait(gpu.record(stream))
         for size in (256, 512, 1024):
             made = scene(mesh, cameras_of(size, 12))
-            launcher(made, "find_visible", "resolve")(cuda.stream())
+            launcher(made, *VISIBILITY, "resolve")(cuda.stream())
             cuda.synchronize()
             expected = made.fetch()[0]
             shipped = device_seconds(launcher(made, "find_visible"))["median"]
@@ -437,14 +466,19 @@ def twin() -> dict[str, Any]:
             raise RuntimeError(built.stderr[-2000:])
         code = ObjectCode.from_fatbin(program.read_bytes())
     kernels = {name: code.get_kernel(name) for name in ("find_visible", "resolve")}
+    # No beam of these views is left to find_visible_exactly.
+    visibility = VISIBILITY[:2]
 
     def launcher_of(made: Scene, *names: str) -> Callable[[Any], None]:
-        config = LaunchConfig(grid=(made.n_blocks, made.n_jobs), block=THREADS)
         table = made.table.address
 
         def start(stream: Any) -> None:
             for name in names:
-                launch(stream, config, kernels[name], np.uint64(table))
+                if name == "set_up_beams":  # raydepth's own
+                    devices.device().launch(name, *grid(made, name), (np.uint64(table),), stream)
+                else:
+                    config = LaunchConfig(grid=grid(made, name), block=THREADS)
+                    launch(stream, config, kernels[name], np.uint64(table))
 
         return start
 
@@ -458,8 +492,8 @@ def twin() -> dict[str, Any]:
             made = scene(mesh, cameras_of(size))
             seconds, results = {}, {}
             for who, starter in (("raydepth", launcher), ("twin", launcher_of)):
-                seconds[f"{who}_visibility"] = device_seconds(starter(made, "find_visible"))
-                seconds[who] = device_seconds(starter(made, "find_visible", "resolve"))
+                seconds[f"{who}_visibility"] = device_seconds(starter(made, *visibility))
+                seconds[who] = device_seconds(starter(made, *visibility, "resolve"))
                 results[who] = made.fetch()
             median = {part: taken["median"] for part, taken in seconds.items()}
             found[f"{name} {size}"] = {
@@ -487,7 +521,7 @@ def transfer() -> dict[str, Any]:
         return n_bytes / host_seconds(step, 5)["median"] / 1e9
 
     made = scene(mesh_named("knot_5k"), rd.cameras.fibonacci(1, size=8))
-    launch = launcher(made, "find_visible")
+    launch = launcher(made, "set_up_beams")
 
     def launches() -> None:
         for _ in range(200):
@@ -543,14 +577,14 @@ def build() -> dict[str, Any]:
         upload = host_seconds(lambda f=flat: batch.make_resident(gpu, f), 3)
         cell: dict[str, Any] = {"cpu": build_cpu, "flatten": flatten, "upload": upload}
         made = scene(mesh, cameras_of(512))
-        cell["trace_cpus"] = device_seconds(launcher(made, "find_visible"))["median"]
+        cell["trace_cpus"] = device_seconds(launcher(made, *VISIBILITY))["median"]
         for leaf_size in (1, 2, 4, 8):
             step = host_seconds(
                 lambda m=mesh, s=leaf_size: DeviceMesh(m.vertices, m.faces, leaf_size=s), 5
             )
             own = DeviceMesh(mesh.vertices, mesh.faces, leaf_size=leaf_size)
             made = scene(own, cameras_of(512))
-            trace = device_seconds(launcher(made, "find_visible"))["median"]
+            trace = device_seconds(launcher(made, *VISIBILITY))["median"]
             cell[f"device_leaf_{leaf_size}"] = {"build": step, "trace": trace}
         found[name] = cell
     return found
@@ -622,7 +656,7 @@ def warp() -> dict[str, Any]:
                 taken.append(wp.get_event_elapsed_time(begin, end) / 1e3)
             seconds = statistics.median(taken[3:])
             made = scene(mesh, cameras_of(size))
-            ours = device_seconds(launcher(made, "find_visible", "resolve"))["median"]
+            ours = device_seconds(launcher(made, *VISIBILITY, "resolve"))["median"]
             found[f"{name} {size}"] = {
                 "warp": seconds,
                 "grays_per_s": len(order) / seconds / 1e9,

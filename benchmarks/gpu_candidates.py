@@ -24,7 +24,7 @@ import numpy as np
 from numba import njit
 from numba.extending import register_jitable
 
-from raydepth.cuda import exact, threads, trace
+from raydepth.cuda import beams, exact, threads, trace
 from raydepth.cuda.batch import Flat
 from raydepth.cuda.intrinsics import (
     as_float,
@@ -32,10 +32,9 @@ from raydepth.cuda.intrinsics import (
     fma,
     load_float4,
     opaque,
-    reciprocal,
     store_int32,
 )
-from raydepth.cuda.jobs import FACES, NODES, TRIANGLE_ID, TRIANGLES, VERTICES
+from raydepth.cuda.jobs import BEAMS, FACES, NODES, TRIANGLE_ID, TRIANGLES, VERTICES
 from raydepth.cuda.layout import COUNT_BITS
 
 f4 = np.float32
@@ -62,14 +61,19 @@ def another_trace(name: str, **exchanged: Any) -> ModuleType:
 
 
 def finder(nearest_face: Callable) -> Callable[..., None]:
-    """What a thread does, with this walk."""
+    """`threads.find_visible` with this walk."""
 
     @register_jitable
     def find(jobs, job, block, thread):
         column, row, pixel = threads.pixel_of(jobs, job, block, thread)
-        if pixel >= 0:
-            face = nearest_face(jobs, job, column, row)
-            store_int32(exact.address_in(jobs, job, TRIANGLE_ID), pixel, face)
+        beam = threads.beam_of(block, thread)
+        kind = beams.kind_of(exact.address_in(jobs, job, BEAMS), beam)
+        if pixel < 0 or kind == beams.FLOAT64:
+            return
+        face = trace.NO_FACE
+        if kind == beams.FLOAT32:
+            face = nearest_face(jobs, job, beam, np.int32(thread & 31), column, row)
+        store_int32(exact.address_in(jobs, job, TRIANGLE_ID), pixel, face)
 
     return find
 
@@ -167,7 +171,7 @@ def _ordered(nodes, node, place, towards):
 
 
 @register_jitable
-def _nearest_face_stackless(jobs, job, column, row):
+def _nearest_face_stackless(jobs, job, beam, lane, column, row):
     """trace.nearest_face over the linear order; as there, float64 is asked outside of the loop."""
     nodes = exact.address_in(jobs, job, NODES)
     triangles = exact.address_in(jobs, job, TRIANGLES)
@@ -179,22 +183,10 @@ def _nearest_face_stackless(jobs, job, column, row):
     best_near = best_far = f4(np.inf)
     node = slot = end = np.int32(0)
     while True:
-        ox, oy, oz, dx, dy, dz = exact.pixel_ray(jobs, job, opaque(column), row)
-        k, along, gx, gy, gz, start, meets = trace.approach(ox, oy, oz, dx, dy, dz)
-        if not meets:
-            return trace.NO_FACE
-        x, y, z = ox + start * gx, oy + start * gy, oz + start * gz
-        ix = reciprocal(trace._slope(gx))
-        iy = reciprocal(trace._slope(gy))
-        iz = reciprocal(trace._slope(gz))
-        nx, ny, nz = f4(-x) * ix, f4(-y) * iy, f4(-z) * iz
-        sign = 1.0 if along > 0.0 else -1.0
-        px, py, pz, pc, qx, qy, qz, qc, rx, ry, rz, rc = trace.shear_rows(
-            k, sign, x, y, z, gx, gy, gz
+        p, q, r, (ix, iy, iz), (nx, ny, nz), slack, least, behind = beams.ray(
+            exact.address_in(jobs, job, BEAMS), beam, opaque(lane)
         )
-        widest = trace._larger(abs(pc), abs(qc))
-        error = fma(widest, trace.SHEAR_ERROR_PER_CONSTANT, trace.SHEAR_ERROR)
-        behind = f4(-1.0) if start > 0.0 else f4(0.0)
+        (px, py, pz, pc), (qx, qy, qz, qc), (rx, ry, rz, rc) = p, q, r
         doubt = trace.NO_FACE
         while True:
             while slot < end:
@@ -208,7 +200,7 @@ def _nearest_face_stackless(jobs, job, column, row):
                     sheared(x0, y0, z0, px, py, pz, pc), sheared(x0, y0, z0, qx, qy, qz, qc),
                     sheared(x1, y1, z1, px, py, pz, pc), sheared(x1, y1, z1, qx, qy, qz, qc),
                     sheared(x2, y2, z2, px, py, pz, pc), sheared(x2, y2, z2, qx, qy, qz, qc),
-                    error,
+                    slack, least,
                 )  # fmt: skip
                 if verdict == trace.MISSED:
                     continue
@@ -256,8 +248,8 @@ def _nearest_face_stackless(jobs, job, column, row):
                 t_best = exact.hit_distance(vertices, faces, np.int64(best), ox, oy, oz, dx, dy, dz)
             if t < t_best or (t == t_best and doubt < best):
                 best = doubt
-                _, along, _, _, _, start, _ = trace.approach(ox, oy, oz, dx, dy, dz)
-                distance = f4(t * abs(along) - start)
+                axis, start = beams.start_of(exact.address_in(jobs, job, BEAMS), beam)
+                distance = f4((t - start) * abs(exact.pick(axis, dx, dy, dz)))
                 best_near, best_far = distance - trace.ROUNDED, distance + trace.ROUNDED
 
 

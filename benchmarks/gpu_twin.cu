@@ -1,5 +1,6 @@
-// The algorithm of raydepth/cuda/trace.py, exact.py and threads.py in CUDA C++, written to be
-// compared with: same layout, same job table, same tests in the same order, compiled by nvcc.
+// The algorithm of raydepth/cuda/beams.py (a thread's part), trace.py, exact.py and threads.py in
+// CUDA C++, written to be compared with: same layout, same job table, same tests in the same order,
+// compiled by nvcc. Beams are set up by raydepth's kernel.
 //
 // benchmarks/gpu.py has nvcc compile it, passes its kernels the address of a job table, and compares
 // speed and bits. Not part of raydepth.
@@ -10,16 +11,16 @@
 
 namespace {
 
-constexpr int WORDS = 48;
+constexpr int WORDS = 49;
 constexpr int NODES = 0, TRIANGLES = 1, VERTICES = 2, FACES = 3, TRIANGLE_ID = 4, Z = 5, RAY = 6;
-constexpr int SIZE = 7, TO_WORLD = 9, MISS = 10, BASIS = 12, PROJECTION = 30;
+constexpr int SIZE = 7, TO_WORLD = 9, MISS = 10, BASIS = 12, PROJECTION = 30, BEAMS = 44;
+constexpr int ROWS = 7, AXIS_BIT = 2, MOVED_BIT = 4, FLOAT32 = 1, FLOAT64 = 2;
 constexpr int COUNT_BITS = 4, COUNT_MASK = 15, STACK = 97;
 constexpr int DONE = INT32_MIN, NO_FACE = -1;
-constexpr double BALL = 1.75, BALL_SQUARED = 3.01;
-constexpr float LEAST_SLOPE = 0x1p-40f;
-constexpr float SHEAR_ERROR = 7 * 0x1p-24f, SHEAR_ERROR_PER_CONSTANT = 4.5f * 0x1p-24f;
-constexpr float EDGE_ERROR_E = 1.25f, EDGE_ERROR_M = 0.75f * 0x1p-24f, EDGE_ERROR_E2 = 4.0f;
-constexpr float SOUND = 12.0f, WEIGHT_ERROR = 5.0f, DISTANCE_ERROR = 0x1p-19f, ROUNDED = 0x1p-20f;
+constexpr float FAR_COLUMN = 3.5f, FAR_ROW = 1.5f, LEAST_SLOPE = 0x1p-40f;
+constexpr float EDGE_M = 0.75f * 0x1p-24f, LEAST_PER_SLACK = 4.0f / 1.5625f;
+constexpr float SOUND = 12.0f, WEIGHT_ERROR = 5.0f, ROUNDED = 0x1p-20f;
+constexpr float DISTANCE_ERROR = 0x1.6a09e6p-19f;  // 2^-18.5
 constexpr double BELOW = 1.0 - 1e-10, ABOVE = 1.0 + 1e-10;
 
 struct Ray {
@@ -94,33 +95,10 @@ __device__ __forceinline__ double hit_distance(const double *vertices, const int
     return t > 0 ? t : CUDART_INF;
 }
 
-struct Approach {
-    int axis;
-    double along, gx, gy, gz, start;
-    bool meets;
-};
+__device__ __forceinline__ float slope(float g) { return fabsf(g) < LEAST_SLOPE ? LEAST_SLOPE : g; }
 
-__device__ __forceinline__ Approach approach(const Ray &r) {
-    Approach a;
-    a.axis = largest_axis(r.dx, r.dy, r.dz);
-    a.along = pick(a.axis, r.dx, r.dy, r.dz);
-    double per = 1.0 / fabs(a.along);
-    a.gx = r.dx * per, a.gy = r.dy * per, a.gz = r.dz * per;
-    double middle = -(r.ox * a.gx + r.oy * a.gy + r.oz * a.gz) /
-                    (a.gx * a.gx + a.gy * a.gy + a.gz * a.gz);
-    a.start = 0;
-    if (middle > BALL)
-        a.start = middle - BALL;
-    else if (middle < 0)
-        middle = 0;
-    double x = r.ox + middle * a.gx, y = r.oy + middle * a.gy, z = r.oz + middle * a.gz;
-    a.meets = x * x + y * y + z * z <= BALL_SQUARED;
-    return a;
-}
-
-__device__ __forceinline__ float slope(double g) {
-    float s = (float)g;
-    return fabsf(s) < LEAST_SLOPE ? LEAST_SLOPE : s;
+__device__ __forceinline__ float linear(float a, float per_column, float per_row, float x, float y) {
+    return fmaf(x, per_column, fmaf(y, per_row, a));
 }
 
 __device__ __forceinline__ float reciprocal(float x) {
@@ -150,7 +128,7 @@ __device__ __forceinline__ float dot3(float4 v, float x, float y, float z, float
     return fmaf(v.x, x, fmaf(v.y, y, fmaf(v.z, z, w)));
 }
 
-__device__ int nearest_face(const int64_t *job, int column, int row) {
+__device__ int nearest_face(const int64_t *job, const float4 *beam, int lane, int column, int row) {
     const float4 *nodes = (const float4 *)__ldg(job + NODES);
     const float4 *triangles = (const float4 *)__ldg(job + TRIANGLES);
     int best = NO_FACE;
@@ -160,36 +138,36 @@ __device__ int nearest_face(const int64_t *job, int column, int row) {
     stack[1] = {0, 0};
     int top = 1, slot = 0, end = 0;
     while (true) {
-        int fresh = column;
+        int fresh = lane;
         asm volatile("" : "+r"(fresh));
-        Ray ray = pixel_ray((const double *)job, fresh, row);
-        Approach a = approach(ray);
-        if (!a.meets) return NO_FACE;
-        double x = ray.ox + a.start * a.gx, y = ray.oy + a.start * a.gy,
-               z = ray.oz + a.start * a.gz;
-        float ix = reciprocal(slope(a.gx)), iy = reciprocal(slope(a.gy)),
-              iz = reciprocal(slope(a.gz));
-        float nx = (float)-x * ix, ny = (float)-y * iy, nz = (float)-z * iz;
-        double sign = a.along > 0 ? 1.0 : -1.0;
-        float px, py, pz, pc, qx, qy, qz, qc, rx, ry, rz, rc;
-        if (a.axis == 0) {
-            double sp = a.gy * sign, sq = a.gz * sign;
-            px = (float)-sp, py = 1, pz = 0, pc = (float)(sp * x - y);
-            qx = (float)-sq, qy = 0, qz = 1, qc = (float)(sq * x - z);
-            rx = (float)sign, ry = 0, rz = 0, rc = (float)(-sign * x);
-        } else if (a.axis == 1) {
-            double sp = a.gz * sign, sq = a.gx * sign;
-            px = 0, py = (float)-sp, pz = 1, pc = (float)(sp * y - z);
-            qx = 1, qy = (float)-sq, qz = 0, qc = (float)(sq * y - x);
-            rx = 0, ry = (float)sign, rz = 0, rc = (float)(-sign * y);
+        float x = (float)(fresh & 7) - FAR_COLUMN, y = (float)(fresh >> 3) - FAR_ROW;
+        float4 g = __ldg(beam), a = __ldg(beam + 1), b = __ldg(beam + 2), o = __ldg(beam + 3);
+        float gx = linear(g.x, a.x, b.x, x, y), gy = linear(g.y, a.y, b.y, x, y),
+              gz = linear(g.z, a.z, b.z, x, y);
+        float slack = a.w, least = slack * slack * LEAST_PER_SLACK;
+        float4 c = __ldg(beam + 4), d = __ldg(beam + 5), e = __ldg(beam + 6);
+        float ox = linear(o.x, c.x, d.x, x, y), oy = linear(o.y, c.y, d.y, x, y),
+              oz = linear(o.z, c.z, d.z, x, y);
+        float pc = linear(b.w, o.w, c.w, x, y), qc = linear(d.w, e.x, e.y, x, y);
+        int code = __float_as_int(g.w), k = code >> AXIS_BIT & 3;
+        float px, py, pz, qx, qy, qz, rx, ry, rz, rc, along;
+        if (k == 0) {
+            float sign = gx > 0 ? 1.0f : -1.0f;
+            px = -gy, py = gx, pz = 0, qx = -gz, qy = 0, qz = gx;
+            rx = sign, ry = 0, rz = 0, rc = -sign * ox, along = fabsf(gx);
+        } else if (k == 1) {
+            float sign = gy > 0 ? 1.0f : -1.0f;
+            px = 0, py = -gz, pz = gy, qx = gy, qy = -gx, qz = 0;
+            rx = 0, ry = sign, rz = 0, rc = -sign * oy, along = fabsf(gy);
         } else {
-            double sp = a.gx * sign, sq = a.gy * sign;
-            px = 1, py = 0, pz = (float)-sp, pc = (float)(sp * z - x);
-            qx = 0, qy = 1, qz = (float)-sq, qc = (float)(sq * z - y);
-            rx = 0, ry = 0, rz = (float)sign, rc = (float)(-sign * z);
+            float sign = gz > 0 ? 1.0f : -1.0f;
+            px = gz, py = 0, pz = -gx, qx = 0, qy = gz, qz = -gy;
+            rx = 0, ry = 0, rz = sign, rc = -sign * oz, along = fabsf(gz);
         }
-        float error = fmaf(fmaxf(fabsf(pc), fabsf(qc)), SHEAR_ERROR_PER_CONSTANT, SHEAR_ERROR);
-        float behind = a.start > 0 ? -1.0f : 0.0f;
+        float ix = along * reciprocal(slope(gx)), iy = along * reciprocal(slope(gy)),
+              iz = along * reciprocal(slope(gz));
+        float nx = -ox * ix, ny = -oy * iy, nz = -oz * iz;
+        float behind = code >> MOVED_BIT & 1 ? -1.0f : 0.0f;
         int doubt = NO_FACE;
         while (true) {
             while (slot < end) {
@@ -201,13 +179,17 @@ __device__ int nearest_face(const int64_t *job, int column, int row) {
                 float bx = dot3(v1, px, py, pz, pc), by = dot3(v1, qx, qy, qz, qc);
                 float cx = dot3(v2, px, py, pz, pc), cy = dot3(v2, qx, qy, qz, qc);
                 float size = fabsf(ax) + fabsf(ay) + fabsf(bx) + fabsf(by) + fabsf(cx) + fabsf(cy);
-                float bound = fmaf(size, fmaf(size, EDGE_ERROR_M, EDGE_ERROR_E * error),
-                                   EDGE_ERROR_E2 * error * error);
+                float bound = fmaf(size, fmaf(size, EDGE_M, slack), least);
                 float u = fmaf(cx, by, -(cy * bx)), v = fmaf(ax, cy, -(ay * cx)),
                       w = fmaf(bx, ay, -(by * ax));
-                float least = fminf(fminf(u, v), w), most = fmaxf(fmaxf(u, v), w);
-                bool met = least > bound || most < -bound;
-                if (!met && least < -bound && most > bound) continue;
+                int i = __float_as_int(u), j = __float_as_int(v), l = __float_as_int(w);
+                int above = __float_as_int(bound);
+                unsigned below = 0x80000000u | above;
+                if (max(max(i, j), l) > above &&
+                    max(max((unsigned)i, (unsigned)j), (unsigned)l) > below)
+                    continue;
+                bool met = min(min(i, j), l) > above ||
+                           min(min((unsigned)i, (unsigned)j), (unsigned)l) > below;
                 doubt = __float_as_int(v0.w);
                 if (met) {
                     float s0 = dot3(v0, rx, ry, rz, rc), s1 = dot3(v1, rx, ry, rz, rc),
@@ -255,7 +237,7 @@ __device__ int nearest_face(const int64_t *job, int column, int row) {
 
         fresh = column;
         asm volatile("" : "+r"(fresh));
-        ray = pixel_ray((const double *)job, fresh, row);
+        Ray ray = pixel_ray((const double *)job, fresh, row);
         const double *vertices = (const double *)__ldg(job + VERTICES);
         const int *faces = (const int *)__ldg(job + FACES);
         double t = hit_distance(vertices, faces, doubt, ray);
@@ -263,8 +245,8 @@ __device__ int nearest_face(const int64_t *job, int column, int row) {
             double t_best = best >= 0 ? hit_distance(vertices, faces, best, ray) : CUDART_INF;
             if (t < t_best || (t == t_best && doubt < best)) {
                 best = doubt;
-                a = approach(ray);
-                float distance = (float)(t * fabs(a.along) - a.start);
+                double start = __ldg((const double *)beam + 13);
+                float distance = (float)((t - start) * fabs(pick(k, ray.dx, ray.dy, ray.dz)));
                 best_near = distance - ROUNDED, best_far = distance + ROUNDED;
             }
         }
@@ -331,7 +313,12 @@ extern "C" __global__ void __launch_bounds__(128, 8) find_visible(const int64_t 
     int column, row;
     int64_t pixel;
     if (!pixel_of(job, column, row, pixel)) return;
-    ((int *)__ldg(job + TRIANGLE_ID))[pixel] = nearest_face(job, column, row);
+    const float4 *beam =
+        (const float4 *)__ldg(job + BEAMS) + ROWS * (4 * (int64_t)blockIdx.x + (threadIdx.x >> 5));
+    int kind = __float_as_int(__ldg(beam).w) & 3;
+    if (kind == FLOAT64) return;
+    ((int *)__ldg(job + TRIANGLE_ID))[pixel] =
+        kind == FLOAT32 ? nearest_face(job, beam, threadIdx.x & 31, column, row) : NO_FACE;
 }
 
 extern "C" __global__ void __launch_bounds__(128, 6) resolve(const int64_t *jobs) {

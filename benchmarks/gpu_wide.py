@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import cuda, float32, int32, njit
 
-from raydepth.cuda import exact, threads, trace
+from raydepth.cuda import beams, exact, threads, trace
 from raydepth.cuda.intrinsics import (
     as_int,
     get,
@@ -22,7 +22,16 @@ from raydepth.cuda.intrinsics import (
     stack_int32,
     store_int32,
 )
-from raydepth.cuda.jobs import FACES, NODES, PROJECTION, TRIANGLE_ID, TRIANGLES, VERTICES, WORDS
+from raydepth.cuda.jobs import (
+    BEAMS,
+    FACES,
+    NODES,
+    PROJECTION,
+    TRIANGLE_ID,
+    TRIANGLES,
+    VERTICES,
+    WORDS,
+)
 from raydepth.cuda.layout import COUNT_BITS
 
 f4 = np.float32
@@ -127,18 +136,20 @@ def find_visible_wide(jobs):
         f4(-load_float64(at, 8)), f4(-load_float64(at, 9)), f4(-load_float64(at, 10)), f4(-offset)
     )  # fmt: skip
 
+    beam = threads.beam_of(np.int32(cuda.blockIdx.x), thread)
+    records = exact.address_in(jobs, job, BEAMS)
+    kind = beams.kind_of(records, beam)
+    if kind == beams.FLOAT64:
+        return
+    p, q, r, _, _, slack, least, behind = beams.ray(records, beam, lane)
+    (px, py, pz, pc), (qx, qy, qz, qc), (rx, ry, rz, rc) = p, q, r
     ox, oy, oz, dx, dy, dz = exact.pixel_ray(jobs, job, column, row)
-    k, along, gx, gy, gz, start, meets = trace.approach(ox, oy, oz, dx, dy, dz)
-    x, y, z = ox + start * gx, oy + start * gy, oz + start * gz
-    sign = 1.0 if along > 0.0 else -1.0
-    px, py, pz, pc, qx, qy, qz, qc, rx, ry, rz, rc = trace.shear_rows(k, sign, x, y, z, gx, gy, gz)
-    error = trace._larger(abs(pc), abs(qc)) * trace.SHEAR_ERROR_PER_CONSTANT + trace.SHEAR_ERROR
-    behind = f4(-1.0) if start > 0.0 else f4(0.0)
-    per, begin = f4(1.0 / abs(along)), f4(start / abs(along))
+    axis, start = beams.start_of(records, beam)
+    per, begin = f4(1.0 / abs(exact.pick(axis, dx, dy, dz))), f4(start)
     best = trace.NO_FACE
     best_near = best_far = f4(np.inf)
     # How far this lane's pixel can still see something, in distances along its ray.
-    sees = f4(np.inf) if meets and pixel >= 0 else f4(-np.inf)
+    sees = f4(np.inf) if kind == beams.FLOAT32 and pixel >= 0 else f4(-np.inf)
     doubts = stack_int32(16)
     n_doubts = np.int32(0)
 
@@ -201,7 +212,7 @@ def find_visible_wide(jobs):
                 sheared(ax, ay, az, px, py, pz, pc), sheared(ax, ay, az, qx, qy, qz, qc),
                 sheared(bx, by, bz, px, py, pz, pc), sheared(bx, by, bz, qx, qy, qz, qc),
                 sheared(ex, ey, ez, px, py, pz, pc), sheared(ex, ey, ez, qx, qy, qz, qc),
-                error,
+                slack, least,
             )  # fmt: skip
             if verdict == trace.MISSED:
                 continue
@@ -225,8 +236,6 @@ def find_visible_wide(jobs):
     if pixel < 0:
         return
     vertices, faces = exact.address_in(jobs, job, VERTICES), exact.address_in(jobs, job, FACES)
-    if not meets:
-        best, n_doubts = trace.NO_FACE, np.int32(0)
     t_best = np.inf
     if n_doubts > 0 and best >= 0:
         t_best = exact.hit_distance(vertices, faces, np.int64(best), ox, oy, oz, dx, dy, dz)

@@ -66,6 +66,7 @@ class FakeDevice:
     dlpack_type = 1  # in main memory
 
     kernels: ClassVar = {
+        "set_up_beams": _run(threads.set_up_beam),
         "find_visible": _run(threads.find_visible),
         "find_visible_exactly": _run(threads.find_visible_exactly),
         "resolve": _resolve,

@@ -13,7 +13,7 @@ from numba import njit
 import raydepth as rd
 from raydepth import kernels
 from raydepth.bvh import build
-from raydepth.cuda import exact, jobs, layout, threads, trace
+from raydepth.cuda import beams, exact, jobs, layout, threads, trace
 from raydepth.cuda.intrinsics import fma
 from raydepth.rendering import local_ray_basis, projections
 
@@ -129,7 +129,6 @@ def test_the_device_renders_the_cpus_bits(fake_cuda, name, offset, scale, model)
         np.testing.assert_array_equal(ours.z_depth, theirs.z_depth)
         np.testing.assert_array_equal(ours.ray_depth, theirs.ray_depth)
         assert given is close or name == "needles" or (theirs.triangle_id >= 0).any()
-    assert {"find_visible", "resolve"} == {kernel for kernel, _, _ in fake_cuda.launches}
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -146,7 +145,6 @@ def test_origins_too_far_for_float32_are_left_to_float64(fake_cuda):
     cameras = rd.cameras.fibonacci(2, size=48, ortho_width=1.2, radius=1e9)
     ours = rd.render(mesh, cameras, device="cuda", dtype=np.float64)
     theirs = rd.render(mesh, cameras, device="cpu", dtype=np.float64)
-    assert fake_cuda.launches[0][0] == "find_visible_exactly"
     np.testing.assert_array_equal(ours.triangle_id, theirs.triangle_id)
     np.testing.assert_array_equal(ours.depth, theirs.depth)
 
@@ -184,11 +182,18 @@ def test_any_rays_have_the_cpus_bits(fake_cuda, seed):
 
 
 @njit(error_model="numpy")
-def _judge(corners, errors, verdicts, numbers):
+def _judge(corners, slacks, verdicts, numbers):
     for i in range(len(corners)):
         c = corners[i]
         verdict, u, v, w, bound = trace.judge(
-            c[0, 0], c[0, 1], c[1, 0], c[1, 1], c[2, 0], c[2, 1], errors[i]
+            c[0, 0],
+            c[0, 1],
+            c[1, 0],
+            c[1, 1],
+            c[2, 0],
+            c[2, 1],
+            slacks[i],
+            slacks[i] * slacks[i] * beams.LEAST_PER_SLACK,
         )
         verdicts[i] = verdict
         numbers[i] = u, v, w, bound
@@ -206,7 +211,8 @@ def test_the_bound_on_edge_functions_holds(seed):
     corners = corners.astype(f4)
     errors = f4(7 * 2.0**-24) + f4(4.5 * 2.0**-24) * rng.uniform(0, 2, n).astype(f4)
     verdicts, numbers = np.empty(n, int), np.empty((n, 4), f4)
-    _judge(corners, errors, verdicts, numbers)
+    slacks = np.nextafter((beams.SLACK_PER_ERROR * errors.astype(float)).astype(f4), f4(1))
+    _judge(corners, slacks, verdicts, numbers)
     moved = corners + rng.choice([-1, 1], corners.shape) * errors[:, None, None].astype(float)
     for i in range(n):
         (ax, ay), (bx, by), (cx, cy) = [[Fraction(float(x)) for x in row] for row in moved[i]]
@@ -224,90 +230,216 @@ def test_the_bound_on_edge_functions_holds(seed):
 
 
 @njit(error_model="numpy")
-def _shear_all(points, k, origin, g, out):
-    sign = 1.0 if g[k] > 0.0 else -1.0
-    rows = trace.shear_rows(k, sign, origin[0], origin[1], origin[2], g[0], g[1], g[2])
-    px, py, pz, pc, qx, qy, qz, qc, rx, ry, rz, rc = rows
-    for i in range(len(points)):
-        x, y, z = f4(points[i, 0]), f4(points[i, 1]), f4(points[i, 2])
-        out[i, 0] = trace.sheared(x, y, z, px, py, pz, pc)
-        out[i, 1] = trace.sheared(x, y, z, qx, qy, qz, qc)
-        out[i, 2] = trace.sheared(x, y, z, rx, ry, rz, rc)
-    return max(abs(pc), abs(qc))
+def _rays_of(table, records, n_columns, numbers):
+    """Every ray of the first beam of each block of two: what beams.ray says of it."""
+    for block in range(len(numbers)):
+        beam = np.int64(threads.BEAMS_OF_BLOCK * block)
+        column, row = threads.corner_of(n_columns, np.int32(block), np.int32(0))
+        beams.set_up(table, 0, records, beam, column, row)
+        for lane in range(32):
+            p, q, r, i, n, slack, _, behind = beams.ray(records, beam, np.int32(lane))
+            for j in range(4):
+                numbers[block, lane, j] = p[j]
+                numbers[block, lane, 4 + j] = q[j]
+                numbers[block, lane, 8 + j] = r[j]
+            for j in range(3):
+                numbers[block, lane, 12 + j] = i[j]
+                numbers[block, lane, 15 + j] = n[j]
+            numbers[block, lane, 18] = slack
+            numbers[block, lane, 19] = behind
+            numbers[block, lane, 20] = beams.kind_of(records, beam)
+            numbers[block, lane, 21] = beams.start_of(records, beam)[1]
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_the_bound_on_sheared_coordinates_holds(seed):
-    """Against float64, whose own errors are 2^29 times smaller."""
+def rays_of_beams(cameras, size=64):
+    """For each block of a view of a mesh that is its own local frame: pixels, rays, numbers."""
+    bvh = build(*shapes.cube())
+    basis = local_ray_basis(bvh, cameras)
+    rows, _ = jobs.table(1)
+    jobs.fill_views(rows, (0, 0, 0, 0), basis, np.zeros((1, 14)), (size, size), scale=1.0, miss=0.0)
+    n_blocks = threads.blocks_of((size, size))
+    records = np.full(threads.beam_bytes((size, size)) + 16, 0xA5, np.uint8)
+    address = np.uint64(-(-records.ctypes.data // 16) * 16)
+    numbers = np.empty((n_blocks, 32, 22))
+    _rays_of(np.uint64(rows.ctypes.data), address, np.int32(size), numbers)
+    lane, block = np.arange(32), np.arange(n_blocks)[:, None]
+    x = 16 * (block % -(-size // 16)) + lane % 8 + 0.5
+    y = 8 * (block // -(-size // 16)) + lane // 8 + 0.5
+    o, ox, oy, d, dx, dy = basis[0]
+    origins = o + x[..., None] * ox + y[..., None] * oy
+    return origins, d + x[..., None] * dx + y[..., None] * dy, numbers
+
+
+def views_of(seed):
+    """Cameras far and near, wide and narrow."""
     rng = np.random.default_rng(seed)
-    worst = 0.0
-    for _ in range(200):
-        points = rng.uniform(-1, 1, (200, 3))
-        origin = rng.uniform(-1, 1, 3)
-        g = rng.uniform(-1, 1, 3)
-        k = seed % 3
-        g[k] = rng.choice([-1.0, 1.0])
-        origin -= 1.75 * g
-        out = np.empty((200, 3), f4)
-        constant = _shear_all(points, k, origin, g, out)
-        i, j = [(1, 2), (2, 0), (0, 1)][k]
-        along = (points[:, k] - origin[k]) / g[k]
-        real = np.stack(
-            [points[:, i] - origin[i] - g[i] * along, points[:, j] - origin[j] - g[j] * along], 1
+    for _ in range(30):
+        radius = 10.0 ** rng.uniform(-1, 3)
+        options = {"fov_deg": min(rng.choice([60.0, 300.0]) / radius, 150.0)}
+        if rng.random() < 0.4:
+            options = {"ortho_width": rng.uniform(0.1, 3)}
+        views = rd.cameras.random(
+            1, seed=int(rng.integers(1 << 30)), size=64, radius=radius, **options
         )
-        error = trace.SHEAR_ERROR + trace.SHEAR_ERROR_PER_CONSTANT * constant
-        assert np.abs(out[:, :2] - real).max() <= error
-        worst = max(worst, np.abs(out[:, :2] - real).max() / error)
-        # 9u, of what distance_range allows.
-        assert np.abs(out[:, 2] - along).max() <= 9 * 2.0**-24
-    assert worst > 0.1, "the bound is so wide that the test says nothing"
+        poses = views.world_from_camera.copy()
+        poses[:, :3, 3] += rng.normal(size=3) * 0.5
+        yield rd.Cameras(views.intrinsics, poses, 64, model=views.model)
+
+
+def of(vectors, axis):
+    """A component of each ray's vector, of an axis for each beam."""
+    return np.take_along_axis(vectors, np.broadcast_to(axis, vectors.shape[:2])[..., None], 2)[
+        ..., 0
+    ]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_bounds_on_a_beams_rays_hold(seed):
+    """Sheared coordinates and distances of points of the mesh, against float64."""
+    rng = np.random.default_rng(seed)
+    worst = np.zeros(2)
+    kinds = set()
+    for cameras in views_of(seed):
+        origins, directions, numbers = rays_of_beams(cameras)
+        kinds |= set(numbers[:, 0, 20])
+        known = numbers[:, 0, 20] == beams.FLOAT32
+        o, d, numbers = origins[known], directions[known], numbers[known]
+        points = rng.uniform(-1, 1, (len(o), 32, 3))
+        given = [points.astype(f4)[..., axis] for axis in range(3)]
+        k = np.abs(d[:, [27, 28, 3, 4]].mean(axis=1)).argmax(axis=-1)[:, None]
+        ours = [
+            _sheared_all(*given, *numbers[..., 4 * j : 4 * j + 4].astype(f4).transpose(2, 0, 1))
+            for j in range(3)
+        ]
+        # Directions in the beam's units: those of the middle have a component of 1 along k.
+        middle = np.abs(of(d, k)[:, [11, 12, 19, 20]].mean(axis=1))
+        g = d / middle[:, None, None]
+        error = numbers[..., 18] / beams.SLACK_PER_ERROR
+        for j in range(2):
+            i = (k + 1 + j) % 3
+            real = of(g, k) * (of(points, i) - of(o, i)) - of(g, i) * (of(points, k) - of(o, k))
+            relative = np.abs(ours[j] - real) / error
+            assert relative.max() <= 1.0
+            worst[0] = max(worst[0], relative.max())
+        start = numbers[..., 21]
+        moved = of(o, k) + start * of(d, k)
+        distance = np.sign(of(d, k)) * (of(points, k) - moved)
+        assert np.abs(ours[2] - distance).max() <= 16 * 2.0**-24
+        worst[1] = max(worst[1], np.abs(ours[2] - distance).max() * 2.0**24 / 16)
+        # Moved origins have not passed the mesh.
+        at = o + start[..., None] * d
+        assert np.abs(at).max() <= beams.NEAREST + 1e-6
+        ahead = np.einsum("bri,bri->br", at, d) / np.linalg.norm(d, axis=-1)
+        assert (ahead[start[:, 0] > 0] < 0).all()
+        assert (np.linalg.norm(at[start[:, 0] > 0], axis=-1) > 3**0.5).all()
+        assert ((numbers[..., 19] < 0) == (start > 0)).all()
+    assert kinds == {beams.NOTHING, beams.FLOAT32, beams.FLOAT64}
+    assert worst.min() > 0.1, "a bound is so wide that the test says nothing"
 
 
 @njit(error_model="numpy")
-def _enter_all(centres, halves, origins, g, entered):
-    for i in range(len(centres)):
-        c, h, o = centres[i], halves[i], origins[i]
-        ix = f4(1.0) / trace._slope(g[i, 0])
-        iy = f4(1.0) / trace._slope(g[i, 1])
-        iz = f4(1.0) / trace._slope(g[i, 2])
-        enters, leaves = trace.enter(
-            c[0], c[1], c[2], h[0], h[1], h[2], ix, iy, iz,
-            f4(-o[0]) * ix, f4(-o[1]) * iy, f4(-o[2]) * iz, trace.as_int(f4(np.inf)),
-        )  # fmt: skip
-        entered[i] = enters <= leaves
+def _sheared_each(x, y, z, a, b, c, d, out):
+    for i in range(len(x)):
+        out[i] = trace.sheared(x[i], y[i], z[i], a[i], b[i], c[i], d[i])
+
+
+def _sheared_all(*arrays):
+    out = np.empty(arrays[0].size, f4)
+    _sheared_each(*[np.ascontiguousarray(array).reshape(-1) for array in arrays], out)
+    return out.reshape(arrays[0].shape).astype(float)
 
 
 @pytest.mark.parametrize("seed", range(3))
+def test_beams_that_are_passed_over_meet_nothing(seed):
+    """No ray of theirs comes into the ball that the mesh lies in."""
+    n_passed = 0
+    for cameras in views_of(100 + seed):
+        o, d, numbers = rays_of_beams(cameras)
+        d = d / np.linalg.norm(d, axis=-1, keepdims=True)
+        along = np.maximum(-np.einsum("bri,bri->br", o, d), 0.0)
+        nearest = np.linalg.norm(o + along[..., None] * d, axis=-1)
+        passed = numbers[:, 0, 20] == beams.NOTHING
+        assert (nearest[passed] > 3**0.5).all()
+        n_passed += passed.sum()
+    assert n_passed > 40
+
+
+def test_most_beams_are_float32s():
+    """Of cameras as people use them."""
+    for options in ({}, {"fov_deg": 90.0, "radius": 0.8}, {"ortho_width": 1.2}):
+        cameras = rd.cameras.fibonacci(1, size=256, **options)
+        _, _, numbers = rays_of_beams(cameras, 256)
+        kinds = np.bincount(numbers[:, 0, 20].astype(int), minlength=3)
+        assert kinds[beams.FLOAT64] == 0
+        assert kinds[beams.FLOAT32] > 0.1 * kinds.sum()
+
+
+@njit(error_model="numpy")
+def _enter_all(centres, halves, i, n, entered):
+    for b in range(len(centres)):
+        c, h = centres[b], halves[b]
+        enters, leaves = trace.enter(
+            c[0], c[1], c[2], h[0], h[1], h[2], i[b, 0], i[b, 1], i[b, 2], n[b, 0], n[b, 1],
+            n[b, 2], trace.as_int(f4(np.inf)),
+        )  # fmt: skip
+        entered[b] = enters <= leaves
+
+
+@pytest.mark.parametrize("seed", range(4))
 def test_no_ray_misses_a_box_that_it_meets(seed):
-    """Rays at points on the very corners and edges of boxes, also along the axes."""
+    """A beam's rays at points on the very corners and edges of boxes."""
     rng = np.random.default_rng(seed)
-    n = 100_000
-    low = rng.uniform(-1, 1, (n, 3))
-    high = np.minimum(low + 10.0 ** rng.uniform(-7, 0, (n, 3)), 1.0)
-    nodes = np.zeros((n, 4, 4), f4)
-    for child in (0, 2):
-        nodes[:, child, :3] = np.nextafter(low.astype(f4), f4(-2))
-        nodes[:, child + 1, :3] = np.nextafter(high.astype(f4), f4(2))
-    nodes.view(np.int32)[:, 1::2, 3] = 1
-    flat = np.empty((4 * n, 4), f4)
-    layout._flatten_nodes(nodes, nodes.view(np.int32), flat, flat.view(np.int32))
-    corner = rng.integers(0, 2, (n, 3)).astype(bool)
-    targets = np.where(corner, low, high)
-    inside = rng.random((n, 3)) < 0.3
-    targets = np.where(inside, low + (high - low) * rng.random((n, 3)), targets)
-    g = rng.uniform(-1, 1, (n, 3))
-    g[rng.random((n, 3)) < 0.2] = 0.0
-    g[rng.random((n, 3)) < 0.1] *= 1e-12
-    axis = rng.integers(0, 3, n)
-    g[np.arange(n), axis] = rng.choice([-1.0, 1.0], n)
-    origins = targets - g * rng.uniform(0, 3, (n, 1))
-    entered = np.empty(n, bool)
-    _enter_all(flat[::4, :3].copy(), flat[1::4, :3].copy(), origins, g, entered)
-    assert entered.all()
-    # The same rays miss boxes that are somewhere else.
-    elsewhere = flat[::4, :3] + f4(0.5) * (2 * corner - 1).astype(f4)
-    _enter_all(elsewhere, flat[1::4, :3].copy(), origins, g, entered)
-    assert entered.mean() < 0.5
+    n_boxes = n_elsewhere = n_without = 0
+    for cameras in views_of(200 + seed):
+        o, d, numbers = (
+            array.reshape(-1, array.shape[-1]) for array in rays_of_beams(cameras)
+        )  # fmt: skip
+        # A point of each ray in the middle of what the mesh can fill.
+        d = d / np.linalg.norm(d, axis=-1, keepdims=True)
+        along = -np.einsum("ri,ri->r", o, d) + rng.uniform(-1, 1, len(o))
+        target = o + along[:, None] * d
+        known = (numbers[:, 20] == beams.FLOAT32) & (along > 0) & (np.abs(target) < 1).all(axis=1)
+        target, numbers = target[known], numbers[known]
+        n = len(target)
+        if n == 0:
+            continue
+        size = 10.0 ** rng.uniform(-7, 0, (n, 3))
+        part = rng.choice([0.0, 1.0, 0.5], (n, 3), p=[0.4, 0.4, 0.2])
+        low, high = target - part * size, target + (1 - part) * size
+        nodes = np.zeros((n, 4, 4), f4)
+        for child in (0, 2):
+            nodes[:, child, :3] = np.nextafter(np.maximum(low, -1).astype(f4), f4(-2))
+            nodes[:, child + 1, :3] = np.nextafter(np.minimum(high, 1).astype(f4), f4(2))
+        nodes.view(np.int32)[:, 1::2, 3] = 1
+        flat = np.empty((4 * n, 4), f4)
+        layout._flatten_nodes(nodes, nodes.view(np.int32), flat, flat.view(np.int32))
+        i, minus_oi = numbers[:, 12:15].astype(f4), numbers[:, 15:18].astype(f4)
+        entered = np.empty(n, bool)
+        _enter_all(flat[::4, :3].copy(), flat[1::4, :3].copy(), i, minus_oi, entered)
+        assert entered.all()
+        n_boxes += n
+        _enter_all(flat[::4, :3].copy(), flat[1::4, :3] - layout.PAD, i, minus_oi, entered)
+        n_without += (~entered).sum()
+        # The same rays miss boxes that are somewhere else.
+        elsewhere = flat[::4, :3] + f4(0.5) * rng.choice([-1, 1], (n, 3)).astype(f4)
+        _enter_all(elsewhere, flat[1::4, :3].copy(), i, minus_oi, entered)
+        n_elsewhere += entered.sum()
+    assert n_boxes > 3000
+    assert n_without > 0, "rays meet the boxes by so much that the test says nothing"
+    assert n_elsewhere < 0.5 * n_boxes
+
+
+def test_a_ray_beside_a_box_meets_it_within_the_pad_and_not_beyond():
+    """Straight along x; reciprocals of the other components are those of the least slope."""
+    steep = 2.0**40
+    i = np.array([[1.0, steep, steep]], f4)
+    centre, half = np.full((1, 3), f4(0.5)), np.full((1, 3), f4(2.0**-10))
+    entered = np.empty(1, bool)
+    for off, expected in ((0.5, True), (2.0, False)):
+        y = 0.5 + 2.0**-10 + off * float(layout.PAD)
+        minus_oi = np.array([[3.0, -y * steep, -0.5 * steep]], f4)
+        _enter_all(centre, half + layout.PAD, i, minus_oi, entered)
+        assert entered[0] == expected
 
 
 def test_flatten_keeps_every_face_and_pads_every_box():
@@ -351,4 +483,4 @@ def test_bounds_and_constants_of_the_local_frame():
         assert np.abs(bvh.vertices).max() <= 1.0
         cameras = rd.cameras.fibonacci(1)
         basis = local_ray_basis(bvh, cameras)
-        assert projections(basis, "perspective").shape == (1, jobs.ORIGINS - jobs.PROJECTION)
+        assert projections(basis, "perspective").shape == (1, jobs.BEAMS - jobs.PROJECTION)

@@ -27,6 +27,9 @@ def test_a_candidate_finds_what_the_cpu_finds(name, model):
     def run(table, job, n_blocks):
         for block in range(n_blocks):
             for thread in range(threads.THREADS):
+                threads.set_up_beam(table, job, np.int32(block), np.int32(thread))
+        for block in range(n_blocks):
+            for thread in range(threads.THREADS):
                 find(table, job, np.int32(block), np.int32(thread))
 
     for vertices, faces in (shapes.soup(5), shapes.icosphere(), shapes.square()):
@@ -43,6 +46,9 @@ def test_a_candidate_finds_what_the_cpu_finds(name, model):
             rows, addresses, basis, projections(basis, model), (70, 50), scale=1.0, miss=0.0
         )
         jobs.fill_outputs(rows, jobs.TRIANGLE_ID, found.ctypes.data, found[0].nbytes)
+        n_bytes = threads.beam_bytes((70, 50))
+        records = np.empty(2 * n_bytes + 16, np.uint8)
+        jobs.fill_outputs(rows, jobs.BEAMS, -(-records.ctypes.data // 16) * 16, n_bytes)
         nodes = candidate.prepare(flat, basis)
         for view in range(2):
             rows[view, jobs.NODES] = nodes[view % len(nodes)].ctypes.data

@@ -22,8 +22,7 @@ from raydepth.cuda.chunks import MAX_JOBS, Piece, Request, chunks
 from raydepth.cuda.device import Buffer
 from raydepth.cuda.layout import flatten
 from raydepth.cuda.pinned import PinnedPool
-from raydepth.cuda.threads import blocks_of
-from raydepth.cuda.trace import FARTHEST_ORIGIN
+from raydepth.cuda.threads import BEAMS_OF_BLOCK, THREADS, beam_bytes, blocks_of
 
 N_SLOTS = 3
 # Bytes of a chunk's meshes and of its outputs. Small enough that a batch overlaps with itself,
@@ -105,17 +104,6 @@ def flat_bytes(flat: Flat) -> int:
     return sum(_aligned(array.nbytes) for array in flat)
 
 
-def is_far(views: Views) -> bool:
-    """Whether a ray begins farther away than float32 visibility is proven for."""
-    width, height = views.size
-    corners = [
-        views.basis[:, 0] + x * views.basis[:, 1] + y * views.basis[:, 2]
-        for x in (0, width)
-        for y in (0, height)
-    ]
-    return bool(np.linalg.norm(corners, axis=-1).max() > FARTHEST_ORIGIN)
-
-
 def fill_jobs(
     rows: np.ndarray, piece: Piece, addresses: tuple[int, int, int, int], batch: BatchOptions
 ) -> None:
@@ -143,12 +131,14 @@ class BatchOptions(NamedTuple):
 
 
 def launch(
-    device: Any, table: int, n_jobs: int, size: tuple[int, int], far: bool, dtype: Any, stream: Any
+    device: Any, table: int, n_jobs: int, size: tuple[int, int], dtype: Any, stream: Any
 ) -> None:
     """Visibility, then resolve, of all rows of a job table on the device."""
     n_blocks = blocks_of(size)
-    walk = "find_visible_exactly" if far else "find_visible"
-    device.launch(walk, n_blocks, n_jobs, (np.uint64(table),), stream)
+    n_beam_blocks = -(-n_blocks * BEAMS_OF_BLOCK // THREADS)
+    device.launch("set_up_beams", n_beam_blocks, n_jobs, (np.uint64(table),), stream)
+    device.launch("find_visible", n_blocks, n_jobs, (np.uint64(table),), stream)
+    device.launch("find_visible_exactly", n_blocks, n_jobs, (np.uint64(table),), stream)
     code = np.int32(DTYPES[np.dtype(dtype)])
     device.launch("resolve", n_blocks, n_jobs, (np.uint64(table), code), stream)
 
@@ -172,7 +162,7 @@ class _Slot:
         table_bytes = _aligned(8 * jobs.WORDS * n_jobs)
         n_input = table_bytes + sum(piece.request.mesh_bytes for piece in chunk)
         n_output = ALIGNMENT + sum(
-            (p.last - p.first) * p.request.view_bytes + ALIGNMENT * (1 + len(batch.kinds))
+            (p.last - p.first) * p.request.view_bytes + ALIGNMENT * (2 + len(batch.kinds))
             for p in chunk
         )
         device, stream = self._device, self._stream
@@ -206,12 +196,13 @@ class _Slot:
                 jobs.fill_outputs(mine, word, self._output.address + at_output, part[0].nbytes)
                 downloads.append((part, at_output))
                 at_output += _aligned(part.nbytes)
+            n_bytes = beam_bytes(views.size)
+            jobs.fill_outputs(mine, jobs.BEAMS, self._output.address + at_output, n_bytes)
+            at_output += _aligned(n_bytes * len(mine))
             job += len(mine)
 
         device.upload(self._input, 0, self._staging[:at_input], stream)
-        far = any(is_far(piece.request.payload) for piece in chunk)
-        size = chunk[0].request.size
-        launch(device, self._input.address, n_jobs, size, far, batch.dtype, stream)
+        launch(device, self._input.address, n_jobs, chunk[0].request.size, batch.dtype, stream)
         for part, offset in downloads:
             device.download(part, self._output, offset, stream)
         device.download(self._flag, self._output, 0, stream)
@@ -293,7 +284,8 @@ def request(views: Views, batch: BatchOptions) -> Request:
     return Request(
         mesh_bytes=0 if isinstance(views.mesh, Resident) else flat_bytes(views.mesh),
         n_views=len(views.basis),
-        view_bytes=width * height * (4 + batch.dtype.itemsize * len(batch.kinds)),
+        view_bytes=width * height * (4 + batch.dtype.itemsize * len(batch.kinds))
+        + beam_bytes(views.size),
         size=views.size,
         payload=views,
     )

@@ -22,6 +22,7 @@ INSTALL = 'pip install "raydepth[cuda]"'
 # At most so many a thread, so that many threads share a processor. What a kernel would like more of
 # goes to memory, but not in the loops over nodes and faces: see tests/test_cuda_ptx.py.
 REGISTERS = {
+    "set_up_beams": 168,
     "find_visible": 64,
     "find_visible_exactly": 96,
     "resolve": 80,

@@ -18,7 +18,7 @@ from raydepth.cuda.build import DeviceMesh
 from raydepth.cuda.chunks import MAX_JOBS, Piece
 from raydepth.cuda.device import device
 from raydepth.cuda.pinned import PinnedPool
-from raydepth.cuda.threads import THREADS
+from raydepth.cuda.threads import THREADS, beam_bytes
 
 # Meshes on the device, as long as their hierarchies live.
 _resident: weakref.WeakKeyDictionary[Bvh, Resident] = weakref.WeakKeyDictionary()
@@ -86,14 +86,15 @@ def render_to_device(
     for kind, buffer in depths.items():
         n_bytes = options.dtype.itemsize * size[0] * size[1]
         jobs.fill_outputs(rows, batches.WORD_OF_KIND[kind], buffer.address, n_bytes)
+    beams = gpu.empty(beam_bytes(size) * len(rows))
+    jobs.fill_outputs(rows, jobs.BEAMS, beams.address, beam_bytes(size))
     stream = gpu.stream()
     table = gpu.empty(rows.nbytes)
     gpu.upload(table, 0, rows, stream)
-    far = batches.is_far(views)
     for first in range(0, len(rows), MAX_JOBS):
         n_jobs = min(MAX_JOBS, len(rows) - first)
         address = table.address + first * rows[0].nbytes
-        batches.launch(gpu, address, n_jobs, size, far, options.dtype, stream)
+        batches.launch(gpu, address, n_jobs, size, options.dtype, stream)
     gpu.wait(gpu.record(stream))
     return (
         DeviceArray(gpu, triangle_id, 0, shape, np.int32),

@@ -1,4 +1,4 @@
-"""The job table: one row of 48 words of 8 bytes for each view, all that a kernel knows of it.
+"""The job table: one row of 49 words of 8 bytes for each view, all that a kernel knows of it.
 
 | word | type    | meaning                                                                       |
 | ---- | ------- | ----------------------------------------------------------------------------- |
@@ -12,8 +12,9 @@
 | 11   | float64 | values per unit, of 16-bit output                                             |
 | 12   | float64 | the 18 numbers of the view's ray basis in the local frame                     |
 | 30   | float64 | the 14 numbers of `rendering.projections`                                     |
-| 44   | address | single rays: origins, directions (n_rays, 3) float64 in the local frame       |
-| 46   | address | single rays: distances (n_rays,) and barycentric (n_rays, 3), float64 outputs |
+| 44   | address | of the beams' records (beams.py), which the device fills                      |
+| 45   | address | single rays: origins, directions (n_rays, 3) float64 in the local frame       |
+| 47   | address | single rays: distances (n_rays,) and barycentric (n_rays, 3), float64 outputs |
 
 Meshes and images are named by address: any number of them goes through one launch.
 """
@@ -22,16 +23,16 @@ from __future__ import annotations
 
 import numpy as np
 
-WORDS = 48
+WORDS = 49
 
 NODES, TRIANGLES, VERTICES, FACES = 0, 1, 2, 3
 TRIANGLE_ID, Z, RAY, SIZE, MISFIT = 4, 5, 6, 7, 8
 TO_WORLD, MISS, VALUES_PER_UNIT, BASIS, PROJECTION = 9, 10, 11, 12, 30
-ORIGINS, DIRECTIONS, DISTANCE, BARYCENTRIC = 44, 45, 46, 47
+BEAMS, ORIGINS, DIRECTIONS, DISTANCE, BARYCENTRIC = 44, 45, 46, 47, 48
 
 
 def table(n_views: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of zeros: (n_views, 48) as int64, and the same memory as float64."""
+    """Rows of zeros: (n_views, 49) as int64, and the same memory as float64."""
     rows = np.zeros((n_views, WORDS), np.int64)
     return rows, rows.view(np.float64)
 
@@ -51,7 +52,7 @@ def fill_views(
 
     Parameters
     ----------
-    rows : (n_views, 48) int64
+    rows : (n_views, 49) int64
     mesh : addresses of nodes, triangles, vertices and faces
     basis : (n_views, 6, 3) float64
     projection : (n_views, 14) float64
@@ -64,7 +65,7 @@ def fill_views(
     numbers[:, MISS] = miss
     numbers[:, VALUES_PER_UNIT] = values_per_unit
     numbers[:, BASIS:PROJECTION] = basis.reshape(-1, 18)
-    numbers[:, PROJECTION:ORIGINS] = projection
+    numbers[:, PROJECTION:BEAMS] = projection
 
 
 def fill_outputs(rows: np.ndarray, word: int, address: int, n_bytes: int) -> None:

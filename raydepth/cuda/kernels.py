@@ -12,19 +12,25 @@ from numba import cuda
 from raydepth.cuda import lbvh, threads
 
 
-def find_visible(jobs):
-    """Fill the triangle_id of each job. Origins must lie within trace.FARTHEST_ORIGIN.
+def set_up_beams(jobs):
+    """Fill the beams of each job, from which `find_visible` traces; a thread a beam.
 
     Parameters
     ----------
     jobs : uint64, address of the job table
     """
     job = np.int64(cuda.blockIdx.y)
+    threads.set_up_beam(jobs, job, np.int32(cuda.blockIdx.x), np.int32(cuda.threadIdx.x))
+
+
+def find_visible(jobs):
+    """Fill the triangle_id of each job, but for beams that float32 cannot trace."""
+    job = np.int64(cuda.blockIdx.y)
     threads.find_visible(jobs, job, np.int32(cuda.blockIdx.x), np.int32(cuda.threadIdx.x))
 
 
 def find_visible_exactly(jobs):
-    """`find_visible` for any origins, in float64 throughout; slower."""
+    """`find_visible` for the other beams, in float64 throughout; slower."""
     job = np.int64(cuda.blockIdx.y)
     threads.find_visible_exactly(jobs, job, np.int32(cuda.blockIdx.x), np.int32(cuda.threadIdx.x))
 
@@ -55,6 +61,7 @@ def build_step(build, step, n, a, b, c):
 
 # What is compiled, with the types of the arguments.
 SIGNATURES = {
+    set_up_beams: "void(uint64)",
     find_visible: "void(uint64)",
     find_visible_exactly: "void(uint64)",
     resolve: "void(uint64, int32)",

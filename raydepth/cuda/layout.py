@@ -29,10 +29,11 @@ MAX_SLOTS = 1 << (31 - COUNT_BITS)
 # up to 63 levels of codes and 32 of indices.
 STACK = 97
 
-# What the float32 box test (trace.enter) may be off by, with u = 2^-24, coordinates up to 1 and
-# origins up to 3.5: origin 3.5u, origin times reciprocal 3.5u, two sums 4.5u each, and the
-# reciprocal's own 3u of a distance up to 4.5. Together 29.5u; the rest is for centre and extent.
-PAD = f4(2.0**-18.5)
+# What the float32 box test (trace.enter) may be off by, with u = 2^-24, coordinates up to 1,
+# origins up to 3.5 and distances up to 4.5: origin 10.5u; direction 3u * 1.25 / 0.75 of a distance,
+# 22.5u; origin times reciprocal 3.5u; two sums 4.5u each; the reciprocal's own 4u of a distance,
+# 18u. Together 63.5u; the rest is for centre and extent.
+PAD = f4(2.0**-17.5)
 
 
 def flatten(bvh: Bvh) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,7 @@
 """What one thread of each kernel does. The kernels (kernels.py) only say which thread it is.
 
-A block of 128 threads renders 16x8 pixels of one view, a warp 8x4 of them: rays that stay together
-walk the same nodes. Blocks of an image are counted row by row.
+A block of 128 threads renders 16x8 pixels of one view, a warp 8x4 of them, a beam: rays that stay
+together walk the same nodes. Blocks of an image are counted row by row, beams block by block.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba.extending import register_jitable
 
+from raydepth.cuda import beams
 from raydepth.cuda.exact import address_in, edge_functions, pixel_ray, resolve_pixel
 from raydepth.cuda.intrinsics import (
     add,
@@ -21,6 +22,7 @@ from raydepth.cuda.intrinsics import (
 )
 from raydepth.cuda.jobs import (
     BARYCENTRIC,
+    BEAMS,
     DIRECTIONS,
     DISTANCE,
     FACES,
@@ -32,10 +34,11 @@ from raydepth.cuda.jobs import (
     VERTICES,
     WORDS,
 )
-from raydepth.cuda.trace import nearest_face, walk_exactly
+from raydepth.cuda.trace import NO_FACE, nearest_face, walk_exactly
 
 BLOCK_WIDTH, BLOCK_HEIGHT = 16, 8
 THREADS = BLOCK_WIDTH * BLOCK_HEIGHT
+BEAMS_OF_BLOCK = THREADS // 32
 
 
 def blocks_of(size: tuple[int, int]) -> int:
@@ -43,33 +46,80 @@ def blocks_of(size: tuple[int, int]) -> int:
     return -(-size[0] // BLOCK_WIDTH) * -(-size[1] // BLOCK_HEIGHT)
 
 
+def beam_bytes(size: tuple[int, int]) -> int:
+    """Memory of the beams of one view."""
+    return BEAMS_OF_BLOCK * blocks_of(size) * beams.BYTES
+
+
+@register_jitable
+def _size_of(jobs, job):
+    size = load_int64(jobs, WORDS * job + SIZE)
+    return np.int32(size & 0xFFFFFFFF), np.int32(size >> 32)
+
+
+@register_jitable
+def corner_of(width, block, warp):
+    """Column and row of a beam's upper left pixel."""
+    # Without signs, so that the division is one of 32 bits.
+    per_row = np.uint32(width + (BLOCK_WIDTH - 1)) >> np.uint32(4)
+    block_row = np.uint32(np.uint32(block) // per_row)
+    block_column = np.uint32(np.uint32(block) - np.uint32(block_row * per_row))
+    return (
+        np.int32(BLOCK_WIDTH * np.int32(block_column) + beams.WIDTH * (warp & 1)),
+        np.int32(BLOCK_HEIGHT * np.int32(block_row) + beams.HEIGHT * (warp >> 1)),
+    )
+
+
 @register_jitable
 def pixel_of(jobs, job, block, thread):
     """Column, row and number of a thread's pixel; the number is -1 beyond the image."""
-    size = load_int64(jobs, WORDS * job + SIZE)
-    width, height = np.int32(size & 0xFFFFFFFF), np.int32(size >> 32)
-    per_row = np.int32((width + BLOCK_WIDTH - 1) // BLOCK_WIDTH)
-    block_row = np.int32(block // per_row)
-    warp, lane = np.int32(thread >> 5), np.int32(thread & 31)
-    column = np.int32(BLOCK_WIDTH * (block - block_row * per_row) + 8 * (warp & 1) + (lane & 7))
-    row = np.int32(BLOCK_HEIGHT * block_row + 4 * (warp >> 1) + (lane >> 3))
+    width, height = _size_of(jobs, job)
+    column, row = corner_of(width, block, np.int32(thread >> 5))
+    column, row = np.int32(column + (thread & 7)), np.int32(row + ((thread & 31) >> 3))
     if column >= width or row >= height:
         return column, row, np.int64(-1)
     return column, row, np.int64(row) * np.int64(width) + np.int64(column)
 
 
 @register_jitable
+def beam_of(block, thread):
+    return np.int64(BEAMS_OF_BLOCK) * np.int64(block) + np.int64(thread >> 5)
+
+
+@register_jitable
+def set_up_beam(jobs, job, block, thread):
+    """One thread a beam."""
+    beam = np.int64(block) * THREADS + np.int64(thread)
+    width, height = _size_of(jobs, job)
+    of_beam = np.int32(beam // BEAMS_OF_BLOCK)
+    column, row = corner_of(width, of_beam, np.int32(beam % BEAMS_OF_BLOCK))
+    # Blocks begin within the image, or there are no more.
+    if row - (row & (BLOCK_HEIGHT - 1)) < height:
+        beams.set_up(jobs, job, address_in(jobs, job, BEAMS), beam, column, row)
+
+
+@register_jitable
 def find_visible(jobs, job, block, thread):
+    """Not of beams that float32 cannot trace: `find_visible_exactly`."""
     column, row, pixel = pixel_of(jobs, job, block, thread)
-    if pixel >= 0:
-        face = nearest_face(jobs, job, column, row)
-        store_int32(address_in(jobs, job, TRIANGLE_ID), pixel, face)
+    if pixel < 0:
+        return
+    beam = beam_of(block, thread)
+    kind = beams.kind_of(address_in(jobs, job, BEAMS), beam)
+    if kind == beams.FLOAT64:
+        return
+    face = NO_FACE
+    if kind == beams.FLOAT32:
+        face = nearest_face(jobs, job, beam, np.int32(thread & 31), column, row)
+    store_int32(address_in(jobs, job, TRIANGLE_ID), pixel, face)
 
 
 @register_jitable
 def find_visible_exactly(jobs, job, block, thread):
+    """What `find_visible` leaves."""
     column, row, pixel = pixel_of(jobs, job, block, thread)
-    if pixel >= 0:
+    beam = beam_of(block, thread)
+    if pixel >= 0 and beams.kind_of(address_in(jobs, job, BEAMS), beam) == beams.FLOAT64:
         ox, oy, oz, dx, dy, dz = pixel_ray(jobs, job, column, row)
         face, _ = walk_exactly(
             address_in(jobs, job, NODES), address_in(jobs, job, TRIANGLES),

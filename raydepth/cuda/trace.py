@@ -1,19 +1,10 @@
 """Which face a ray meets first: one ray, in float32 that decides only what it is sure of.
 
 The result is the one that asking `kernels.hit_distance` about every face would give. Float32 spares
-most of the asking: each of its tests comes with a bound on its rounding error, derived here, and
-what lies within the bound goes to `exact.hit_distance`.
+most of the asking: each of its tests comes with a bound on its rounding error, derived here and in
+beams.py, and what lies within the bound goes to `exact.hit_distance`.
 
-The float32 part works near the mesh and in units of its own:
-
-- The ray starts at `o`, where it enters the ball of radius 1.75 around the local origin if it
-  begins outside of it (the mesh lies within sqrt(3)); found in float64, so no digits are lost.
-- Distances are measured along the ray's dominant axis k: the direction `g` has |g[k]| = 1.
-- A face is sheared along the ray (Woop, Benthin, Wald, "Watertight Ray/Triangle Intersection",
-  2013), so that the ray becomes the axis and edge functions are areas in the plane.
-
-Below u is 2^-24, half a unit in the last place of 1. Coordinates of the mesh are at most 1, those
-of `o` at most 3.5 where the ray can meet anything.
+Below u is 2^-24, half a unit in the last place of 1.
 """
 
 from __future__ import annotations
@@ -21,10 +12,11 @@ from __future__ import annotations
 import numpy as np
 from numba.extending import register_jitable
 
-from raydepth.cuda.exact import address_in, hit_distance, largest_axis, pick, pixel_ray
+from raydepth.cuda import beams
+from raydepth.cuda.beams import EDGE_M
+from raydepth.cuda.exact import address_in, hit_distance, pick, pixel_ray
 from raydepth.cuda.intrinsics import (
     as_int,
-    div,
     fma,
     get,
     load_float4,
@@ -33,41 +25,25 @@ from raydepth.cuda.intrinsics import (
     reciprocal,
     stack_int32,
 )
-from raydepth.cuda.jobs import FACES, NODES, TRIANGLES, VERTICES
+from raydepth.cuda.jobs import BEAMS, FACES, NODES, TRIANGLES, VERTICES
 from raydepth.cuda.layout import COUNT_BITS, STACK
 
 f4 = np.float32
 
-BALL = 1.75
-BALL_SQUARED = 3.01  # a little more than 3
-# A direction's component below it moves a ray by less than 5 * 2^-40 within the ball.
-LEAST_SLOPE = f4(2.0**-40)
-
-# The error of a sheared coordinate. The vertex is off by u/2 in each of two coordinates, the slope
-# by u/2, the constant c by u|c|; three sums round by u(|c|+1), u(|c|+2) and u(|c|+2). That is
-# u(6.5 + 4|c|); float64's own rounding adds less than 2^-28 for origins up to FARTHEST_ORIGIN.
-SHEAR_ERROR = f4(7.0 * 2.0**-24)
-SHEAR_ERROR_PER_CONSTANT = f4(4.5 * 2.0**-24)
-# An edge function p*q' - p'*q of coordinates that are off by e, with M the sum of the six absolute
-# values: e*M + 2e^2 from the coordinates, u*M^2/2 from two roundings. M itself is off by some u.
-EDGE_ERROR_E = f4(1.25)
-EDGE_ERROR_M = f4(0.75 * 2.0**-24)
-EDGE_ERROR_E2 = f4(4.0)
 # A face whose area is not far above the error of its edge functions is not asked in float32.
 SOUND = f4(12.0)
 # A distance: weights off by B each move it by 3B * range / (area - 3B) <= 4B * range / area; the
-# vertices' distances are off by 9u, and sums of numbers up to 7 round by another 20u.
+# vertices' distances are off by 16u, and sums of numbers up to 7 round by another 20u.
 WEIGHT_ERROR = f4(5.0)
-DISTANCE_ERROR = f4(2.0**-19)
+DISTANCE_ERROR = f4(2.0**-18.5)
 # What float64 found, as float32, is off by one rounding of a number up to 8.
 ROUNDED = f4(2.0**-20)
-# Farther origins cost float64 the digits that the bounds above count on: see `walk_exactly`.
-FARTHEST_ORIGIN = 2.0**20
 
 STACK_WORDS = 2 * STACK
 COUNT_MASK = (1 << COUNT_BITS) - 1
 NO_FACE = np.int32(-1)
 DONE = np.int32(-(2**31))
+SIGN = np.uint32(2**31)
 
 
 @register_jitable
@@ -78,13 +54,6 @@ def _larger(a, b):
 @register_jitable
 def _smaller(a, b):
     return a if a < b else b
-
-
-@register_jitable
-def _slope(g):
-    """A direction's component in float32, such that it has a reciprocal."""
-    slope = f4(g)
-    return LEAST_SLOPE if abs(slope) < LEAST_SLOPE else slope
 
 
 @register_jitable
@@ -116,22 +85,25 @@ MISSED, MET, DOUBTFUL = 0, 1, 2
 
 
 @register_jitable
-def judge(ax, ay, bx, by, cx, cy, error):
+def judge(ax, ay, bx, by, cx, cy, slack, least):
     """Whether the ray, the axis, surely misses or meets a face of these sheared vertices.
+
+    Bits of floats are compared in place of floats, so that three make one instruction: as signed
+    numbers the largest is the most positive one, as unsigned numbers the most negative one.
 
     Returns the verdict, the edge functions u, v, w, and the bound on their errors.
     """
     size = abs(ax) + abs(ay) + abs(bx) + abs(by) + abs(cx) + abs(cy)
-    bound = fma(size, fma(size, EDGE_ERROR_M, EDGE_ERROR_E * error), EDGE_ERROR_E2 * error * error)
+    bound = fma(size, fma(size, EDGE_M, slack), least)
     u = fma(cx, by, -(cy * bx))
     v = fma(ax, cy, -(ay * cx))
     w = fma(bx, ay, -(by * ax))
-    least = _smaller(_smaller(u, v), w)
-    most = _larger(_larger(u, v), w)
+    i, j, k, above = as_int(u), as_int(v), as_int(w), as_int(bound)
+    x, y, z, below = np.uint32(i), np.uint32(j), np.uint32(k), np.uint32(above) | SIGN
     verdict = DOUBTFUL
-    if least < -bound and most > bound:
+    if _larger(_larger(i, j), k) > above and _larger(_larger(x, y), z) > below:
         verdict = MISSED
-    if least > bound or most < -bound:
+    elif _smaller(_smaller(i, j), k) > above or _smaller(_smaller(x, y), z) > below:
         verdict = MET
     return verdict, u, v, w, bound
 
@@ -148,61 +120,6 @@ def distance_range(u, v, w, bound, a, b, c):
     distance = a + (v * along_b + w * along_c) * inverse
     error = fma(WEIGHT_ERROR * bound * abs(inverse), abs(along_b) + abs(along_c), DISTANCE_ERROR)
     return distance - error, distance + error, abs(area) > SOUND * bound
-
-
-@register_jitable
-def approach(ox, oy, oz, dx, dy, dz):
-    """A ray in the float32 part's units.
-
-    Returns
-    -------
-    axis, along : the dominant axis k and the direction's component along it
-    gx, gy, gz : direction, |g[k]| = 1
-    start : how far the ray is moved towards the mesh, >= 0
-    meets : whether it meets the ball around the mesh at all
-    """
-    axis = largest_axis(dx, dy, dz)
-    along = pick(axis, dx, dy, dz)
-    per = div(1.0, abs(along))
-    gx, gy, gz = dx * per, dy * per, dz * per
-    # Where the ray is nearest to the local origin.
-    middle = div(-(ox * gx + oy * gy + oz * gz), gx * gx + gy * gy + gz * gz)
-    start = 0.0
-    if middle > BALL:
-        start = middle - BALL
-    elif middle < 0.0:
-        middle = 0.0
-    x, y, z = ox + middle * gx, oy + middle * gy, oz + middle * gz
-    return axis, along, gx, gy, gz, start, x * x + y * y + z * z <= BALL_SQUARED
-
-
-@register_jitable
-def shear_rows(k, sign, x, y, z, gx, gy, gz):
-    """What takes a vertex v to the frame in which the ray from (x, y, z) is the axis.
-
-    Three rows of four float32: p . v + pc and q . v + qc are 0 on the ray, and r . v + rc is the
-    distance.
-    """
-    if k == 0:
-        sp, sq = gy * sign, gz * sign
-        return (
-            f4(-sp), f4(1.0), f4(0.0), f4(sp * x - y),
-            f4(-sq), f4(0.0), f4(1.0), f4(sq * x - z),
-            f4(sign), f4(0.0), f4(0.0), f4(-sign * x),
-        )  # fmt: skip
-    if k == 1:
-        sp, sq = gz * sign, gx * sign
-        return (
-            f4(0.0), f4(-sp), f4(1.0), f4(sp * y - z),
-            f4(1.0), f4(-sq), f4(0.0), f4(sq * y - x),
-            f4(0.0), f4(sign), f4(0.0), f4(-sign * y),
-        )  # fmt: skip
-    sp, sq = gx * sign, gy * sign
-    return (
-        f4(1.0), f4(0.0), f4(-sp), f4(sp * z - x),
-        f4(0.0), f4(1.0), f4(-sq), f4(sq * z - y),
-        f4(0.0), f4(0.0), f4(sign), f4(-sign * z),
-    )  # fmt: skip
 
 
 @register_jitable
@@ -227,12 +144,12 @@ def _pop(stack, top, best_far):
 
 
 @register_jitable
-def nearest_face(jobs, job, column, row):
+def nearest_face(jobs, job, beam, lane, column, row):
     """The face that a pixel's ray meets first, -1 if none; of equally near ones the lowest index.
 
-    The view's origins lie within FARTHEST_ORIGIN. When float32 is in doubt about a face, the loop
-    is left with `doubt` set, float64 is asked, and the ray set up anew: so the two never hold
-    registers at the same time.
+    The beam is one that float32 can trace. When float32 is in doubt about a face, the loop is left
+    with `doubt` set, float64 is asked, and the ray set up anew: so the two never hold registers at
+    the same time.
     """
     nodes, triangles = address_in(jobs, job, NODES), address_in(jobs, job, TRIANGLES)
     best = NO_FACE
@@ -243,18 +160,10 @@ def nearest_face(jobs, job, column, row):
     top = _push(stack, np.int32(0), np.int32(0), np.int32(0))
     slot = end = np.int32(0)
     while True:
-        ox, oy, oz, dx, dy, dz = pixel_ray(jobs, job, opaque(column), row)
-        k, along, gx, gy, gz, start, meets = approach(ox, oy, oz, dx, dy, dz)
-        if not meets:
-            return NO_FACE
-        x, y, z = ox + start * gx, oy + start * gy, oz + start * gz
-        ix, iy, iz = reciprocal(_slope(gx)), reciprocal(_slope(gy)), reciprocal(_slope(gz))
-        nx, ny, nz = f4(-x) * ix, f4(-y) * iy, f4(-z) * iz
-        sign = 1.0 if along > 0.0 else -1.0
-        px, py, pz, pc, qx, qy, qz, qc, rx, ry, rz, rc = shear_rows(k, sign, x, y, z, gx, gy, gz)
-        error = fma(_larger(abs(pc), abs(qc)), SHEAR_ERROR_PER_CONSTANT, SHEAR_ERROR)
-        # All of the mesh is in front of a ray that was moved towards it.
-        behind = f4(-1.0) if start > 0.0 else f4(0.0)
+        p, q, r, (ix, iy, iz), (nx, ny, nz), slack, least, behind = beams.ray(
+            address_in(jobs, job, BEAMS), beam, opaque(lane)
+        )
+        (px, py, pz, pc), (qx, qy, qz, qc), (rx, ry, rz, rc) = p, q, r
 
         doubt = NO_FACE
         while True:
@@ -268,7 +177,7 @@ def nearest_face(jobs, job, column, row):
                     sheared(x0, y0, z0, px, py, pz, pc), sheared(x0, y0, z0, qx, qy, qz, qc),
                     sheared(x1, y1, z1, px, py, pz, pc), sheared(x1, y1, z1, qx, qy, qz, qc),
                     sheared(x2, y2, z2, px, py, pz, pc), sheared(x2, y2, z2, qx, qy, qz, qc),
-                    error,
+                    slack, least,
                 )  # fmt: skip
                 if verdict == MISSED:
                     continue
@@ -327,8 +236,8 @@ def nearest_face(jobs, job, column, row):
                 t_best = hit_distance(vertices, faces, np.int64(best), ox, oy, oz, dx, dy, dz)
             if t < t_best or (t == t_best and doubt < best):
                 best = doubt
-                _, along, _, _, _, start, _ = approach(ox, oy, oz, dx, dy, dz)
-                distance = f4(t * abs(along) - start)
+                axis, start = beams.start_of(address_in(jobs, job, BEAMS), beam)
+                distance = f4((t - start) * abs(pick(axis, dx, dy, dz)))
                 best_near, best_far = distance - ROUNDED, distance + ROUNDED
 
 
