@@ -38,11 +38,11 @@ from raydepth.bench import GENERATED, bumpy_knot, machine
 from raydepth.bvh import build as build_on_cpu
 from raydepth.cuda import batch, beams, images, jobs
 from raydepth.cuda import device as devices
-from raydepth.cuda.batch import BatchOptions, Views
+from raydepth.cuda.batch import BatchOptions
 from raydepth.cuda.build import DeviceMesh
 from raydepth.cuda.chunks import Piece
 from raydepth.cuda.threads import BEAMS_OF_BLOCK, THREADS, beam_bytes, blocks_of
-from raydepth.rendering import build_bvh, local_ray_basis, projections
+from raydepth.rendering import build_bvh, local_ray_basis, views_for_cuda
 
 HERE = Path(__file__).resolve().parent
 
@@ -107,9 +107,8 @@ def scene(mesh: Any, cameras: rd.Cameras) -> Scene:
     gpu = devices.device()
     bvh = mesh if isinstance(mesh, DeviceMesh) else build_bvh(mesh)
     resident = images.resident(bvh)
-    basis = local_ray_basis(bvh, cameras)
     size = cameras.width, cameras.height
-    views = Views(resident, bvh.scale, basis, projections(basis, cameras.model), size)
+    views = views_for_cuda(resident, bvh, cameras)
     rows, _ = jobs.table(len(cameras))
     batch.fill_jobs(
         rows, Piece(batch.request(views, DEPTH), 0, len(cameras)), resident.addresses, DEPTH

@@ -11,7 +11,7 @@
 
 namespace {
 
-constexpr int WORDS = 49;
+constexpr int WORDS = 51;
 constexpr int NODES = 0, TRIANGLES = 1, VERTICES = 2, FACES = 3, TRIANGLE_ID = 4, Z = 5, RAY = 6;
 constexpr int SIZE = 7, TO_WORLD = 9, MISS = 10, BASIS = 12, PROJECTION = 30, BEAMS = 44;
 constexpr int ROWS = 7, AXIS_BIT = 2, MOVED_BIT = 4, FLOAT32 = 1, FLOAT64 = 2;

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import collections
+import itertools
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,11 +18,9 @@ from raydepth.outputs import checked_kinds
 from raydepth.rendering import (
     Rendering,
     build_bvh,
-    check_for_cuda,
     chosen_device,
-    local_ray_basis,
-    projections,
     render,
+    views_for_cuda,
 )
 
 # Meshes that are built ahead of the device, for each thread.
@@ -68,12 +67,25 @@ def render_many(
         raise ValueError(f"dtype is {dtype}; expected float32 or float64")
     scale = None if values_per_unit is None else float(checked_scale(values_per_unit))
     n_threads = parallel.checked_threads(threads)
-    run = _on_cuda if device == "cuda" else _on_cpu
-    return run(_checked(pairs, kinds, device), kinds, float(miss), dtype, scale, n_threads)
+    if scale is None:
+        how = _How(kinds, dtype, float(miss), scale, n_threads)
+    else:
+        how = _How(kinds, np.dtype(np.float32), np.inf, scale, n_threads)
+    return _rendered(_checked(pairs, kinds), how, device)
+
+
+class _How(NamedTuple):
+    """What all pairs share; with a scale, depths come as 16 bits."""
+
+    kinds: tuple[str, ...]
+    dtype: np.dtype
+    miss: float
+    scale: float | None
+    n_threads: int
 
 
 def _checked(
-    pairs: Iterable[tuple[Mesh, Cameras]], kinds: tuple[str, ...], device: str
+    pairs: Iterable[tuple[Mesh, Cameras]], kinds: tuple[str, ...]
 ) -> Iterator[tuple[Mesh, Cameras]]:
     for i, (mesh, cameras) in enumerate(pairs):
         if not isinstance(mesh, Mesh) or not isinstance(cameras, Cameras):
@@ -82,83 +94,68 @@ def _checked(
                 "expected a raydepth.Mesh and raydepth.Cameras"
             )
         cameras.check_kinds(kinds)
-        if device == "cuda":
-            check_for_cuda(cameras)
-            if not cameras.is_affine:
-                raise ValueError(
-                    f"pair {i} has {cameras.in_words} cameras, whose rays are not affine in the "
-                    "pixel; expected others, or raydepth.render for each"
-                )
         yield mesh, cameras
 
 
-def _on_cpu(
-    pairs: Iterator[tuple[Mesh, Cameras]],
-    kinds: tuple[str, ...],
-    miss: float,
-    dtype: np.dtype,
-    scale: float | None,
-    n_threads: int,
-) -> Iterator[Rendering]:
-    for mesh, cameras in pairs:
-        if scale is None:
-            yield render(
-                mesh, cameras, kind=kinds, device="cpu", miss=miss, dtype=dtype, threads=n_threads
-            )
+def _rendered(pairs: Iterator[tuple[Mesh, Cameras]], how: _How, device: str) -> Iterator[Rendering]:
+    """On CUDA views whose rays are affine in the pixel share launches, as long as they follow."""
+    for shares, run in itertools.groupby(
+        pairs, key=lambda pair: device == "cuda" and pair[1].is_affine
+    ):
+        if shares:
+            yield from _in_batches(run, how)
         else:
-            yield _in_16_bits(mesh, cameras, kinds, scale, n_threads)
+            for mesh, cameras in run:
+                yield _by_itself(mesh, cameras, how, device)
 
 
-def _in_16_bits(
-    mesh: Mesh, cameras: Cameras, kinds: tuple[str, ...], scale: float, n_threads: int
-) -> Rendering:
-    """The CPU's rendering in 16 bits; ValueError if that cannot hold it."""
-    rendering = render(mesh, cameras, kind=kinds, device="cpu", threads=n_threads)
+def _by_itself(mesh: Mesh, cameras: Cameras, how: _How, device: str) -> Rendering:
+    """ValueError if depths do not fit 16 bits where they are to."""
+    rendering = render(
+        mesh, cameras, kind=how.kinds, device=device, miss=how.miss, dtype=how.dtype,
+        threads=how.n_threads,
+    )  # fmt: skip
+    scale = how.scale
+    if scale is None:
+        return rendering
     depths = {
         name: np.stack([encode_uint16(view, scale) for view in rendering._of_kind(name)])
-        for name in kinds
+        for name in how.kinds
     }
-    return Rendering(rendering.triangle_id, kinds, 0.0, "cpu", cameras, depths)
+    return Rendering(rendering.triangle_id, how.kinds, 0.0, device, cameras, depths)
 
 
-def _on_cuda(
-    pairs: Iterator[tuple[Mesh, Cameras]],
-    kinds: tuple[str, ...],
-    miss: float,
-    dtype: np.dtype,
-    scale: float | None,
-    n_threads: int,
-) -> Iterator[Rendering]:
+def _in_batches(pairs: Iterator[tuple[Mesh, Cameras]], how: _How) -> Iterator[Rendering]:
     from raydepth.cuda.batch import BatchOptions, Views, flat_arrays
     from raydepth.cuda.images import render_batch
 
     def prepare(mesh: Mesh, cameras: Cameras) -> Views:
         bvh = build_bvh(mesh)
-        basis = local_ray_basis(bvh, cameras)
-        size = cameras.width, cameras.height
-        return Views(flat_arrays(bvh), bvh.scale, basis, projections(basis, cameras.model), size)
+        return views_for_cuda(flat_arrays(bvh), bvh, cameras)
 
+    if how.scale is None:
+        options = BatchOptions(how.kinds, how.dtype, how.miss)
+    else:
+        options = BatchOptions(how.kinds, np.dtype(np.uint16), 0.0, how.scale)
     given: collections.deque[tuple[Mesh, Cameras]] = collections.deque()
-    with ThreadPoolExecutor(n_threads) as pool:
+    with ThreadPoolExecutor(how.n_threads) as pool:
 
         def prepared() -> Iterator[Views]:
             ahead: collections.deque[Future[Views]] = collections.deque()
             for mesh, cameras in pairs:
                 given.append((mesh, cameras))
                 ahead.append(pool.submit(prepare, mesh, cameras))
-                if len(ahead) > AHEAD * n_threads:
+                if len(ahead) > AHEAD * how.n_threads:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()
 
-        if scale is None:
-            options = BatchOptions(kinds, dtype, miss)
-        else:
-            options = BatchOptions(kinds, np.dtype(np.uint16), 0.0, scale)
         for views in render_batch(prepared(), options):
             mesh, cameras = given.popleft()
             if views.misfits:
                 # Of this or of a mesh beside it: the CPU knows, and says which depth.
-                yield _in_16_bits(mesh, cameras, kinds, options.values_per_unit, n_threads)
+                yield _by_itself(mesh, cameras, how, "cpu")
                 continue
-            yield Rendering(views.triangle_id, kinds, options.miss, "cuda", cameras, views.depths)
+            yield Rendering(
+                views.triangle_id, how.kinds, options.miss, "cuda", cameras, views.depths
+            )

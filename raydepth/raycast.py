@@ -52,7 +52,7 @@ def cast_rays(
         In the world; broadcast against each other. Directions need not have length 1; one of
         length 0 hits nothing.
     t_min : float
-        Nothing nearer than this is hit, in lengths of the direction; on the CPU only.
+        Nothing nearer than this is hit, in lengths of the direction.
     device : "auto", "cpu" or "cuda"
         See `render`. The results are the same, bit for bit.
     threads : int, optional
@@ -78,13 +78,11 @@ def cast_rays(
     n_threads = parallel.checked_threads(threads)
     if not 0.0 <= t_min < np.inf:
         raise ValueError(f"t_min is {t_min}; expected a finite number, 0 or more")
-    if device == "cuda" and t_min > 0.0:
-        raise ValueError(f"t_min is {t_min}, which CUDA does not know; expected device='cpu'")
     if device == "cuda":
         from raydepth.cuda import images
 
         distance, triangle_id, barycentric = images.cast_rays(
-            bvh, _local(bvh, origin), np.ascontiguousarray(direction)
+            bvh, _local(bvh, origin), np.ascontiguousarray(direction), t_min * bvh.scale
         )
         distance /= bvh.scale
         rays.put_in_mesh_order(barycentric, triangle_id, bvh.faces, bvh.mesh_faces)

@@ -248,10 +248,8 @@ def render(
             f"to is 'device' and {further[0]} is computed on the host; expected outputs among "
             f"{', '.join(ON_DEVICE)}, or to='host'"
         )
-    if device == "cuda":
-        check_for_cuda(cameras)
-        if to == "device":
-            return _render_to_device(bvh, cameras, names, dtype, float(miss))
+    if to == "device":
+        return _render_to_device(bvh, cameras, names, dtype, float(miss))
     n_bytes = bytes_needed(names, cameras, dtype, n_hits)
     too_large = (
         f"{cameras} need {n_bytes / 2**30:.1f} GiB; render fewer views at a time, or smaller ones"
@@ -378,8 +376,8 @@ def _render_on_cuda(
 
     wanted = job.wanted
     options = BatchOptions(wanted.kinds, wanted.dtype, wanted.miss)
-    size = cameras.width, cameras.height
-    views = images.render_to_host(job.bvh, basis, projection, size, options)
+    given = views_for_cuda(images.resident(job.bvh), job.bvh, cameras)
+    views = images.render_to_host(given, options)
     triangle_id, arrays = views.triangle_id, dict(views.depths)
     assert triangle_id is not None
     further = on_the_host(wanted.names)
@@ -406,12 +404,10 @@ def _render_to_device(
         raise ValueError(
             f"to is 'device', but {cameras.in_words} views come to main memory; expected to='host'"
         )
-    basis = local_ray_basis(bvh, cameras)
-    projection = projections(basis, cameras.model)
-    size = cameras.width, cameras.height
     kinds = tuple(name for name in names if name in KINDS)
     options = BatchOptions(kinds, dtype, miss)
-    triangle_id, arrays = images.render_to_device(bvh, basis, projection, size, options)
+    views = views_for_cuda(images.resident(bvh), bvh, cameras)
+    triangle_id, arrays = images.render_to_device(views, options)
     return Rendering(triangle_id, names, miss, "cuda", cameras, arrays)
 
 
@@ -430,7 +426,7 @@ def _render_ray_by_ray(job: _Job, cameras: Cameras) -> _Images:
         if job.device == "cuda":
             from raydepth.cuda import images
 
-            return images.cast_rays(bvh, origins, directions)
+            return images.cast_rays(bvh, origins, directions, t_min)
         distance, face = np.empty(n_rays), np.empty(n_rays, np.int32)
         weights = np.empty((n_rays, 3))
         rays.cast(
@@ -454,10 +450,14 @@ def _render_ray_by_ray(job: _Job, cameras: Cameras) -> _Images:
     return triangle_id, resolver.arrays
 
 
-def check_for_cuda(cameras: Cameras) -> None:
-    """ValueError for what only the CPU renders."""
-    if cameras.has_limits:
-        raise ValueError("cameras have near or far limits, which CUDA does not know; use the CPU")
+def views_for_cuda(mesh: Any, bvh: Bvh | DeviceMesh, cameras: Cameras) -> Any:
+    """`cuda.batch.Views` of affine cameras; `mesh` is the hierarchy's `Flat` or `Resident`."""
+    from raydepth.cuda.batch import Views
+
+    basis = local_ray_basis(bvh, cameras)
+    near, far = (limit * bvh.scale for limit in cameras.limits())
+    size = cameras.width, cameras.height
+    return Views(mesh, bvh.scale, basis, projections(basis, cameras.model), size, (near, far))
 
 
 def local_ray_basis(bvh: Bvh | DeviceMesh, cameras: Cameras) -> np.ndarray:

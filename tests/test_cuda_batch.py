@@ -12,11 +12,11 @@ from fake_device import FakeDevice
 
 import raydepth as rd
 from raydepth.cuda import batch, images
-from raydepth.cuda.batch import BatchOptions, Views, flat_arrays, run
+from raydepth.cuda.batch import BatchOptions, flat_arrays, run
 from raydepth.cuda.chunks import Request, chunks
 from raydepth.cuda.pinned import LEAST, PinnedPool
 from raydepth.export import encode_uint16
-from raydepth.rendering import build_bvh, local_ray_basis, projections
+from raydepth.rendering import build_bvh, views_for_cuda
 
 DEPTH = BatchOptions(("z",), np.dtype(np.float32), np.inf)
 
@@ -186,9 +186,7 @@ def test_results_do_not_depend_on_how_a_batch_is_cut(mesh_budget, output_budget,
 
 def views_of(mesh, cameras):
     bvh = build_bvh(mesh)
-    basis = local_ray_basis(bvh, cameras)
-    size = cameras.width, cameras.height
-    return Views(flat_arrays(bvh), bvh.scale, basis, projections(basis, cameras.model), size)
+    return views_for_cuda(flat_arrays(bvh), bvh, cameras)
 
 
 def test_a_batch_larger_than_the_devices_memory_is_cut_up():

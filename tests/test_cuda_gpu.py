@@ -11,9 +11,9 @@ import shapes
 
 import raydepth as rd
 from raydepth.cuda import device as devices
-from raydepth.cuda.batch import BatchOptions, Views, flat_arrays, run
+from raydepth.cuda.batch import BatchOptions, flat_arrays, run
 from raydepth.cuda.pinned import PinnedPool
-from raydepth.rendering import build_bvh, local_ray_basis, projections
+from raydepth.rendering import build_bvh, views_for_cuda
 
 pytestmark = [
     pytest.mark.cuda,
@@ -80,6 +80,34 @@ def test_no_ray_slips_through_a_vertex_or_an_edge():
             np.testing.assert_array_equal(our, their)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_limits_are_the_cpus(seed):
+    mesh = rd.Mesh(*shapes.soup(seed, n=2000))
+    for options in ({"radius": 0.2}, {"radius": 1.5}, {"radius": 1.5, "ortho_width": 1.2}):
+        given = rd.cameras.fibonacci(3, size=(131, 77), **options)
+        for near, far in ((1.3, None), ([0.1, 1.4, 1.6], [0.3, 1.7, 1.65]), (0.0, 1.5)):
+            views = rd.Cameras(
+                given.intrinsics, given.world_from_camera, (131, 77), model=given.model,
+                near=near, far=far,
+            )  # fmt: skip
+            ours = rd.render(mesh, views, kind=("z", "ray"), device="cuda")
+            assert_same(ours, rd.render(mesh, views, kind=("z", "ray"), device="cpu"))
+
+
+def test_views_that_share_no_launch_come_in_order():
+    mesh = rd.Mesh(*shapes.soup(3, n=500))
+    flat = rd.cameras.fibonacci(2, size=(64, 48))
+    fish = rd.Cameras(flat.intrinsics, flat.world_from_camera, (64, 48), model="fisheye",
+                      distortion=[0.05, 0.01, 0.0, 0.0])  # fmt: skip
+    pairs = [(mesh, views) for views in (flat, fish, fish, flat, flat, fish)]
+    for options in ({}, {"values_per_unit": 20000}):
+        found = rd.render_many(pairs, kind="ray", device="cuda", **options)
+        expected = rd.render_many(pairs, kind="ray", device="cpu", **options)
+        for ours, theirs in zip(found, expected, strict=True):
+            assert ours.device == "cuda"
+            assert_same(ours, theirs)
+
+
 def pairs_of(n):
     for i in range(n):
         vertices, faces = shapes.soup(i, n=5 + 400 * (i % 3))
@@ -112,8 +140,7 @@ def test_results_do_not_depend_on_how_a_batch_is_cut():
     device = devices.device()
     mesh, cameras = rd.Mesh(*SHAPES["sphere"]), rd.cameras.fibonacci(13, size=200)
     bvh = build_bvh(mesh)
-    basis = local_ray_basis(bvh, cameras)
-    views = Views(flat_arrays(bvh), bvh.scale, basis, projections(basis, cameras.model), (200, 200))
+    views = views_for_cuda(flat_arrays(bvh), bvh, cameras)
     options = BatchOptions(("z",), np.dtype(np.float32), np.inf)
     (found,) = run(device, options, [views], PinnedPool(device), output_budget=700_000)
     expected = rd.render(mesh, cameras, device="cpu")

@@ -236,8 +236,15 @@ def test_the_device_gives_the_same_bits(name, fake_cuda):
     assert (there.ray_depth == here.ray_depth).all()
     with pytest.raises(ValueError, match=r"to is 'device', but .* views come to main memory"):
         rd.render(mesh, cameras, kind="ray", device="cuda", to="device")
-    with pytest.raises(ValueError, match=r"pair 0 has .* cameras, whose rays are not affine"):
-        list(rd.render_many([(mesh, cameras)], kind="ray", device="cuda"))
+    flat = rd.cameras.fibonacci(1, size=16)
+    pairs = [(mesh, views) for views in (flat, cameras, cameras, flat)]
+    for options in ({}, {"values_per_unit": 9000}):
+        found = list(rd.render_many(pairs, kind="ray", device="cuda", **options))
+        expected = rd.render_many(pairs, kind="ray", device="cpu", **options)
+        for our, their in zip(found, expected, strict=True):
+            assert our.device == "cuda"
+            assert our.depth.dtype == their.depth.dtype
+            assert (our.depth == their.depth).all()
 
 
 @pytest.mark.parametrize("name", NOT_AFFINE)
@@ -257,8 +264,9 @@ def walls(*z: float) -> rd.Mesh:
     return rd.Mesh(vertices, faces)
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("name", ["perspective", "orthographic", "five"])
-def test_limits_act_on_z(name):
+def test_limits_act_on_z(name, device, fake_cuda):
     mesh = walls(1.0, 2.0, 3.0, -2.0)
     intrinsics = MODELS[name][1]
     for near, far, seen in (
@@ -270,13 +278,14 @@ def test_limits_act_on_z(name):
         camera = Cameras(
             intrinsics, np.eye(4), size, model=model, distortion=distortion, near=near, far=far
         )
-        result = rd.render(mesh, camera, kind=("z", "ray"), dtype=np.float64)
+        result = rd.render(mesh, camera, kind=("z", "ray"), dtype=np.float64, device=device)
         assert np.allclose(result.z_depth, seen, rtol=1e-14), (near, far)
         assert (np.isinf(result.ray_depth) == np.isinf(seen)).all()
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("name", ["equidistant", "panorama", "cubemap"])
-def test_limits_act_on_ray_depth_where_there_is_no_z(name):
+def test_limits_act_on_ray_depth_where_there_is_no_z(name, device, fake_cuda):
     """Spheres in one another: each is met at about its radius."""
     parts = [shapes.icosphere(radius, levels=3) for radius in (1.0, 2.0, 3.0)]
     n = len(parts[0][0])
@@ -286,7 +295,7 @@ def test_limits_act_on_ray_depth_where_there_is_no_z(name):
     )
     for near, far, seen in ((None, None, 1), (1.5, 2.5, 2), (2.5, None, 3), (3.5, None, None)):
         camera = cameras_of(name, np.eye(4), near=near, far=far)
-        result = rd.render(mesh, camera, kind="ray")
+        result = rd.render(mesh, camera, kind="ray", device=device)
         field = (camera.rays()[1] != 0).any(axis=-1)
         if seen is None:
             assert np.isinf(result.depth).all()
@@ -295,12 +304,14 @@ def test_limits_act_on_ray_depth_where_there_is_no_z(name):
         assert np.abs(result.depth[field] - seen).max() < 0.02 * seen
 
 
-def test_limits_are_each_views_own():
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_limits_are_each_views_own(device, fake_cuda):
     mesh = walls(1.0, 2.0, 3.0)
     camera = Cameras(
         perspective_intrinsics(50, 20), [np.eye(4)] * 3, 20, near=[0.0, 1.5, 2.5], far=9.0
     )
-    assert np.allclose(rd.render(mesh, camera).depth, np.array([1.0, 2.0, 3.0])[:, None, None])
+    depth = rd.render(mesh, camera, device=device).depth
+    assert np.allclose(depth, np.array([1.0, 2.0, 3.0])[:, None, None])
     assert camera[1].near.tolist() == [1.5]
     assert camera[[2, 0]].near.tolist() == [2.5, 0.0]
     assert camera.far.tolist() == [9.0] * 3
@@ -491,14 +502,44 @@ def test_what_is_refused(make, message):
     assert "\n" not in str(caught.value)
 
 
-def test_the_device_refuses_limits(fake_cuda):
-    for views in (LIMITED, cameras_of("kannala", far=2.0)):
-        with pytest.raises(ValueError, match="near or far limits, which CUDA does not know"):
-            rd.render(CUBE, views, kind="ray", device="cuda")
-        with pytest.raises(ValueError, match="near or far limits, which CUDA does not know"):
-            list(rd.render_many([(CUBE, views)], kind="ray", device="cuda"))
-    with pytest.raises(ValueError, match=r"t_min is 0\.5, which CUDA does not know"):
-        rd.cast_rays(CUBE, [0, 0, 2], [0, 0, -1], t_min=0.5, device="cuda")
+@pytest.mark.parametrize("seed", range(3))
+def test_limits_on_the_device_are_the_cpus(seed, fake_cuda):
+    """Seen from outside and from among the faces; what is too near, too far, and neither."""
+    mesh = rd.Mesh(*shapes.soup(seed, n=400))
+    rng = np.random.default_rng(seed)
+    for radius in (0.2, 1.5):
+        for options in ({}, {"ortho_width": 1.2}):
+            given = rd.cameras.fibonacci(3, size=(50, 33), radius=radius, **options)
+            near = radius + rng.uniform(-0.4, 0.3, 3)
+            views = Cameras(
+                given.intrinsics, given.world_from_camera, (50, 33), model=given.model,
+                near=np.maximum(near, 0.0), far=np.maximum(near, 0.0) + rng.uniform(0.05, 0.6, 3),
+            )  # fmt: skip
+            kinds = ("z", "ray")
+            ours = rd.render(mesh, views, kind=kinds, dtype=np.float64, device="cuda")
+            theirs = rd.render(mesh, views, kind=kinds, dtype=np.float64, device="cpu")
+            (of_many,) = rd.render_many([(mesh, views)], kind=kinds, dtype=float, device="cuda")
+            free = rd.render(mesh, given, device="cpu")
+            assert (theirs.triangle_id != free.triangle_id).any()
+            assert (theirs.triangle_id >= 0).any()
+            for found in (ours, of_many):
+                assert (found.triangle_id == theirs.triangle_id).all()
+                assert (found.z_depth == theirs.z_depth).all()
+                assert (found.ray_depth == theirs.ray_depth).all()
+
+
+def test_rays_on_the_device_begin_where_they_are_told_to(fake_cuda):
+    rng = np.random.default_rng(0)
+    mesh = rd.Mesh(*shapes.soup(4, n=400))
+    origins, directions = rng.normal(size=(2, 500, 3))
+    directions -= origins
+    for t_min in (0.0, 0.7, 1.1):
+        ours = rd.cast_rays(mesh, origins, directions, t_min=t_min, device="cuda")
+        theirs = rd.cast_rays(mesh, origins, directions, t_min=t_min, device="cpu")
+        assert (theirs.triangle_id >= 0).any()
+        assert (theirs.distance >= t_min).all()
+        for our, their in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(our, their)
 
 
 @pytest.mark.parametrize("model", ["perspective", "fisheye"])

@@ -61,6 +61,7 @@ class Views:
     basis : (n_views, 6, 3) float64, in the local frame
     projection : (n_views, 14) float64
     size : (width, height)
+    limits : near and far, (n_views,) float64 each, in units of the local frame
     triangle_id : (n_views, height, width) int32
     depths : by kind the same of the batch's type
     misfits : set if a depth does not fit 16 bits
@@ -71,6 +72,7 @@ class Views:
     basis: np.ndarray
     projection: np.ndarray
     size: tuple[int, int]
+    limits: tuple[np.ndarray, np.ndarray]
     triangle_id: np.ndarray | None = None
     depths: dict[str, np.ndarray] = field(default_factory=dict)
     misfits: bool = False
@@ -115,6 +117,7 @@ def fill_jobs(
         views.basis[piece.first : piece.last],
         views.projection[piece.first : piece.last],
         views.size,
+        (views.limits[0][piece.first : piece.last], views.limits[1][piece.first : piece.last]),
         scale=views.scale,
         miss=batch.miss,
         values_per_unit=batch.values_per_unit,

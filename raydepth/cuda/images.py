@@ -39,15 +39,8 @@ def resident(bvh: Bvh | DeviceMesh) -> Resident:
     return found
 
 
-def render_to_host(
-    bvh: Bvh | DeviceMesh,
-    basis: np.ndarray,
-    projection: np.ndarray,
-    size: tuple[int, int],
-    options: BatchOptions,
-) -> Views:
+def render_to_host(views: Views, options: BatchOptions) -> Views:
     """One mesh; the results are in main memory, in `triangle_id` and `depths` of what returns."""
-    views = Views(resident(bvh), bvh.scale, basis, projection, size)
     (filled,) = batches.run(device(), options, [views], _pool())
     return filled
 
@@ -58,30 +51,24 @@ def render_batch(views: Iterator[Views], options: BatchOptions) -> Iterator[View
 
 
 def render_to_device(
-    bvh: Bvh | DeviceMesh,
-    basis: np.ndarray,
-    projection: np.ndarray,
-    size: tuple[int, int],
-    options: BatchOptions,
+    views: Views, options: BatchOptions
 ) -> tuple[DeviceArray, dict[str, DeviceArray]]:
-    """One mesh; the results stay on the device: triangle_id and depths by kind.
+    """One mesh, that is there; the results stay on the device: triangle_id and depths by kind.
 
     Raises
     ------
     MemoryError
         They do not fit there.
     """
-    gpu = device()
-    mesh = resident(bvh)
-    views = Views(mesh, bvh.scale, basis, projection, size)
-    shape = (len(basis), size[1], size[0])
+    gpu, size = device(), views.size
+    shape = (len(views.basis), size[1], size[0])
     n_pixels = math.prod(shape)
     triangle_id = gpu.empty(4 * n_pixels)
     depths = {kind: gpu.empty(options.dtype.itemsize * n_pixels) for kind in options.kinds}
 
-    piece = Piece(batches.request(views, options), 0, len(basis))
-    rows, _ = jobs.table(len(basis))
-    batches.fill_jobs(rows, piece, mesh.addresses, options)
+    piece = Piece(batches.request(views, options), 0, len(views.basis))
+    rows, _ = jobs.table(len(views.basis))
+    batches.fill_jobs(rows, piece, views.mesh.addresses, options)
     jobs.fill_outputs(rows, jobs.TRIANGLE_ID, triangle_id.address, 4 * size[0] * size[1])
     for kind, buffer in depths.items():
         n_bytes = options.dtype.itemsize * size[0] * size[1]
@@ -103,9 +90,9 @@ def render_to_device(
 
 
 def cast_rays(
-    bvh: Bvh | DeviceMesh, origins: np.ndarray, directions: np.ndarray
+    bvh: Bvh | DeviceMesh, origins: np.ndarray, directions: np.ndarray, t_min: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`rays.cast` on the device, for (n_rays, 3) float64 rays in the local frame.
+    """`rays.cast` on the device, for (n_rays, 3) float64 rays, and t_min, in the local frame.
 
     Returns
     -------
@@ -119,7 +106,8 @@ def cast_rays(
     distance, triangle_id = np.empty(n_rays), np.empty(n_rays, np.int32)
     barycentric = np.empty((n_rays, 3))
     stream = gpu.stream()
-    rows, _ = jobs.table(1)
+    rows, numbers = jobs.table(1)
+    numbers[0, jobs.NEAR] = t_min
     rows[0, jobs.NODES : jobs.FACES + 1] = mesh.addresses
     rows[0, jobs.SIZE] = n_rays
     buffers = {}

@@ -1,4 +1,4 @@
-"""The job table: one row of 49 words of 8 bytes for each view, all that a kernel knows of it.
+"""The job table: one row of 51 words of 8 bytes for each view, all that a kernel knows of it.
 
 | word | type    | meaning                                                                       |
 | ---- | ------- | ----------------------------------------------------------------------------- |
@@ -15,6 +15,7 @@
 | 44   | address | of the beams' records (beams.py), which the device fills                      |
 | 45   | address | single rays: origins, directions (n_rays, 3) float64 in the local frame       |
 | 47   | address | single rays: distances (n_rays,) and barycentric (n_rays, 3), float64 outputs |
+| 49   | float64 | what is nearer, what is farther does not count; local units. 0 and inf: all   |
 
 Meshes and images are named by address: any number of them goes through one launch.
 """
@@ -23,16 +24,16 @@ from __future__ import annotations
 
 import numpy as np
 
-WORDS = 49
+WORDS = 51
 
 NODES, TRIANGLES, VERTICES, FACES = 0, 1, 2, 3
 TRIANGLE_ID, Z, RAY, SIZE, MISFIT = 4, 5, 6, 7, 8
 TO_WORLD, MISS, VALUES_PER_UNIT, BASIS, PROJECTION = 9, 10, 11, 12, 30
-BEAMS, ORIGINS, DIRECTIONS, DISTANCE, BARYCENTRIC = 44, 45, 46, 47, 48
+BEAMS, ORIGINS, DIRECTIONS, DISTANCE, BARYCENTRIC, NEAR, FAR = 44, 45, 46, 47, 48, 49, 50
 
 
 def table(n_views: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of zeros: (n_views, 49) as int64, and the same memory as float64."""
+    """Rows of zeros: (n_views, 51) as int64, and the same memory as float64."""
     rows = np.zeros((n_views, WORDS), np.int64)
     return rows, rows.view(np.float64)
 
@@ -43,6 +44,7 @@ def fill_views(
     basis: np.ndarray,
     projection: np.ndarray,
     size: tuple[int, int],
+    limits: tuple[np.ndarray | float, np.ndarray | float] = (0.0, np.inf),
     *,
     scale: float,
     miss: float,
@@ -52,11 +54,12 @@ def fill_views(
 
     Parameters
     ----------
-    rows : (n_views, 49) int64
+    rows : (n_views, 51) int64
     mesh : addresses of nodes, triangles, vertices and faces
     basis : (n_views, 6, 3) float64
     projection : (n_views, 14) float64
     size : (width, height)
+    limits : near and far, (n_views,) float64 each, or one for all views
     """
     numbers = rows.view(np.float64)
     rows[:, NODES : FACES + 1] = mesh
@@ -66,6 +69,7 @@ def fill_views(
     numbers[:, VALUES_PER_UNIT] = values_per_unit
     numbers[:, BASIS:PROJECTION] = basis.reshape(-1, 18)
     numbers[:, PROJECTION:BEAMS] = projection
+    numbers[:, NEAR], numbers[:, FAR] = limits
 
 
 def fill_outputs(rows: np.ndarray, word: int, address: int, n_bytes: int) -> None:

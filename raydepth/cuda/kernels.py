@@ -30,7 +30,7 @@ def find_visible(jobs):
 
 
 def find_visible_exactly(jobs):
-    """`find_visible` for the other beams, in float64 throughout; slower."""
+    """`find_visible` for the other beams, in float64 throughout; and views' near and far limits."""
     job = np.int64(cuda.blockIdx.y)
     threads.find_visible_exactly(jobs, job, np.int32(cuda.blockIdx.x), np.int32(cuda.threadIdx.x))
 

@@ -10,7 +10,14 @@ import numpy as np
 from numba.extending import register_jitable
 
 from raydepth.cuda import beams
-from raydepth.cuda.exact import address_in, edge_functions, pixel_ray, resolve_pixel
+from raydepth.cuda.exact import (
+    address_in,
+    edge_functions,
+    hit_distance,
+    number_in,
+    pixel_ray,
+    resolve_pixel,
+)
 from raydepth.cuda.intrinsics import (
     add,
     div,
@@ -26,6 +33,8 @@ from raydepth.cuda.jobs import (
     DIRECTIONS,
     DISTANCE,
     FACES,
+    FAR,
+    NEAR,
     NODES,
     ORIGINS,
     SIZE,
@@ -116,17 +125,28 @@ def find_visible(jobs, job, block, thread):
 
 @register_jitable
 def find_visible_exactly(jobs, job, block, thread):
-    """What `find_visible` leaves."""
+    """What `find_visible` leaves, and views with limits."""
     column, row, pixel = pixel_of(jobs, job, block, thread)
-    beam = beam_of(block, thread)
-    if pixel >= 0 and beams.kind_of(address_in(jobs, job, BEAMS), beam) == beams.FLOAT64:
-        ox, oy, oz, dx, dy, dz = pixel_ray(jobs, job, column, row)
-        face, _ = walk_exactly(
-            address_in(jobs, job, NODES), address_in(jobs, job, TRIANGLES),
-            address_in(jobs, job, VERTICES), address_in(jobs, job, FACES),
-            ox, oy, oz, dx, dy, dz,
+    kind = beams.kind_of(address_in(jobs, job, BEAMS), beam_of(block, thread))
+    near, far = number_in(jobs, job, NEAR), number_in(jobs, job, FAR)
+    is_limited = near > 0.0 or far < np.inf
+    if pixel < 0 or kind == beams.NOTHING or (kind == beams.FLOAT32 and not is_limited):
+        return
+    triangle_id = address_in(jobs, job, TRIANGLE_ID)
+    vertices, faces = address_in(jobs, job, VERTICES), address_in(jobs, job, FACES)
+    ox, oy, oz, dx, dy, dz = pixel_ray(jobs, job, column, row)
+    face, t = NO_FACE, np.inf
+    if kind == beams.FLOAT32:
+        face = reload_int32(triangle_id, pixel)
+        if face < 0:
+            return
+        t = hit_distance(vertices, faces, np.int64(face), ox, oy, oz, dx, dy, dz)
+    if kind == beams.FLOAT64 or t < near:
+        face, t = walk_exactly(
+            address_in(jobs, job, NODES), address_in(jobs, job, TRIANGLES), vertices, faces,
+            ox, oy, oz, dx, dy, dz, near,
         )  # fmt: skip
-        store_int32(address_in(jobs, job, TRIANGLE_ID), pixel, face)
+    store_int32(triangle_id, pixel, face if t <= far else NO_FACE)
 
 
 @register_jitable
@@ -152,7 +172,7 @@ def cast_ray(jobs, block, thread):
     vertices, faces = address_in(jobs, 0, VERTICES), address_in(jobs, 0, FACES)
     face, t = walk_exactly(
         address_in(jobs, 0, NODES), address_in(jobs, 0, TRIANGLES), vertices, faces,
-        ox, oy, oz, dx, dy, dz,
+        ox, oy, oz, dx, dy, dz, number_in(jobs, 0, NEAR),
     )  # fmt: skip
     store_int32(address_in(jobs, 0, TRIANGLE_ID), ray, face)
     store_float64(address_in(jobs, 0, DISTANCE), ray, t)

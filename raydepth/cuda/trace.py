@@ -262,10 +262,11 @@ def _enter_exactly(nodes, at, ox, oy, oz, dx, dy, dz, slack, best):
 
 
 @register_jitable
-def walk_exactly(nodes, triangles, vertices, faces, ox, oy, oz, dx, dy, dz):
+def walk_exactly(nodes, triangles, vertices, faces, ox, oy, oz, dx, dy, dz, t_min):
     """`nearest_face` for any origin and direction, in float64 throughout; slower.
 
-    Returns the face and its distance, in lengths of the direction; -1 and +inf if none.
+    Faces nearer than `t_min` do not count. Returns the face and its distance, in lengths of the
+    direction; -1 and +inf if none.
     """
     best, best_t = NO_FACE, np.inf
     # Distances are off by a few 2^-53 of themselves, and so of the origin's distance to the box.
@@ -293,7 +294,8 @@ def walk_exactly(nodes, triangles, vertices, faces, ox, oy, oz, dx, dy, dz):
                 slot += 1
                 face = as_int(number)
                 t = hit_distance(vertices, faces, np.int64(face), ox, oy, oz, dx, dy, dz)
-                if t < best_t or (t == best_t and face < best and best >= 0):
+                closer = t < best_t or (t == best_t and face < best and best >= 0)
+                if closer and t >= t_min:
                     best, best_t = face, t
         link = get(stack, top)
         top = np.int32(top - 1)
