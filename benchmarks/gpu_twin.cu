@@ -14,7 +14,7 @@ namespace {
 constexpr int WORDS = 51;
 constexpr int NODES = 0, TRIANGLES = 1, VERTICES = 2, FACES = 3, TRIANGLE_ID = 4, Z = 5, RAY = 6;
 constexpr int SIZE = 7, TO_WORLD = 9, MISS = 10, BASIS = 12, PROJECTION = 30, BEAMS = 44;
-constexpr int ROWS = 7, AXIS_BIT = 2, MOVED_BIT = 4, FLOAT32 = 1, FLOAT64 = 2;
+constexpr int ROWS = 8, AXIS_BIT = 2, MOVED_BIT = 4, FLOAT32 = 1, FLOAT64 = 2;
 constexpr int COUNT_BITS = 4, COUNT_MASK = 15, STACK = 97;
 constexpr int DONE = INT32_MIN, NO_FACE = -1;
 constexpr float FAR_COLUMN = 3.5f, FAR_ROW = 1.5f, LEAST_SLOPE = 0x1p-40f;
@@ -135,7 +135,7 @@ __device__ int nearest_face(const int64_t *job, const float4 *beam, int lane, in
     float best_near = CUDART_INF_F, best_far = CUDART_INF_F;
     int2 stack[STACK];
     stack[0] = {DONE, 0};
-    stack[1] = {0, 0};
+    stack[1] = {__float_as_int(__ldg(beam + 7).x), 0};
     int top = 1, slot = 0, end = 0;
     while (true) {
         int fresh = lane;

@@ -3,7 +3,8 @@
 A beam is what a warp traces. Its rays' origins and directions are linear in the pixel's column and
 row, and so is nearly all that is made of them: a thread finds its own ray by a few float32
 operations from the beam's record. Origins are moved towards the mesh, so that few digits are
-needed; the rounding errors of all this are bounded here, in float64, for each beam.
+needed; the rounding errors of all this are bounded here, in float64, for each beam. The beam also
+goes down the hierarchy as far as there is one way only, so that its rays begin there.
 
 | row of 4 | columns 0-2                                      | column 3                       |
 | -------- | ------------------------------------------------ | ------------------------------ |
@@ -12,6 +13,7 @@ needed; the rounding errors of all this are bounded here, in float64, for each b
 | 3        | origin o in the middle, moved                    | p, change per column           |
 | 4, 5     | ... its change per column, per row               | p, change per row; q           |
 | 6        | q, changes per column and row; then, as one float64, how far origins were moved   |
+| 7        | int32: the node or leaf that rays begin at; 0; 0 | 0                              |
 
 p and q are the constants of the two sheared coordinates, see `ray`.
 
@@ -42,7 +44,7 @@ from raydepth.cuda.jobs import BASIS, WORDS
 f4 = np.float32
 
 WIDTH, HEIGHT = 8, 4
-ROWS = 7
+ROWS = 8
 BYTES = 16 * ROWS
 
 # What is to be done: no ray meets the mesh; float32 can tell; it cannot.
@@ -180,6 +182,37 @@ def _coordinate(k, i, o, o_column, o_row, g, g_column, g_row):
 
 
 @register_jitable
+def _values_in_box(k, i, centre, half, g, constant):
+    """Between which values a sheared coordinate, or its change, is in a box: middle and half."""
+    g_k, g_i = pick(k, g[0], g[1], g[2]), pick(i, g[0], g[1], g[2])
+    v_k, v_i = pick(k, centre[0], centre[1], centre[2]), pick(i, centre[0], centre[1], centre[2])
+    h_k, h_i = pick(k, half[0], half[1], half[2]), pick(i, half[0], half[1], half[2])
+    return g_k * v_i - g_i * v_k + constant, abs(g_k) * h_i + abs(g_i) * h_k
+
+
+@register_jitable
+def _passes(k, i, centre, half, g, g_column, g_row, c, c_column, c_row):
+    """Whether all rays of a beam surely pass a box on one side, as its coordinate i tells."""
+    middle, reach = _values_in_box(k, i, centre, half, g, c)
+    change, more = _values_in_box(k, i, centre, half, g_column, c_column)
+    reach += FAR_COLUMN * (abs(change) + more)
+    change, more = _values_in_box(k, i, centre, half, g_row, c_row)
+    return abs(middle) > reach + FAR_ROW * (abs(change) + more)
+
+
+@register_jitable
+def _meets_child(nodes, at, k, i, j, g, g_column, g_row, p, p_column, p_row, q, q_column, q_row):
+    """The child's link, and whether a ray of the beam may meet its box."""
+    x, y, z, link = load_float4(nodes, at)
+    centre = np.float64(x), np.float64(y), np.float64(z)
+    x, y, z, _ = load_float4(nodes, at + 1)
+    half = np.float64(x), np.float64(y), np.float64(z)
+    passes = _passes(k, i, centre, half, g, g_column, g_row, p, p_column, p_row)
+    passes = passes or _passes(k, j, centre, half, g, g_column, g_row, q, q_column, q_row)
+    return as_int(link), not passes
+
+
+@register_jitable
 def _store_row(beams, row, a, b, c, d):
     store_float32(beams, 4 * row, f4(a))
     store_float32(beams, 4 * row + 1, f4(b))
@@ -188,7 +221,7 @@ def _store_row(beams, row, a, b, c, d):
 
 
 @register_jitable
-def set_up(jobs, job, beams, beam, column, row):
+def set_up(jobs, job, nodes, beams, beam, column, row):
     """Write the record of a beam whose upper left pixel is (column, row)."""
     at = WORDS * job + BASIS
     x, y = np.float64(column) + 0.5 * WIDTH, np.float64(row) + 0.5 * HEIGHT
@@ -200,12 +233,9 @@ def set_up(jobs, job, beams, beam, column, row):
     per = div(1.0, abs(pick(k, d[0], d[1], d[2])))
     g, g_column, g_row = _times(d, per), _times(d_column, per), _times(d_row, per)
 
-    p, p_column, p_row, p_error = _coordinate(
-        k, k + 1 if k < 2 else 0, o, o_column, o_row, g, g_column, g_row
-    )
-    q, q_column, q_row, q_error = _coordinate(
-        k, k - 1 if k > 0 else 2, o, o_column, o_row, g, g_column, g_row
-    )
+    i, j = k + 1 if k < 2 else 0, k - 1 if k > 0 else 2
+    p, p_column, p_row, p_error = _coordinate(k, i, o, o_column, o_row, g, g_column, g_row)
+    q, q_column, q_row, q_error = _coordinate(k, j, o, o_column, o_row, g, g_column, g_row)
     far = _length(o) + FAR_COLUMN * _length(o_column) + FAR_ROW * _length(o_row)
     turns = _dot(d_column, d_column) + _dot(d_row, d_row) > 0.0
     shifts = _dot(o_column, o_column) + _dot(o_row, o_row) > 0.0
@@ -220,19 +250,35 @@ def set_up(jobs, job, beams, beam, column, row):
         and not (turns and shifts)
     )
     kind = NOTHING if passes else (FLOAT32 if trusted else FLOAT64)
+    link = np.int32(0)
+    while kind == FLOAT32 and link >= 0:
+        at = 4 * np.int64(link)
+        first, meets_first = _meets_child(
+            nodes, at, k, i, j, g, g_column, g_row, p, p_column, p_row, q, q_column, q_row
+        )
+        second, meets_second = _meets_child(
+            nodes, at + 2, k, i, j, g, g_column, g_row, p, p_column, p_row, q, q_column, q_row
+        )
+        if meets_first and meets_second:
+            break
+        if meets_first or meets_second:
+            link = first if meets_first else second
+        else:
+            kind = NOTHING
     code = np.int32(kind | k << AXIS_BIT | (1 << MOVED_BIT if start > 0.0 else 0))
     slack = SLACK_PER_ERROR * max(p_error, q_error)
 
-    first = np.int64(ROWS) * beam
-    _store_row(beams, first, g[0], g[1], g[2], as_float(code))
-    _store_row(beams, first + 1, g_column[0], g_column[1], g_column[2], slack)
-    _store_row(beams, first + 2, g_row[0], g_row[1], g_row[2], p)
-    _store_row(beams, first + 3, o[0], o[1], o[2], p_column)
-    _store_row(beams, first + 4, o_column[0], o_column[1], o_column[2], p_row)
-    _store_row(beams, first + 5, o_row[0], o_row[1], o_row[2], q)
-    store_float32(beams, 4 * first + 24, f4(q_column))
-    store_float32(beams, 4 * first + 25, f4(q_row))
-    store_float64(beams, 2 * first + 13, start)
+    at = np.int64(ROWS) * beam
+    _store_row(beams, at, g[0], g[1], g[2], as_float(code))
+    _store_row(beams, at + 1, g_column[0], g_column[1], g_column[2], slack)
+    _store_row(beams, at + 2, g_row[0], g_row[1], g_row[2], p)
+    _store_row(beams, at + 3, o[0], o[1], o[2], p_column)
+    _store_row(beams, at + 4, o_column[0], o_column[1], o_column[2], p_row)
+    _store_row(beams, at + 5, o_row[0], o_row[1], o_row[2], q)
+    store_float32(beams, 4 * at + 24, f4(q_column))
+    store_float32(beams, 4 * at + 25, f4(q_row))
+    store_float64(beams, 2 * at + 13, start)
+    _store_row(beams, at + 7, as_float(link), 0.0, 0.0, 0.0)
 
 
 @register_jitable
@@ -240,6 +286,13 @@ def kind_of(beams, beam):
     """NOTHING, FLOAT32 or FLOAT64."""
     _, _, _, code = load_float4(beams, np.int64(ROWS) * beam)
     return as_int(code) & 3
+
+
+@register_jitable
+def link_of(beams, beam):
+    """The node or leaf that the beam's rays begin at."""
+    link, _, _, _ = load_float4(beams, np.int64(ROWS) * beam + 7)
+    return as_int(link)
 
 
 @register_jitable

@@ -104,7 +104,8 @@ def set_up_beam(jobs, job, block, thread):
     column, row = corner_of(width, of_beam, np.int32(beam % BEAMS_OF_BLOCK))
     # Blocks begin within the image, or there are no more.
     if row - (row & (BLOCK_HEIGHT - 1)) < height:
-        beams.set_up(jobs, job, address_in(jobs, job, BEAMS), beam, column, row)
+        nodes, records = address_in(jobs, job, NODES), address_in(jobs, job, BEAMS)
+        beams.set_up(jobs, job, nodes, records, beam, column, row)
 
 
 @register_jitable

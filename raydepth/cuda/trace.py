@@ -157,7 +157,8 @@ def nearest_face(jobs, job, beam, lane, column, row):
     stack = stack_int32(STACK_WORDS)
     put(stack, 0, DONE)
     put(stack, 1, np.int32(0))
-    top = _push(stack, np.int32(0), np.int32(0), np.int32(0))
+    link = beams.link_of(address_in(jobs, job, BEAMS), beam)
+    top = _push(stack, np.int32(0), link, np.int32(0))
     slot = end = np.int32(0)
     while True:
         p, q, r, (ix, iy, iz), (nx, ny, nz), slack, least, behind = beams.ray(
