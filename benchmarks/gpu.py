@@ -135,6 +135,8 @@ def device_seconds(launch: Callable[[Any], None], repeats: int = REPEATS) -> dic
     taken = []
     for turn in range(repeats + 3):
         begin, end = cuda.event(), cuda.event()
+        # The device is busy while it is told what to time, or the host's part would count.
+        launch(stream)
         begin.record(stream)
         launch(stream)
         end.record(stream)
@@ -400,7 +402,7 @@ def _candidate_kernels(cuda: Any, find: Callable) -> dict[int, Any]:
 
 
 def wide() -> dict[str, Any]:
-    """A warp for a tile (gpu_wide.py): same faces? how fast? It has run nowhere before."""
+    """A warp for a tile (gpu_wide.py): same faces? how fast?"""
     from gpu_wide import collapse, find_visible_wide
 
     cuda = devices._numba_cuda()
@@ -441,7 +443,7 @@ def wide() -> dict[str, Any]:
 
 
 def nvcc() -> str:
-    """The compiler of the system's toolkit, or of the packages that numba-cuda brings."""
+    """The compiler of the system's toolkit, or of the package nvidia-cuda-nvcc."""
     spec = importlib.util.find_spec("nvidia")
     packages = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
     found = [str(path) for folder in packages for path in folder.glob("*/bin/nvcc")]
@@ -469,15 +471,15 @@ def twin() -> dict[str, Any]:
     visibility = VISIBILITY[:2]
 
     def launcher_of(made: Scene, *names: str) -> Callable[[Any], None]:
-        table = made.table.address
+        table = np.uint64(made.table.address)
+        config = LaunchConfig(grid=(made.n_blocks, made.n_jobs), block=THREADS)
 
         def start(stream: Any) -> None:
             for name in names:
                 if name == "set_up_beams":  # raydepth's own
-                    devices.device().launch(name, *grid(made, name), (np.uint64(table),), stream)
+                    devices.device().launch(name, *grid(made, name), (table,), stream)
                 else:
-                    config = LaunchConfig(grid=grid(made, name), block=THREADS)
-                    launch(stream, config, kernels[name], np.uint64(table))
+                    launch(stream, config, kernels[name], table)
 
         return start
 

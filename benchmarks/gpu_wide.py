@@ -2,7 +2,7 @@
 
 For benchmarks/gpu.py to try. All lanes walk together, with one stack in shared memory; boxes are
 tested against the tile's frustum (four planes and the distance), faces as raydepth's kernel does.
-Unlike the other candidates it cannot run without a GPU, so only its tree is tested there.
+Votes and shuffles need a GPU, or the tests' emulated one.
 """
 
 from __future__ import annotations

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from cuda_emulator import environment, what_is_missing
 
+from benchmarks.gpu import nvcc
+
 pytestmark = pytest.mark.skipif(what_is_missing() is not None, reason=str(what_is_missing()))
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,6 +47,8 @@ def test_all_that_is_tested_on_a_gpu(emulated):
 
 def test_the_script_that_measures_on_a_gpu(emulated, tmp_path):
     """Its every part but the tests and the peers; what it compares must be the same."""
+    if not Path(nvcc()).exists():
+        pytest.skip("no nvcc (pip install 'raydepth[ptxas]')")
     parts = (
         "environment,correctness,kernels,twin,candidates,wide,registers,build,transfer,"
         "end_to_end,many,exact_kernel"
@@ -59,6 +63,19 @@ def test_the_script_that_measures_on_a_gpu(emulated, tmp_path):
     differences = [int(n) for n in re.findall(r'differ[a-z_]*": (\d+)', report)]
     assert len(differences) > 30
     assert not any(differences), report
+
+
+def test_the_script_that_counts_instructions(tmp_path):
+    """It needs no emulated device; each candidate must find the CPU's faces."""
+    out = tmp_path / "counts.json"
+    command = [sys.executable, "benchmarks/gpu_instructions.py", "--meshes", "knot_5k",
+               "--size", "64", "--views", "1", "--out", str(out)]  # fmt: skip
+    subprocess.run(command, cwd=ROOT, check=True)
+    counts = json.loads(out.read_text())["knot_5k"]
+    assert set(counts) > {"set_up_beams", "shipped", "stackless", "wide", "resolve"}
+    for numbers in counts.values():
+        assert numbers["instructions"] > 10
+        assert 0.1 < numbers["active_lanes"] <= 1.0
 
 
 def program(body: str) -> tuple[str, str]:

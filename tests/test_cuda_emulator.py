@@ -9,6 +9,7 @@ import struct
 import numpy as np
 import pytest
 from cuda_emulator import ptx
+from cuda_emulator.warp import Warp
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
 
@@ -30,19 +31,6 @@ HEAD = """
 	mul.wide.u32 %rd2, %r1, 8;
 	add.s64 %rd3, %rd1, %rd2;
 """
-
-
-class Warp(ctypes.Structure):
-    """`struct warp` of simt.h."""
-
-    _fields_ = (
-        ("alive", ctypes.c_uint32), ("first_thread", ctypes.c_int),
-        ("block", ctypes.c_uint32 * 3), ("n_blocks", ctypes.c_uint32 * 3),
-        ("n_threads", ctypes.c_uint32), ("parameters", ctypes.c_void_p),
-        ("shared", ctypes.c_void_p), ("pages", ctypes.c_void_p), ("arena", ctypes.c_uint64),
-        ("arena_bytes", ctypes.c_uint64), ("error", ctypes.c_int),
-        ("bad_address", ctypes.c_uint64), ("issued", ctypes.c_void_p), ("lanes", ctypes.c_void_p),
-    )  # fmt: skip
 
 
 def run(tmp_path, body, values, *, alive=0xFFFFFFFF, in_step=False):
@@ -208,8 +196,49 @@ def test_memory_that_is_not_there_is_an_error(tmp_path, offset, error):
     assert found[0] == 5
 
 
-@pytest.mark.parametrize("line", ["sin.approx.f32 %f1, %f2;", "atom.global.add.u32 %r2, [%rd1], 1;",
-                                  "cvt.rm.f32.f64 %f1, %fd1;", "bar.sync 0;"])  # fmt: skip
+@pytest.mark.parametrize("true", ["%p2", "-1"])
+def test_predicates_are_true_or_false(tmp_path, true):
+    body = f"""setp.eq.s64 %p1, 1, 1;
+mov.pred %p2, -1;
+xor.pred %p3, %p1, {true};
+selp.b64 %rd4, 1, 0, %p3;
+st.global.u64 [%rd1], %rd4;"""
+    assert run(tmp_path, body, [9], alive=1)[0][0] == 0
+
+
+@pytest.mark.parametrize(("offset", "error"), [(0, 0), (24, 0), (20, 716), (32, 700), (-8, 700)])
+@pytest.mark.parametrize("in_step", [False, True])
+def test_a_threads_own_memory_has_an_end(tmp_path, offset, error, in_step):
+    body = f""".local .align 16 .b8 __local_depot0[32];
+mov.u64 %rd5, __local_depot0;
+mov.u64 %rd6, 7;
+st.local.u64 [%rd5+{offset}], %rd6;
+ld.local.u64 %rd4, [%rd5+{offset}];
+st.global.u64 [%rd1], %rd4;"""
+    found, warp = run(tmp_path, body, [5], alive=1, in_step=in_step)
+    assert warp.error == error
+    assert found[0] == (5 if error else 7)
+
+
+@pytest.mark.parametrize("line", ["vote.sync.ballot.b32 %r2, %p2, 3;",
+                                  "shfl.sync.bfly.b32 %r3|%p3, %r1, 1, 31, 3;",
+                                  "shfl.sync.bfly.b32 %r3|%p3, %r1, 1, 6175, -1;",
+                                  "bar.warp.sync 1;"])  # fmt: skip
+def test_what_concerns_a_warp_must_mean_all_of_it(tmp_path, line):
+    assert run(tmp_path, f"setp.eq.s64 %p2, 1, 1;\n{line}", [])[1].error == 719
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "sin.approx.f32 %f1, %f2;", "atom.global.add.u32 %r2, [%rd1], 1;", "bar.sync 0;",
+        "cvt.rm.f32.f64 %f1, %fd1;", "cvt.rzi.ftz.s32.f32 %r2, %f1;",
+        "sqrt.approx.ftz.f32 %f1, %f2;",
+        "div.full.f32 %f1, %f2, %f3;", "add.rz.f64 %fd1, %fd2, %fd3;", "add.ftz.f32 %f1, %f2, %f3;",
+        "fma.rn.sat.f32 %f1, %f2, %f3, %f4;", "min.NaN.f32 %f1, %f2, %f3;",
+        "add.cc.u32 %r2, %r3, %r4;", "fma.f64 %fd1, %fd2, %fd3, %fd4;",
+    ],
+)  # fmt: skip
 def test_what_is_not_known_is_refused(line):
     with pytest.raises(ValueError, match=r"sin|atom|conversion|not understood"):
         ptx.translate(HEAD + line + "\n\tret;\n\n}\n", in_step=False)

@@ -8,10 +8,13 @@ import numpy as np
 import oracle
 import pytest
 import shapes
+from fake_device import FakeDevice
 
 import raydepth as rd
+from raydepth.cuda import batch, jobs, threads
 from raydepth.cuda import device as devices
 from raydepth.cuda.batch import BatchOptions, flat_arrays, run
+from raydepth.cuda.chunks import Piece
 from raydepth.cuda.pinned import PinnedPool
 from raydepth.rendering import build_bvh, views_for_cuda
 
@@ -78,6 +81,39 @@ def test_no_ray_slips_through_a_vertex_or_an_edge():
         assert (ours.triangle_id >= 0).all()
         for our, their in zip(ours, theirs, strict=True):
             np.testing.assert_array_equal(our, their)
+
+
+@pytest.mark.parametrize("name", ["soup", "sphere", "terrain"])
+def test_beams_are_the_cpus(name):
+    """What they decide; numbers but for the last bits, since the device fuses sums."""
+    cameras = rd.cameras.fibonacci(3, size=(201, 133))
+    bvh = build_bvh(rd.Mesh(*SHAPES[name]))
+    options = BatchOptions(("z",), np.dtype(np.float32), np.inf)
+    n_bytes = threads.beam_bytes((201, 133))
+    records = []
+    for device in (devices.device(), FakeDevice()):
+        resident = batch.make_resident(device, flat_arrays(bvh))
+        views = views_for_cuda(resident, bvh, cameras)
+        rows, _ = jobs.table(3)
+        piece = Piece(batch.request(views, options), 0, 3)
+        batch.fill_jobs(rows, piece, resident.addresses, options)
+        beams, table = device.empty(3 * n_bytes), device.empty(rows.nbytes)
+        jobs.fill_outputs(rows, jobs.BEAMS, beams.address, n_bytes)
+        stream, found = device.stream(), np.empty(3 * n_bytes, np.uint8)
+        device.upload(table, 0, rows, stream)
+        n_blocks = -(-threads.blocks_of((201, 133)) * threads.BEAMS_OF_BLOCK // threads.THREADS)
+        device.launch("set_up_beams", n_blocks, 3, (np.uint64(table.address),), stream)
+        device.download(found, beams, 0, stream)
+        device.wait(device.record(stream))
+        records.append(found.view(np.float32).reshape(-1, 32))
+    ours, theirs = records
+    codes = np.array([3, 28])  # kind, axis and whether moved; where rays begin
+    same = (ours.view(np.int32)[:, codes] == theirs.view(np.int32)[:, codes]).all(axis=1)
+    assert same.mean() > 0.999
+    numbers = np.delete(np.arange(32), [3, 26, 27, 28])
+    np.testing.assert_allclose(ours[:, numbers], theirs[:, numbers], rtol=1e-6, atol=1e-9)
+    starts = [array.view(np.float64)[:, 13] for array in records]
+    np.testing.assert_allclose(*starts, rtol=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(3))

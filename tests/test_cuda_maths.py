@@ -209,7 +209,8 @@ def test_the_bound_on_edge_functions_holds(seed):
     corners[: n // 2] -= rng.dirichlet(np.ones(3), n // 2)[:, None] @ corners[: n // 2]
     corners[: n // 4] += rng.normal(size=(n // 4, 1, 2)) * size[: n // 4] * 1e-3
     corners = corners.astype(f4)
-    errors = f4(7 * 2.0**-24) + f4(4.5 * 2.0**-24) * rng.uniform(0, 2, n).astype(f4)
+    # From what is the least of a beam's to that of the steepest and farthest.
+    errors = (rng.uniform(13, 40, n) * 2.0**-24).astype(f4)
     verdicts, numbers = np.empty(n, int), np.empty((n, 4), f4)
     slacks = np.nextafter((beams.SLACK_PER_ERROR * errors.astype(float)).astype(f4), f4(1))
     _judge(corners, slacks, verdicts, numbers)

@@ -60,7 +60,7 @@ NEAREST = 3.5
 STEEPEST = 1.25
 # Farther origins cost float64 the digits that the bounds count on.
 FARTHEST_ORIGIN = 2.0**20
-# A direction's component below it moves a ray by less than 5 * 2^-40 within the ball.
+# A direction's component below it moves a ray by less than 12 * 2^-40 within the ball.
 LEAST_SLOPE = f4(2.0**-40)
 
 U = 2.0**-24

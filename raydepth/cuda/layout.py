@@ -32,7 +32,9 @@ STACK = 97
 # What the float32 box test (trace.enter) may be off by, with u = 2^-24, coordinates up to 1,
 # origins up to 3.5 and distances up to 4.5: origin 10.5u; direction 3u * 1.25 / 0.75 of a distance,
 # 22.5u; origin times reciprocal 3.5u; two sums 4.5u each; the reciprocal's own 4u of a distance,
-# 18u. Together 63.5u; the rest is for centre and extent.
+# 18u. Together 63.5u. Distances along the ray as computed and as it is differ by 2.3u of
+# themselves, since |g_k| is 1 in the middle of a beam: where what is met ends the box test, that
+# moves the ray by 17u more. The rest is for centre and extent.
 PAD = f4(2.0**-17.5)
 
 

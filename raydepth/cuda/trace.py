@@ -33,10 +33,10 @@ f4 = np.float32
 # A face whose area is not far above the error of its edge functions is not asked in float32.
 SOUND = f4(12.0)
 # A distance: weights off by B each move it by 3B * range / (area - 3B) <= 4B * range / area; the
-# vertices' distances are off by 16u, and sums of numbers up to 7 round by another 20u.
+# vertices' distances are off by 16u, and sums of numbers up to 4.5 round by another 25u.
 WEIGHT_ERROR = f4(5.0)
 DISTANCE_ERROR = f4(2.0**-18.5)
-# What float64 found, as float32, is off by one rounding of a number up to 8.
+# What float64 found, as float32, is off by one rounding of a number up to 4.5.
 ROUNDED = f4(2.0**-20)
 
 STACK_WORDS = 2 * STACK

@@ -7,7 +7,8 @@ and how long something takes means nothing.
 
     PYTHONPATH=tests python -m cuda_emulator python -m pytest tests/test_cuda_gpu.py
 
-Needs gcc, and numba-cuda with the headers that come with it (`pip install "raydepth[cuda]"`).
+Needs gcc, and numba-cuda with the headers that come with it (`pip install "raydepth[cuda]"`); the
+tests of it want nvcc, too (`pip install "raydepth[ptxas]"`).
 """
 
 from __future__ import annotations

@@ -99,20 +99,22 @@ static void run_kernel(struct work *k)
     char *shared = aligned_alloc(16, n_shared / 16 * 16 + 16);
     struct warp w = {
         .n_blocks = {k->grid[0], k->grid[1], k->grid[2]}, .n_threads = n_threads,
-        .parameters = parameters, .shared = shared, .pages = pages, .arena = arena,
+        .parameters = parameters, .shared = shared, .shared_bytes = n_shared, .pages = pages, .arena = arena,
         .arena_bytes = ARENA_BYTES,
     };
-    for (w.block[2] = 0; w.block[2] < k->grid[2] && !w.error; w.block[2]++)
-        for (w.block[1] = 0; w.block[1] < k->grid[1] && !w.error; w.block[1]++)
-            for (w.block[0] = 0; w.block[0] < k->grid[0] && !w.error; w.block[0]++) {
-                memset(shared, GARBAGE, n_shared);
-                for (uint64_t first = 0; first < n_threads && !w.error; first += 32) {
-                    uint64_t n = n_threads - first;
-                    w.first_thread = first;
-                    w.alive = n >= 32 ? ~0u : (1u << n) - 1;
-                    k->entry->run(&w);
-                }
-            }
+    uint64_t n_blocks = (uint64_t)k->grid[0] * k->grid[1] * k->grid[2];
+    for (uint64_t block = 0; block < n_blocks && !w.error; block++) {
+        w.block[0] = block % k->grid[0];
+        w.block[1] = block / k->grid[0] % k->grid[1];
+        w.block[2] = block / k->grid[0] / k->grid[1];
+        memset(shared, GARBAGE, n_shared);
+        for (uint64_t first = 0; first < n_threads && !w.error; first += 32) {
+            uint64_t n = n_threads - first;
+            w.first_thread = first;
+            w.alive = n >= 32 ? ~0u : (1u << n) - 1;
+            k->entry->run(&w);
+        }
+    }
     if (w.error) {
         fprintf(stderr, "emulated CUDA device: %s stopped at block (%u, %u): error %d, address %llx\n",
                 k->entry->name, w.block[0], w.block[1], w.error, (unsigned long long)w.bad_address);

@@ -19,6 +19,7 @@ meaning: NVIDIA, "Parallel Thread Execution ISA", version 9.0, 2025.
 from __future__ import annotations
 
 import hashlib
+import platform
 import re
 import subprocess
 import sys
@@ -27,8 +28,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
-FLAGS = ["-O2", "-g0", "-shared", "-fPIC", "-mfma", "-ffp-contract=off", "-fwrapv",
-         "-fno-strict-aliasing", "-w"]  # fmt: skip
+FLAGS = ["-O2", "-g0", "-shared", "-fPIC", "-ffp-contract=off", "-fwrapv", "-fno-strict-aliasing",
+         "-w", *(["-mfma"] if platform.machine() == "x86_64" else [])]  # fmt: skip
 
 C_TYPES = {
     "u8": "uint8_t", "s8": "int8_t", "b8": "uint8_t",
@@ -50,6 +51,14 @@ BINARY = {"add": "+", "sub": "-", "and": "&", "or": "|", "xor": "^"}
 # Functions of simt.h, by name and type or by the whole opcode.
 CALLS = ("abs", "min", "max", "div", "rem", "fma", "sqrt")
 CALLS_IN_FULL = ("rcp", "bfind", "brev")
+# What stands between name and type: `.rn` where results are rounded; without it sums and products
+# may be fused. Saturation, other roundings, approximations, flushing to zero are not known here.
+ROUNDING, LOOSE = ("add", "sub", "mul", "div", "fma", "sqrt"), ("add", "sub", "mul")
+MODIFIERS = {
+    "mul": [[], ["rn"], ["lo"], ["wide"]],
+    "rcp": [["rn"], ["approx", "ftz"]],
+    "bfind": [["shiftamt"]],
+}
 ARITHMETIC = {"mov", "selp", "shl", "shr", "mul", "bfi", *UNARY, *BINARY, *CALLS, *CALLS_IN_FULL}
 
 
@@ -129,7 +138,8 @@ def fuse(block: Block) -> Block:
     for instruction in block.instructions:
         name, *parts = instruction.opcode.split(".")
         kind = parts[-1] if parts else ""
-        if name in ("add", "sub") and parts == [kind] and kind in ("f32", "f64"):
+        free = parts == [kind] and kind in ("f32", "f64") and not instruction.guard
+        if name in ("add", "sub") and free:
             to, a, b = instruction.operands
             if product := products.get(b):
                 factor, other = product.operands[1:]
@@ -144,14 +154,14 @@ def fuse(block: Block) -> Block:
                 )
         fused.append(instruction)
         if instruction.operands:
-            written = instruction.operands[0]
+            written = set(re.findall(r"%\w+", instruction.operands[0]))
             products = {
                 register: product
                 for register, product in products.items()
-                if written != register and written not in product.operands
+                if not written & {register, *product.operands}
             }
-            if name == "mul" and parts == [kind] and kind in ("f32", "f64"):
-                products[written] = instruction
+            if name == "mul" and free:
+                products[instruction.operands[0]] = instruction
     return block._replace(instructions=fused)
 
 
@@ -189,6 +199,8 @@ class Writer:
         if match := re.fullmatch(r"0([fd])([0-9A-F]+)", operand):
             return f"as_f{32 if match[1] == 'f' else 64}(0x{match[2]}ull)"
         if re.fullmatch(r"-?(0x)?[0-9a-fA-F]+", operand):
+            if kind == "pred":
+                return f"({operand} != 0)"
             suffix = "" if operand.startswith("-") else "u"
             return f"(({c_type}){operand}{suffix}ll)"
         if operand.startswith("__local_depot"):
@@ -209,7 +221,9 @@ class Writer:
 
     def write(self, operand: str, kind: str, value: str) -> str:
         name, own = self.register(operand)
-        if (own[0] == "f") != (kind[0] == "f"):
+        if own == "pred":
+            value = f"!!({value})"
+        elif (own[0] == "f") != (kind[0] == "f"):
             value = f"as_{own}({value})" if own[0] == "f" else f"as_b{kind[1:]}({value})"
         elif kind[0] == "s":
             value = f"({C_TYPES['s' + own[1:]]})({value})"
@@ -233,7 +247,9 @@ class Writer:
             return self.convert(parts, operands)
         if name == "setp":
             return self.compare(parts, operands)
-        if name not in ARITHMETIC or kind not in C_TYPES:
+        usual = ["rn"] if kind[0] == "f" and name in ROUNDING else []
+        known = MODIFIERS.get(name, [usual] if name not in LOOSE else [[], usual])
+        if name not in ARITHMETIC or kind not in C_TYPES or parts[:-1] not in known:
             raise ValueError(f"not understood: {instruction.line}")
         to, *given = operands
         if name == "mov":
@@ -278,12 +294,18 @@ class Writer:
         assert len(registers) == count
         c_type, size = C_TYPES[kind], BYTES[kind]
         if space == "param":
-            index = int(re.search(r"_param_(\d+)", place)[1])
+            index = int(re.fullmatch(r"\[\w+_param_(\d+)\]", place)[1])
             return self.write(registers[0], kind, f"*({c_type} *)w->parameters[{index}]")
         lines = [f"uint64_t a = {self.address(place)};"]
+        n_bytes = size * count
         if space == "global":
-            lines += [f"if (!check(w, a, {size * count})) return;"]
-        elif space not in ("local", "shared"):
+            lines += [f"if (!check(w, a, {n_bytes})) return;"]
+        elif space == "local":
+            own = self.variable("local")
+            lines += [f"if (!within(w, a, {n_bytes}, {own}, sizeof {own})) return;"]
+        elif space == "shared":
+            lines += [f"if (!within(w, a, {n_bytes}, w->shared, w->shared_bytes)) return;"]
+        else:
             raise ValueError(f"memory of what kind: {space}")
         for i, each in enumerate(registers):
             at = f"*({c_type} *)(a + {i * size})"
@@ -296,7 +318,7 @@ class Writer:
     def convert(self, parts: list[str], operands: list[str]) -> str:
         *rounding, to_kind, from_kind = parts
         value = self.read(operands[1], from_kind)
-        if "rzi" in rounding:
+        if rounding == ["rzi"]:
             return self.write(operands[0], to_kind, f"rzi_{to_kind}_{from_kind}({value})")
         if rounding not in ([], ["rn"]):
             raise ValueError(f"conversion: {parts}")
@@ -319,19 +341,26 @@ class Writer:
         """C for what concerns all lanes of `mask` together."""
         name, *parts = instruction.opcode.split(".")
         operands = instruction.operands
+        # All lanes that there are must be meant.
+        members = [f"LANES if ((mask & ~{self.read(operands[-1], 'u32')}) && !w->error) "
+                   "w->error = LAUNCH_FAILED;"]  # fmt: skip
         if name == "bar":
-            return []
+            return members
         if name == "vote":
             test = f"mask >> l & 1 && {self.read(operands[1], 'pred')}"
-            collect = [f"uint32_t votes = 0; LANES if ({test}) votes |= 1u << l;"]
+            collect = [*members, f"uint32_t votes = 0; LANES if ({test}) votes |= 1u << l;"]
             if parts[1] == "ballot":
                 return [*collect, "LANES " + self.write(operands[0], "b32", "votes")]
             if parts[1] == "any":
                 return [*collect, "LANES " + self.write(operands[0], "pred", "votes != 0")]
-        if name == "shfl" and parts[1] == "bfly" and operands[3] != "":
-            to = operands[0].split("|")[0]
+        if name == "shfl" and parts[1] == "bfly":
+            to, *done = operands[0].split("|")
             source = self.read(operands[1], "b32")
+            width = f"LANES if ({self.read(operands[3], 'u32')} != 31) w->error = LAUNCH_FAILED;"
             return [
+                *members,
+                width,
+                *["LANES " + self.write(flag, "pred", "1") for flag in done],
                 f"uint32_t given[32]; LANES given[l] = {source};",
                 "LANES if (mask >> l & 1) "
                 + self.write(to, "b32", f"given[(l ^ {self.read(operands[2], 'u32')}) & 31]"),

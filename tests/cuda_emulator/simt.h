@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { ILLEGAL_ADDRESS = 700, MISALIGNED_ADDRESS = 716 }; /* CUresult */
+enum { ILLEGAL_ADDRESS = 700, MISALIGNED_ADDRESS = 716, LAUNCH_FAILED = 719 }; /* CUresult */
 
 struct warp {
     uint32_t alive;          /* lanes that are threads of the block */
@@ -12,7 +12,8 @@ struct warp {
     uint32_t block[3], n_blocks[3], n_threads;
     void **parameters;
     char *shared;
-    const uint8_t *pages;    /* of the arena: whether 256 bytes are allocated */
+    uint64_t shared_bytes;
+    const uint8_t *pages;    /* of the arena: whether 256 bytes are allocated; null: all are */
     uint64_t arena, arena_bytes;
     int error;               /* a CUresult */
     uint64_t bad_address;
@@ -35,7 +36,19 @@ static inline int check(struct warp *w, uint64_t address, uint64_t n_bytes)
     int error = 0;
     if (address % n_bytes)
         error = MISALIGNED_ADDRESS;
-    else if (at >= w->arena_bytes || !w->pages[at >> 8])
+    else if (at >= w->arena_bytes || (w->pages && !w->pages[at >> 8]))
+        error = ILLEGAL_ADDRESS;
+    if (error && !w->error)
+        w->error = error, w->bad_address = address;
+    return !error;
+}
+
+/* Memory of a thread's or a block's own. */
+static inline int within(
+    struct warp *w, uint64_t address, uint64_t n_bytes, const char *memory, uint64_t size)
+{
+    int error = address % n_bytes ? MISALIGNED_ADDRESS : 0;
+    if (address - (uint64_t)memory > size - n_bytes)
         error = ILLEGAL_ADDRESS;
     if (error && !w->error)
         w->error = error, w->bad_address = address;
@@ -50,7 +63,7 @@ static inline uint32_t next_block(
         int least = 1 << 30;
         LANES if (alive >> l & 1 && at[l] > tried && at[l] < least) least = at[l];
         if (least == 1 << 30) {
-            w->error = 719; /* CUDA_ERROR_LAUNCH_FAILED: lanes wait for each other for ever */
+            w->error = LAUNCH_FAILED; /* lanes wait for each other for ever */
             return 0;
         }
         uint32_t mask = 0;
@@ -140,7 +153,8 @@ static inline int64_t rzi_s64_f64(double x)
 }
 static inline uint16_t rzi_u16_f64(double x)
 {
-    return !(x > 0) ? 0 : x >= 65535 ? 65535 : (uint16_t)x;
+    if (x != x) return 1 << 15;
+    return x <= 0 ? 0 : x >= 65535 ? 65535 : (uint16_t)x;
 }
 
 static inline uint32_t brev_b32(uint32_t x)
