@@ -251,24 +251,26 @@ def correctness() -> dict[str, Any]:
 
 
 def tests() -> dict[str, Any]:
-    """The tests that need a GPU, then those of the CUDA path, rendering and rays."""
-    found = {}
-    for label, arguments in {
-        "cuda": ["tests/test_cuda_gpu.py"],
-        "path": ["tests/test_cuda_maths.py", "tests/test_cuda_batch.py",
-                 "tests/test_cuda_build.py", "tests/test_cuda_ptx.py", "tests/test_render.py",
-                 "tests/test_raycast.py"],
-    }.items():  # fmt: skip
-        command = [sys.executable, "-m", "pytest", "-q", "--maxfail=20", *arguments]
-        result = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True)
-        lines = result.stdout.strip().splitlines()
-        found[label] = {
-            "exit_code": result.returncode,
-            "summary": lines[-1] if lines else result.stderr[-500:],
-            "failures": [line for line in lines if line.startswith(("FAILED", "ERROR"))],
-            "end": result.stdout[-3000:] if result.returncode else "",
-        }
-    return found
+    """The tests that need a GPU."""
+    return {"cuda": _tested("tests/test_cuda_gpu.py")}
+
+
+def path_tests() -> dict[str, Any]:
+    """Those of the rest of the CUDA path, of rendering and of rays, on this machine."""
+    names = ("cuda_maths", "cuda_batch", "cuda_build", "cuda_ptx", "render", "raycast")
+    return {name: _tested(f"tests/test_{name}.py") for name in names}
+
+
+def _tested(path: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "pytest", "-q", "--maxfail=20", path]
+    result = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True)
+    lines = result.stdout.strip().splitlines()
+    return {
+        "exit_code": result.returncode,
+        "summary": lines[-1] if lines else result.stderr[-500:],
+        "failures": [line for line in lines if line.startswith(("FAILED", "ERROR"))],
+        "end": result.stdout[-3000:] if result.returncode else "",
+    }
 
 
 def kernels() -> dict[str, Any]:
@@ -701,9 +703,10 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "exact_kernel": exact_kernel,
     "warp": warp,
     "egl": egl,
+    "path_tests": path_tests,
 }
 # Seconds that a part may take.
-LIMIT = {"wide": 90, "tests": 300, "candidates": 240, "correctness": 200}
+LIMIT = {"wide": 90, "tests": 200, "candidates": 240, "correctness": 200, "path_tests": 300}
 
 
 @contextlib.contextmanager

@@ -522,6 +522,11 @@ def test_limits_on_the_device_are_the_cpus(seed, fake_cuda):
             free = rd.render(mesh, given, device="cpu")
             assert (theirs.triangle_id != free.triangle_id).any()
             assert (theirs.triangle_id >= 0).any()
+            further = ("z", "coverage", "thickness", "hits", "normal")
+            here = rd.render(mesh, views, outputs=further, device="cpu")
+            there = rd.render(mesh, views, outputs=further, device="cuda")
+            for name in further:
+                np.testing.assert_array_equal(there[name], here[name])
             for found in (ours, of_many):
                 assert (found.triangle_id == theirs.triangle_id).all()
                 assert (found.z_depth == theirs.z_depth).all()
