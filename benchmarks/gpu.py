@@ -41,7 +41,7 @@ from raydepth.cuda import device as devices
 from raydepth.cuda.batch import BatchOptions
 from raydepth.cuda.build import DeviceMesh
 from raydepth.cuda.chunks import Piece
-from raydepth.cuda.threads import BEAMS_OF_BLOCK, THREADS, beam_bytes, blocks_of
+from raydepth.cuda.threads import THREADS, beam_bytes, launches
 from raydepth.rendering import build_bvh, local_ray_basis, views_for_cuda
 
 HERE = Path(__file__).resolve().parent
@@ -74,7 +74,7 @@ class Scene(NamedTuple):
     table: Any
     outputs: Any
     beams: Any
-    n_blocks: int
+    n_blocks: dict[str, int]
     n_jobs: int
     shape: tuple[int, int, int]
     kept: Any
@@ -82,6 +82,11 @@ class Scene(NamedTuple):
     @property
     def n_rays(self) -> int:
         return int(np.prod(self.shape))
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Of kernels in which a thread handles a pixel."""
+        return self.n_blocks["resolve"], self.n_jobs
 
     def upload(self) -> None:
         gpu = devices.device()
@@ -122,7 +127,7 @@ def scene(mesh: Any, cameras: rd.Cameras) -> Scene:
     table = gpu.empty(rows.nbytes)
     shape = (len(cameras), cameras.height, cameras.width)
     made = Scene(
-        rows, table, outputs, records, blocks_of(size), len(cameras), shape, (mesh, bvh, resident)
+        rows, table, outputs, records, launches(size), len(cameras), shape, (mesh, bvh, resident)
     )
     made.upload()
     return made
@@ -160,14 +165,6 @@ def host_seconds(step: Callable[[], Any], repeats: int = 7) -> dict[str, float]:
 VISIBILITY = ("set_up_beams", "find_visible", "find_visible_exactly")
 
 
-def grid(made: Scene, kernel: str) -> tuple[int, int]:
-    """Blocks of a launch; a thread handles a pixel, or a beam."""
-    n_blocks = made.n_blocks
-    if kernel == "set_up_beams":
-        n_blocks = -(-n_blocks * BEAMS_OF_BLOCK // THREADS)
-    return n_blocks, made.n_jobs
-
-
 def launcher(made: Scene, *kernels: str) -> Callable[[Any], None]:
     gpu = devices.device()
     table = np.uint64(made.table.address)
@@ -175,7 +172,7 @@ def launcher(made: Scene, *kernels: str) -> Callable[[Any], None]:
     def launch(stream: Any) -> None:
         for kernel in kernels:
             extra = (np.int32(batch.DTYPES[DEPTH.dtype]),) if kernel == "resolve" else ()
-            gpu.launch(kernel, *grid(made, kernel), (table, *extra), stream)
+            gpu.launch(kernel, made.n_blocks[kernel], made.n_jobs, (table, *extra), stream)
 
     return launch
 
@@ -333,9 +330,7 @@ def registers() -> dict[str, Any]:
                 extra = (np.int32(0),) if kernel == "resolve" else ()
                 arguments = (np.uint64(made.table.address), *extra)
                 taken = device_seconds(
-                    lambda stream, c=compiled, m=made, a=arguments: c[
-                        (m.n_blocks, m.n_jobs), THREADS, stream
-                    ](*a)
+                    lambda stream, c=compiled, m=made, a=arguments: c[m.grid, THREADS, stream](*a)
                 )
                 found[f"{kernel} {limit} {label}"] = taken["median"]
     return found
@@ -382,7 +377,7 @@ def candidates() -> dict[str, Any]:
                         arguments = np.uint64(made.table.address)
                         taken = device_seconds(
                             lambda stream, k=kernel, a=arguments, m=made: k[
-                                (m.n_blocks, m.n_jobs), THREADS, stream
+                                m.grid, THREADS, stream
                             ](a)
                         )
                         found[f"{mesh_name} {size} {name} {limit}"] = {
@@ -432,9 +427,7 @@ def wide() -> dict[str, Any]:
             for limit, kernel in compiled.items():
                 arguments = np.uint64(made.table.address)
                 taken = device_seconds(
-                    lambda stream, k=kernel, a=arguments, m=made: k[
-                        (m.n_blocks, m.n_jobs), THREADS, stream
-                    ](a)
+                    lambda stream, k=kernel, a=arguments, m=made: k[m.grid, THREADS, stream](a)
                 )
                 found[f"{name} {size} {limit}"] = {
                     "seconds": taken["median"],
@@ -473,13 +466,13 @@ def twin() -> dict[str, Any]:
     visibility = VISIBILITY[:2]
 
     def launcher_of(made: Scene, *names: str) -> Callable[[Any], None]:
-        table = np.uint64(made.table.address)
-        config = LaunchConfig(grid=(made.n_blocks, made.n_jobs), block=THREADS)
+        gpu, table = devices.device(), np.uint64(made.table.address)
+        config = LaunchConfig(grid=made.grid, block=THREADS)
 
         def start(stream: Any) -> None:
             for name in names:
                 if name == "set_up_beams":  # raydepth's own
-                    devices.device().launch(name, *grid(made, name), (table,), stream)
+                    gpu.launch(name, made.n_blocks[name], made.n_jobs, (table,), stream)
                 else:
                     launch(stream, config, kernels[name], table)
 

@@ -169,22 +169,25 @@ def measure(name: str, size: int, n_views: int, folder: Path) -> dict[str, dict[
     mesh = rd.Mesh(vertices, faces).normalized("sphere")
     cameras = rd.cameras.fibonacci(n_views, radius=1.5, fov_deg=40.0, size=size)
     scene = Scene(mesh, cameras)
-    n_blocks = threads.blocks_of(scene.size)
+    n_blocks = threads.launches(scene.size)
     expected = rd.render(mesh, cameras, device="cpu").triangle_id
     found = {}
     beams = compiled(kernels.set_up_beams, "void(uint64)", folder)
-    n_beam_blocks = -(-n_blocks * threads.BEAMS_OF_BLOCK // threads.THREADS)
-    found["set_up_beams"] = scene.run(beams, n_beam_blocks)
+    found["set_up_beams"] = scene.run(beams, n_blocks["set_up_beams"])
 
     for candidate, (prepare, find) in {**CANDIDATES, "wide": (_wide_nodes, None)}.items():
         kernel = find_visible_wide if find is None else _kernel_of(find)
         scene.use_nodes(prepare(scene.flat, scene.basis))
         scene.found.fill(-7)
-        found[candidate] = scene.run(compiled(kernel, "void(uint64)", folder), n_blocks)
+        found[candidate] = scene.run(
+            compiled(kernel, "void(uint64)", folder), n_blocks["find_visible"]
+        )
         if (scene.found != expected).any():
             raise RuntimeError(f"{candidate} finds other faces")
+    left = compiled(kernels.find_visible_exactly, "void(uint64)", folder)
+    found["find_visible_exactly"] = scene.run(left, n_blocks["find_visible_exactly"])
     resolve = compiled(kernels.resolve, "void(uint64, int32)", folder)
-    found["resolve"] = scene.run(resolve, n_blocks)
+    found["resolve"] = scene.run(resolve, n_blocks["resolve"])
     return found
 
 

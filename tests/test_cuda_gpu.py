@@ -101,7 +101,7 @@ def test_beams_are_the_cpus(name):
         jobs.fill_outputs(rows, jobs.BEAMS, beams.address, n_bytes)
         stream, found = device.stream(), np.empty(3 * n_bytes, np.uint8)
         device.upload(table, 0, rows, stream)
-        n_blocks = -(-threads.blocks_of((201, 133)) * threads.BEAMS_OF_BLOCK // threads.THREADS)
+        n_blocks = threads.launches((201, 133))["set_up_beams"]
         device.launch("set_up_beams", n_blocks, 3, (np.uint64(table.address),), stream)
         device.download(found, beams, 0, stream)
         device.wait(device.record(stream))

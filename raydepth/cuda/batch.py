@@ -22,7 +22,7 @@ from raydepth.cuda.chunks import MAX_JOBS, Piece, Request, chunks
 from raydepth.cuda.device import Buffer
 from raydepth.cuda.layout import flatten
 from raydepth.cuda.pinned import PinnedPool
-from raydepth.cuda.threads import BEAMS_OF_BLOCK, THREADS, beam_bytes, blocks_of
+from raydepth.cuda.threads import beam_bytes, launches
 
 N_SLOTS = 3
 # Bytes of a chunk's meshes and of its outputs. Small enough that a batch overlaps with itself,
@@ -137,13 +137,10 @@ def launch(
     device: Any, table: int, n_jobs: int, size: tuple[int, int], dtype: Any, stream: Any
 ) -> None:
     """Visibility, then resolve, of all rows of a job table on the device."""
-    n_blocks = blocks_of(size)
-    n_beam_blocks = -(-n_blocks * BEAMS_OF_BLOCK // THREADS)
-    device.launch("set_up_beams", n_beam_blocks, n_jobs, (np.uint64(table),), stream)
-    device.launch("find_visible", n_blocks, n_jobs, (np.uint64(table),), stream)
-    device.launch("find_visible_exactly", n_blocks, n_jobs, (np.uint64(table),), stream)
     code = np.int32(DTYPES[np.dtype(dtype)])
-    device.launch("resolve", n_blocks, n_jobs, (np.uint64(table), code), stream)
+    for kernel, n_blocks in launches(size).items():
+        extra = (code,) if kernel == "resolve" else ()
+        device.launch(kernel, n_blocks, n_jobs, (np.uint64(table), *extra), stream)
 
 
 class _Slot:

@@ -24,7 +24,7 @@ INSTALL = 'pip install "raydepth[cuda]"'
 REGISTERS = {
     "set_up_beams": 168,
     "find_visible": 64,
-    "find_visible_exactly": 96,
+    "find_visible_exactly": 104,
     "resolve": 80,
     "cast_rays": 96,
     "build_step": 80,

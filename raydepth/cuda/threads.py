@@ -48,6 +48,7 @@ from raydepth.cuda.trace import NO_FACE, nearest_face, walk_exactly
 BLOCK_WIDTH, BLOCK_HEIGHT = 16, 8
 THREADS = BLOCK_WIDTH * BLOCK_HEIGHT
 BEAMS_OF_BLOCK = THREADS // 32
+BEAMS_OF_WARP = 8  # of `find_visible_exactly`
 
 
 def blocks_of(size: tuple[int, int]) -> int:
@@ -60,10 +61,29 @@ def beam_bytes(size: tuple[int, int]) -> int:
     return BEAMS_OF_BLOCK * blocks_of(size) * beams.BYTES
 
 
+def launches(size: tuple[int, int]) -> dict[str, int]:
+    """How many blocks each kernel of a rendering takes for a view, in the order of launches."""
+    n_blocks = blocks_of(size)
+    n_beams = BEAMS_OF_BLOCK * n_blocks
+    return {
+        "set_up_beams": -(-n_beams // THREADS),
+        "find_visible": n_blocks,
+        "find_visible_exactly": -(-n_blocks // BEAMS_OF_WARP),
+        "resolve": n_blocks,
+    }
+
+
 @register_jitable
 def _size_of(jobs, job):
     size = load_int64(jobs, WORDS * job + SIZE)
     return np.int32(size & 0xFFFFFFFF), np.int32(size >> 32)
+
+
+@register_jitable
+def _blocks_in(jobs, job):
+    width, height = _size_of(jobs, job)
+    across = np.int64(width + (BLOCK_WIDTH - 1)) // BLOCK_WIDTH
+    return across * (np.int64(height + (BLOCK_HEIGHT - 1)) // BLOCK_HEIGHT)
 
 
 @register_jitable
@@ -126,12 +146,26 @@ def find_visible(jobs, job, block, thread):
 
 @register_jitable
 def find_visible_exactly(jobs, job, block, thread):
-    """What `find_visible` leaves, and views with limits."""
-    column, row, pixel = pixel_of(jobs, job, block, thread)
-    kind = beams.kind_of(address_in(jobs, job, BEAMS), beam_of(block, thread))
+    """What `find_visible` leaves, and views with limits. A warp looks after several beams.
+
+    Mostly there is nothing to do, and a block for every four beams would take its time to say so.
+    """
+    n_beams = np.int64(BEAMS_OF_BLOCK) * _blocks_in(jobs, job)
+    records = address_in(jobs, job, BEAMS)
     near, far = number_in(jobs, job, NEAR), number_in(jobs, job, FAR)
     is_limited = near > 0.0 or far < np.inf
-    if pixel < 0 or kind == beams.NOTHING or (kind == beams.FLOAT32 and not is_limited):
+    first = BEAMS_OF_WARP * beam_of(block, thread)
+    for beam in range(first, min(first + BEAMS_OF_WARP, n_beams)):
+        kind = beams.kind_of(records, np.int64(beam))
+        if kind == beams.FLOAT64 or (kind == beams.FLOAT32 and is_limited):
+            in_block = np.int32((beam & (BEAMS_OF_BLOCK - 1)) << 5 | (thread & 31))
+            _find_exactly(jobs, job, np.int32(beam // BEAMS_OF_BLOCK), in_block, kind, near, far)
+
+
+@register_jitable
+def _find_exactly(jobs, job, block, thread, kind, near, far):
+    column, row, pixel = pixel_of(jobs, job, block, thread)
+    if pixel < 0:
         return
     triangle_id = address_in(jobs, job, TRIANGLE_ID)
     vertices, faces = address_in(jobs, job, VERTICES), address_in(jobs, job, FACES)
