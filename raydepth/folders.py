@@ -93,22 +93,39 @@ def _made_and_locked(aside: Path, folder: Path) -> Iterator[None]:
     ends soon, but not at once: hence the wait.
     """
     deadline = time.monotonic() + LOCK_SECONDS
-    while True:
-        aside.mkdir(parents=True, exist_ok=True)
-        if fcntl is None:
-            yield
-            return
-        handle = os.open(aside, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        try:
-            # The one who had the lock may have renamed the folder.
-            if _lock(handle) and _is_still(handle, aside):
+    try:
+        while True:
+            aside.mkdir(parents=True, exist_ok=True)
+            if fcntl is None:
                 yield
                 return
-        finally:
-            os.close(handle)
-        if time.monotonic() > deadline:
-            raise FileExistsError(f"{folder} is being written by another process")
-        time.sleep(0.02)
+            with _locked(aside) as is_ours:
+                if is_ours:
+                    yield
+                    return
+            if time.monotonic() > deadline:
+                raise FileExistsError(f"{folder} is being written by another process")
+            time.sleep(0.02)
+    except BaseException:
+        # An interruption may come at any moment; what it leaves is empty, and nobody's.
+        with contextlib.suppress(OSError), _locked(aside) as is_ours:
+            if is_ours:
+                aside.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Whether this process has got the lock of a folder, which lasts as long as the block."""
+    if fcntl is None:
+        yield True
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        # The one who had the lock may have renamed the folder.
+        yield _lock(handle) and _is_still(handle, folder)
+    finally:
+        os.close(handle)
 
 
 def _lock(handle: int) -> bool:

@@ -8,6 +8,7 @@ import stat
 
 import pytest
 
+from raydepth import folders
 from raydepth.files import whole_file, write_whole
 
 
@@ -133,3 +134,22 @@ def test_failure_in_one_of_several_exchanges_none(tmp_path):
         write_whole({first: "text is not bytes", second: b"new"})
     assert (first.read_text(), second.read_text()) == ("old first", "old second")
     assert names(tmp_path) == ["first", "second"]
+
+
+@pytest.mark.parametrize("moment", ["_lock", "_is_still"])
+def test_an_interruption_before_a_folder_is_filled_leaves_none(tmp_path, monkeypatch, moment):
+    real, calls = getattr(folders, moment), []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(folders, moment, interrupted)
+    with pytest.raises(KeyboardInterrupt), folders.whole_folder(tmp_path / "mesh", last="a"):
+        pass
+    assert os.listdir(tmp_path) == []
+    with folders.whole_folder(tmp_path / "mesh", last="a") as aside:
+        (aside / "a").write_text("whole")
+    assert os.listdir(tmp_path) == ["mesh"]
