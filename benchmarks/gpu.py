@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
 import json
 import os
 import shutil
@@ -32,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+from cuda_emulator import in_packages
 
 import raydepth as rd
 from raydepth.bench import GENERATED, bumpy_knot, machine
@@ -177,6 +177,11 @@ def launcher(made: Scene, *kernels: str) -> Callable[[Any], None]:
     return launch
 
 
+def run_once(made: Scene, *kernels: str) -> None:
+    launcher(made, *kernels)(devices._numba_cuda().stream())
+    devices._numba_cuda().synchronize()
+
+
 # -- parts --------------------------------------------------------------------------------------
 
 
@@ -295,8 +300,7 @@ def exact_kernel() -> dict[str, Any]:
     """The float64 walk, for scale."""
     name = MESHES[min(1, len(MESHES) - 1)]
     made = scene(mesh_named(name), cameras_of(512))
-    launcher(made, "set_up_beams")(devices._numba_cuda().stream())
-    devices._numba_cuda().synchronize()
+    run_once(made, "set_up_beams")
     gpu, stream = devices.device(), devices.device().stream()
     records = np.empty(made.beams.n_bytes, np.uint8)
     gpu.download(records, made.beams, 0, stream)
@@ -320,8 +324,7 @@ def registers() -> dict[str, Any]:
         if name != "knot_300k"
     }
     for made in scenes.values():
-        launcher(made, "set_up_beams")(cuda.stream())
-    cuda.synchronize()
+        run_once(made, "set_up_beams")
     for kernel, limits in (("find_visible", (40, 48, 56, 64, 80, 104)), ("resolve", (56, 80, 96))):
         for limit in limits:
             function = getattr(module, kernel)
@@ -338,7 +341,7 @@ def registers() -> dict[str, Any]:
 
 def candidates() -> dict[str, Any]:
     """The kernels of gpu_candidates.py: same faces? how fast?"""
-    from gpu_candidates import CANDIDATES
+    from gpu_candidates import CANDIDATES, kernel_of
 
     cuda = devices._numba_cuda()
     gpu = devices.device()
@@ -346,7 +349,10 @@ def candidates() -> dict[str, Any]:
     compiled = {}
     for name, candidate in CANDIDATES.items():
         with recorded(found, name):
-            compiled[name] = _candidate_kernels(cuda, candidate.find)
+            kernel = kernel_of(cuda, candidate.find)
+            compiled[name] = {
+                limit: cuda.jit("void(uint64)", max_registers=limit)(kernel) for limit in (48, 64)
+            }
     for mesh_name in MESHES:
         mesh = mesh_named(mesh_name)
         bvh = build_bvh(mesh)
@@ -355,8 +361,7 @@ def candidates() -> dict[str, Any]:
             # Few views: some candidates want a tree for each.
             cameras = cameras_of(size, 12)
             made = scene(mesh, cameras)
-            launcher(made, *VISIBILITY, "resolve")(cuda.stream())
-            cuda.synchronize()
+            run_once(made, *VISIBILITY, "resolve")
             expected = made.fetch()[0]
             basis = local_ray_basis(bvh, cameras)
             for name, by_limit in compiled.items():
@@ -390,14 +395,6 @@ def candidates() -> dict[str, Any]:
     return found
 
 
-def _candidate_kernels(cuda: Any, find: Callable) -> dict[int, Any]:
-    def kernel(table):
-        job = np.int64(cuda.blockIdx.y)
-        find(table, job, np.int32(cuda.blockIdx.x), np.int32(cuda.threadIdx.x))
-
-    return {limit: cuda.jit("void(uint64)", max_registers=limit)(kernel) for limit in (48, 64)}
-
-
 def wide() -> dict[str, Any]:
     """A warp for a tile (gpu_wide.py): same faces? how fast?"""
     from gpu_wide import collapse, find_visible_wide
@@ -418,8 +415,7 @@ def wide() -> dict[str, Any]:
         gpu.wait(gpu.record(stream))
         for size in (256, 512, 1024):
             made = scene(mesh, cameras_of(size, 12))
-            launcher(made, *VISIBILITY, "resolve")(cuda.stream())
-            cuda.synchronize()
+            run_once(made, *VISIBILITY, "resolve")
             expected = made.fetch()[0]
             shipped = device_seconds(launcher(made, "find_visible"))["median"]
             made.rows[:, jobs.NODES] = buffer.address
@@ -439,10 +435,7 @@ def wide() -> dict[str, Any]:
 
 def nvcc() -> str:
     """The compiler of the system's toolkit, or of the package nvidia-cuda-nvcc."""
-    spec = importlib.util.find_spec("nvidia")
-    packages = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
-    found = [str(path) for folder in packages for path in folder.glob("*/bin/nvcc")]
-    return shutil.which("nvcc") or (found or ["/usr/local/cuda/bin/nvcc"])[0]
+    return shutil.which("nvcc") or str(in_packages("bin/nvcc") or "/usr/local/cuda/bin/nvcc")
 
 
 def twin() -> dict[str, Any]:

@@ -78,6 +78,16 @@ def finder(nearest_face: Callable) -> Callable[..., None]:
     return find
 
 
+def kernel_of(cuda: Any, find: Callable[..., None]) -> Callable[..., None]:
+    """A kernel of what a thread does, as those of raydepth/cuda/kernels.py."""
+
+    def kernel(table):
+        job = np.int64(cuda.blockIdx.y)
+        find(table, job, np.int32(cuda.blockIdx.x), np.int32(cuda.threadIdx.x))
+
+    return kernel
+
+
 def shared_nodes(flat: Flat, basis: np.ndarray) -> list[np.ndarray]:
     return [flat.nodes]
 

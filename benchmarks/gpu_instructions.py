@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from cuda_emulator import ptx
 from cuda_emulator.warp import Warp
-from gpu_candidates import CANDIDATES
+from gpu_candidates import CANDIDATES, kernel_of
 from gpu_wide import collapse, find_visible_wide
 
 import raydepth as rd
@@ -176,7 +176,7 @@ def measure(name: str, size: int, n_views: int, folder: Path) -> dict[str, dict[
     found["set_up_beams"] = scene.run(beams, n_blocks["set_up_beams"])
 
     for candidate, (prepare, find) in {**CANDIDATES, "wide": (_wide_nodes, None)}.items():
-        kernel = find_visible_wide if find is None else _kernel_of(find)
+        kernel = find_visible_wide if find is None else kernel_of(devices._numba_cuda(), find)
         scene.use_nodes(prepare(scene.flat, scene.basis))
         scene.found.fill(-7)
         found[candidate] = scene.run(
@@ -193,16 +193,6 @@ def measure(name: str, size: int, n_views: int, folder: Path) -> dict[str, dict[
 
 def _wide_nodes(flat: Flat, basis: np.ndarray) -> list[np.ndarray]:
     return [collapse(flat.nodes)]
-
-
-def _kernel_of(find: Any) -> Any:
-    cuda = devices._numba_cuda()
-
-    def kernel(table):
-        job = np.int64(cuda.blockIdx.y)
-        find(table, job, np.int32(cuda.blockIdx.x), np.int32(cuda.threadIdx.x))
-
-    return kernel
 
 
 def main() -> None:

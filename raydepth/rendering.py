@@ -287,10 +287,10 @@ def _rendered(job: _Job, cameras: Cameras) -> _Images:
 
 def _render_affine(job: _Job, cameras: Cameras) -> _Images:
     """Tiles of pixels at a time."""
+    if job.device == "cuda":
+        return _render_on_cuda(job, cameras)
     bvh, basis = job.bvh, local_ray_basis(job.bvh, cameras)
     projection = projections(basis, cameras.model)
-    if job.device == "cuda":
-        return _render_on_cuda(job, cameras, basis, projection)
     triangle_id = recycling.empty((len(cameras), cameras.height, cameras.width), np.int32)
     see = _seer(bvh, cameras, projection)
     coverage = _coverage(job, cameras, basis, projection)
@@ -364,12 +364,7 @@ def _for_bands(
     parallel.for_each(lambda number: work(*tasks[number]), len(tasks), n_threads)
 
 
-def _render_on_cuda(
-    job: _Job,
-    cameras: Cameras,
-    basis: np.ndarray,
-    projection: np.ndarray,
-) -> _Images:
+def _render_on_cuda(job: _Job, cameras: Cameras) -> _Images:
     """Faces and depths from the device; all else on the host, from the faces."""
     from raydepth.cuda import images
     from raydepth.cuda.batch import BatchOptions
@@ -383,8 +378,9 @@ def _render_on_cuda(
     further = on_the_host(wanted.names)
     if further:
         wanted = wanted._replace(names=further)
-        coverage = _coverage(job, cameras, basis, projection)
-        resolver = AffineResolver(job.bvh, cameras, wanted, basis, projection, coverage)
+        where = views.basis, views.projection
+        coverage = _coverage(job, cameras, *where)
+        resolver = AffineResolver(job.bvh, cameras, wanted, *where, coverage)
         _for_bands(
             lambda view, rows: resolver.fill(view, rows, triangle_id[view]),
             cameras,

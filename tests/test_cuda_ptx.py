@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cuda_emulator import in_packages
 
 from raydepth.cuda import layout
 from raydepth.cuda.device import REGISTERS
@@ -31,12 +32,8 @@ ARCHITECTURES = [(8, 0), (8, 6), (9, 0), (12, 0)]
 
 def ptxas() -> str | None:
     """The assembler of the toolkit that numba-cuda brings, or of the system's."""
-    found = shutil.which("ptxas")
-    spec = importlib.util.find_spec("nvidia")
-    for folder in spec.submodule_search_locations if spec else ():
-        for path in Path(folder).glob("*/bin/ptxas"):
-            found = str(path)
-    return found
+    packaged = in_packages("bin/ptxas")
+    return str(packaged) if packaged else shutil.which("ptxas")
 
 
 @pytest.fixture(scope="module")

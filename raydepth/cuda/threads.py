@@ -51,9 +51,11 @@ BEAMS_OF_BLOCK = THREADS // 32
 BEAMS_OF_WARP = 8  # of `find_visible_exactly`
 
 
-def blocks_of(size: tuple[int, int]) -> int:
+@register_jitable
+def blocks_of(size):
     """How many blocks render an image of (width, height)."""
-    return -(-size[0] // BLOCK_WIDTH) * -(-size[1] // BLOCK_HEIGHT)
+    across = (size[0] + (BLOCK_WIDTH - 1)) // BLOCK_WIDTH
+    return across * ((size[1] + (BLOCK_HEIGHT - 1)) // BLOCK_HEIGHT)
 
 
 def beam_bytes(size: tuple[int, int]) -> int:
@@ -77,13 +79,6 @@ def launches(size: tuple[int, int]) -> dict[str, int]:
 def _size_of(jobs, job):
     size = load_int64(jobs, WORDS * job + SIZE)
     return np.int32(size & 0xFFFFFFFF), np.int32(size >> 32)
-
-
-@register_jitable
-def _blocks_in(jobs, job):
-    width, height = _size_of(jobs, job)
-    across = np.int64(width + (BLOCK_WIDTH - 1)) // BLOCK_WIDTH
-    return across * (np.int64(height + (BLOCK_HEIGHT - 1)) // BLOCK_HEIGHT)
 
 
 @register_jitable
@@ -150,7 +145,7 @@ def find_visible_exactly(jobs, job, block, thread):
 
     Mostly there is nothing to do, and a block for every four beams would take its time to say so.
     """
-    n_beams = np.int64(BEAMS_OF_BLOCK) * _blocks_in(jobs, job)
+    n_beams = np.int64(BEAMS_OF_BLOCK) * blocks_of(_size_of(jobs, job))
     records = address_in(jobs, job, BEAMS)
     near, far = number_in(jobs, job, NEAR), number_in(jobs, job, FAR)
     is_limited = near > 0.0 or far < np.inf

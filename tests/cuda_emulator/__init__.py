@@ -23,13 +23,11 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 
 
-def headers() -> Path | None:
-    """The folder that has cuda.h."""
+def in_packages(pattern: str) -> Path | None:
+    """A file of the toolkit in NVIDIA's Python packages: "bin/ptxas", "include/cuda.h"."""
     spec = importlib.util.find_spec("nvidia")
-    for folder in spec.submodule_search_locations if spec else ():
-        for header in Path(folder).glob("*/include/cuda.h"):
-            return header.parent
-    return None
+    folders = spec.submodule_search_locations if spec else None
+    return next((p for f in folders or () for p in Path(f).glob(f"*/{pattern}")), None)
 
 
 def what_is_missing() -> str | None:
@@ -38,7 +36,7 @@ def what_is_missing() -> str | None:
         return "numba-cuda is not installed (pip install 'raydepth[cuda]')"
     if shutil.which("gcc") is None:
         return "no gcc"
-    if headers() is None:
+    if in_packages("include/cuda.h") is None:
         return "no cuda.h (pip install nvidia-cuda-runtime)"
     return None
 
@@ -48,7 +46,8 @@ def environment(folder: Path) -> dict[str, str]:
     library = folder / "libcuda.so.1"
     if not library.exists():
         command = [
-            "gcc", "-O2", "-g", "-shared", "-fPIC", "-Wall", "-Werror", f"-I{headers()}",
+            "gcc", "-O2", "-g", "-shared", "-fPIC", "-Wall", "-Werror",
+            f"-I{in_packages('include/cuda.h').parent}",
             "-Wl,-soname,libcuda.so.1", "-o", str(library), str(HERE / "driver.c"), "-ldl",
             "-lpthread",
         ]  # fmt: skip

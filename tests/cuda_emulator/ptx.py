@@ -24,6 +24,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -371,6 +372,18 @@ class Writer:
         value = self.read(guard.lstrip("!"), "pred")
         return f"!{value}" if guard.startswith("!") else value
 
+    def steps(self, block: Block, jump: Callable[[str], str], end: str) -> list[str]:
+        """C for a lane's way through a block; `jump` to a label and `end` are the form's own."""
+        lines = []
+        for instruction in block.instructions:
+            if instruction.opcode.startswith("bra"):
+                step = jump(instruction.operands[0][1:])
+            else:
+                step = end if instruction.opcode == "ret" else self.statement(instruction)
+            guard = instruction.guard
+            lines.append(f"if ({self.condition(guard)}) {step}" if guard else step)
+        return lines
+
     # -- the whole --------------------------------------------------------------------------
 
     def function(self) -> str:
@@ -389,15 +402,7 @@ class Writer:
         lines += ["memset(local, 0xA5, sizeof local);"]
         for block in self.entry.blocks:
             lines.append(f"{block.label}: ;")
-            for instruction in block.instructions:
-                if instruction.opcode.startswith("bra"):
-                    step = f"goto {instruction.operands[0][1:]};"
-                elif instruction.opcode == "ret":
-                    step = "continue;"
-                else:
-                    step = self.statement(instruction)
-                guard = instruction.guard
-                lines.append(f"if ({self.condition(guard)}) {step}" if guard else step)
+            lines += self.steps(block, lambda label: f"goto {label};", "continue;")
         return [*lines, "}"]
 
     def body_in_step(self) -> list[str]:
@@ -424,15 +429,11 @@ class Writer:
                 lines += [f"LANES if (mask >> l & 1) at[l] = {i + 1};"]
             else:
                 lines += ["LANES { if (!(mask >> l & 1)) continue;", f"at[l] = {i + 1};"]
-                for instruction in block.instructions:
-                    if instruction.opcode.startswith("bra"):
-                        step = f"{{ at[l] = {number[instruction.operands[0][1:]]}; continue; }}"
-                    elif instruction.opcode == "ret":
-                        step = "{ alive &= ~(1u << l); continue; }"
-                    else:
-                        step = self.statement(instruction)
-                    guard = instruction.guard
-                    lines.append(f"if ({self.condition(guard)}) {step}" if guard else step)
+                lines += self.steps(
+                    block,
+                    lambda label: f"{{ at[l] = {number[label]}; continue; }}",
+                    "{ alive &= ~(1u << l); continue; }",
+                )
                 lines.append("}")
             lines += ["break; }"]
         return [*lines, "} }"]
