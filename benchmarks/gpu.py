@@ -41,6 +41,7 @@ from raydepth.cuda import device as devices
 from raydepth.cuda.batch import BatchOptions
 from raydepth.cuda.build import DeviceMesh
 from raydepth.cuda.chunks import Piece
+from raydepth.cuda.resident import flat_arrays, make_resident
 from raydepth.cuda.threads import THREADS, beam_bytes, launches
 from raydepth.rendering import build_bvh, local_ray_basis, views_for_cuda
 
@@ -356,7 +357,7 @@ def candidates() -> dict[str, Any]:
     for mesh_name in MESHES:
         mesh = mesh_named(mesh_name)
         bvh = build_bvh(mesh)
-        flat = batch.flat_arrays(bvh)
+        flat = flat_arrays(bvh)
         for size in (512, 1024):
             # Few views: some candidates want a tree for each.
             cameras = cameras_of(size, 12)
@@ -408,7 +409,7 @@ def wide() -> dict[str, Any]:
     }
     for name in MESHES:
         mesh = mesh_named(name)
-        nodes = collapse(batch.flat_arrays(build_bvh(mesh)).nodes)
+        nodes = collapse(flat_arrays(build_bvh(mesh)).nodes)
         buffer = gpu.empty(nodes.nbytes)
         stream = gpu.stream()
         gpu.upload(buffer, 0, nodes, stream)
@@ -561,9 +562,9 @@ def build() -> dict[str, Any]:
         mesh = mesh_named(name)
         build_cpu = host_seconds(lambda m=mesh: build_on_cpu(m.vertices, m.faces), 3)
         bvh = build_bvh(mesh)
-        flatten = host_seconds(lambda b=bvh: batch.flat_arrays(b), 3)
-        flat = batch.flat_arrays(bvh)
-        upload = host_seconds(lambda f=flat: batch.make_resident(gpu, f), 3)
+        flatten = host_seconds(lambda b=bvh: flat_arrays(b), 3)
+        flat = flat_arrays(bvh)
+        upload = host_seconds(lambda f=flat: make_resident(gpu, f), 3)
         cell: dict[str, Any] = {"cpu": build_cpu, "flatten": flatten, "upload": upload}
         made = scene(mesh, cameras_of(512))
         cell["trace_cpus"] = device_seconds(launcher(made, *VISIBILITY))["median"]

@@ -34,7 +34,7 @@ import raydepth as rd
 from raydepth.bench import GENERATED, bumpy_knot
 from raydepth.cuda import device as devices
 from raydepth.cuda import jobs, kernels, threads
-from raydepth.cuda.batch import Flat, flat_arrays
+from raydepth.cuda.resident import Flat, flat_arrays
 from raydepth.rendering import build_bvh, local_ray_basis, projections
 
 HERE = Path(__file__).resolve().parent

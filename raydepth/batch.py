@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from raydepth.camera import Cameras
+from raydepth.errors import DeviceError
 from raydepth.failures import FAILURES_FILE, Failure, FailureLog, open_failure_log
 from raydepth.inputs import find_meshes, output_names
 from raydepth.loading import FORMATS
 from raydepth.manifest import MANIFEST_FILE, Entry, new_entries, read_manifest, write_manifest
 from raydepth.outputs import depth_and_others
 from raydepth.pipeline import Limits, render_units
-from raydepth.rendering import chosen_device
+from raydepth.rendering import DEVICES, chosen_device
 from raydepth.settings import SETTINGS_FILE, Settings, difference, read_settings
 from raydepth.shards import BYTES_PER_MESH, Shard, members
 from raydepth.stores import STORES, Store, scale_or_default, store_of
@@ -150,6 +151,7 @@ def render_dataset(
     values_per_unit : float, optional
         Of 16-bit forms; 10000, or the layout's, if not given.
     device : {"auto", "cpu", "cuda"}
+        See `render`; where there is a data set already, "auto" is the device it was begun with.
     previews : bool, optional
         Whether each mesh gets a contact sheet; by default those of a data set begun with at most
         16 meshes do.
@@ -215,7 +217,7 @@ def render_dataset(
         kind,
         file_format,
         scale_or_default(values_per_unit, file_format),
-        chosen_device(device),
+        _device(device, out, found),
         previews,
         others,
         hits,
@@ -275,6 +277,15 @@ def remove_dataset(out: Path, names: Sequence[str]) -> None:
     # The settings last: until then it is a data set that lacks meshes.
     (out / SETTINGS_FILE).unlink(missing_ok=True)
     (out / MANIFEST_FILE).unlink(missing_ok=True)
+
+
+def _device(device: str, out: Path, found: dict[str, Any] | None) -> str:
+    if device != "auto" or not found or found.get("device") not in DEVICES:
+        return chosen_device(device)
+    try:
+        return chosen_device(found["device"])
+    except DeviceError as error:
+        raise DeviceError(f"{out} was begun with {error}") from None
 
 
 def _checked_shard(shard: Shard | str | None) -> Shard:

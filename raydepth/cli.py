@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -74,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str] | None) -> int:
     args = parser().parse_args(arguments)
     try:
-        with announce_compilation(_say):
+        with announce_compilation(_say), warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: _say(f"warning: {message}")
             return COMMANDS[args.command](args)
     except KeyboardInterrupt:
         _say("interrupted; what is on disk is whole")

@@ -126,8 +126,9 @@ def _by_itself(mesh: Mesh, cameras: Cameras, how: _How, device: str) -> Renderin
 
 
 def _in_batches(pairs: Iterator[tuple[Mesh, Cameras]], how: _How) -> Iterator[Rendering]:
-    from raydepth.cuda.batch import BatchOptions, Views, flat_arrays
+    from raydepth.cuda.batch import BatchOptions, Views
     from raydepth.cuda.images import render_batch
+    from raydepth.cuda.resident import flat_arrays
 
     def prepare(mesh: Mesh, cameras: Cameras) -> Views:
         bvh = build_bvh(mesh)

@@ -4,7 +4,8 @@ Each of as many processes as there are processors takes one mesh after the other
 (see worker_process.py); here a thread waits for each of them. Processes, because the stages spend a
 third of their time in Python, which runs in one thread of a process at a time. Large files are
 begun first, and as many meshes at a time as fit the memory; what becomes of one does not depend on
-the others. A mesh that is rendered while processors have nothing to do gets them, too.
+the others. A mesh that is rendered while processors have nothing to do gets them, too. On a CUDA
+device there are only as many processes as fit its memory.
 """
 
 from __future__ import annotations
@@ -141,6 +142,11 @@ class _Pipeline:
     def outcomes(self) -> Iterator[Outcome]:
         """Start the threads, and give what they finish."""
         n_workers = min(self._n_processors, self._n_todo)
+        if self._setup.settings.device == "cuda":
+            from raydepth.cuda.device import room_for_processes
+
+            n_fitting, n_bytes = room_for_processes()
+            n_workers, self._memory = min(n_workers, n_fitting), min(self._memory, n_bytes)
         self._fork(n_workers)
         for _ in range(n_workers):
             thread = threading.Thread(target=self._work, name="raydepth-pipeline", daemon=True)

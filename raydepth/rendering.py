@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +16,7 @@ from raydepth import parallel, rays, recycling, tiles
 from raydepth.affine_resolver import AffineResolver
 from raydepth.bvh import Bvh
 from raydepth.camera import Cameras
+from raydepth.cameras import ring
 from raydepth.conversions import points_from_depth
 from raydepth.coverage import Coverage, See, share_of_samples, with_samples
 from raydepth.cuda.build import DeviceMesh
@@ -189,8 +192,8 @@ def render(
     hits : int
         How many hits of each ray the output "hits" holds, 1 to 64.
     device : "auto", "cpu" or "cuda"
-        "auto" takes the CPU, and CUDA once that path has been checked on a device; the result says
-        which. "cuda" never falls back.
+        "auto" takes CUDA where it can be used and, tried once in a process, gives the CPU's bits; a
+        warning says so if it does not. The result says which it took. "cuda" never falls back.
     miss : float
         The depth of a pixel that sees nothing.
     dtype : numpy.float32 or numpy.float64
@@ -527,14 +530,36 @@ def rows_per_task(cameras: Cameras, threads: int) -> int:
 
 
 def chosen_device(device: str) -> str:
-    """The device that will render."""
+    """The device that will render; "auto" is explained at `render`."""
     if device not in DEVICES:
         raise ValueError(f"device is {device!r}; expected one of {', '.join(DEVICES)}")
-    # The CUDA path has not run on a device yet: who wants it asks for it.
-    if device != "cuda":
-        return "cpu"
+    if device == "cpu":
+        return device
     from raydepth.cuda.device import why_unusable
 
-    if reason := why_unusable():
+    reason = why_unusable()
+    if device == "auto":
+        return "cuda" if reason is None and _cuda_is_right() else "cpu"
+    if reason is not None:
         raise DeviceError(f"device 'cuda': {reason}")
     return device
+
+
+@functools.cache
+def _cuda_is_right() -> bool:
+    """Whether the device gives the CPU's bits in a small rendering; a warning if not.
+
+    Nobody looks at what "auto" took; and the last compiler of the kernels is part of a driver.
+    """
+    corners = np.random.default_rng(0).uniform(-0.5, 0.5, (600, 3))
+    mesh, cameras = Mesh(corners, np.arange(600).reshape(-1, 3)), ring(2, size=64)
+    try:
+        on_cpu, on_cuda = (render(mesh, cameras, device=name) for name in ("cpu", "cuda"))
+        differs = on_cpu.triangle_id != on_cuda.triangle_id
+        n_wrong = np.count_nonzero(differs | (on_cpu.depth != on_cuda.depth))
+        fault = f"{n_wrong} of {differs.size} pixels are not the CPU's" if n_wrong else None
+    except (DeviceError, MemoryError) as error:
+        fault = str(error)
+    if fault is not None:
+        warnings.warn(f"device 'auto' is the CPU, for CUDA failed a test: {fault}", stacklevel=4)
+    return fault is None

@@ -97,7 +97,8 @@ class RenderedViews(IterableDataset):
 
     The workers of a DataLoader share the meshes: each renders every n-th of them, on its part of
     the processors. A mesh that cannot be loaded is left out with a warning. What a GPU renders
-    stays in its memory; a DataLoader with workers must start them with "spawn" then.
+    stays in its memory, but for lenses that bend rays; a DataLoader with workers must start them
+    with "spawn" then. In its workers "auto" is the CPU.
 
     Parameters
     ----------
@@ -127,13 +128,16 @@ class RenderedViews(IterableDataset):
         self.cameras = cameras
         self.normalize = normalize
         self.kind = kind
-        self.device = chosen_device(device)
-        self._to = "device" if self.device == "cuda" else "host"
+        self.device = device
+        if device != "auto":
+            chosen_device(device)
 
     def __iter__(self) -> Iterator[View]:
         worker = get_worker_info()
         first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
         threads = max(1, parallel.default_threads() // step)
+        is_auto = self.device == "auto"
+        device = chosen_device("cpu" if is_auto and worker is not None else self.device)
         for number in range(first, len(self.paths), step):
             try:
                 mesh = load_mesh(self.paths[number], normalize=self.normalize)
@@ -141,8 +145,9 @@ class RenderedViews(IterableDataset):
                 warnings.warn(f"left out: {error}", stacklevel=2)
                 continue
             cameras = self.cameras(number) if callable(self.cameras) else self.cameras
+            to = "device" if device == "cuda" and cameras.is_affine else "host"
             depths = render(
-                mesh, cameras, kind=self.kind, device=self.device, threads=threads, to=self._to
+                mesh, cameras, kind=self.kind, device=device, threads=threads, to=to
             ).depth
             # Both share memory, on the host or the device, with what was rendered.
             for view, depth in enumerate(torch.from_dlpack(depths)):

@@ -60,17 +60,21 @@ def fake_cuda(monkeypatch):
     """Let device="cuda" be the CPU, running what threads of the kernels do; gives the device."""
     from fake_device import FakeDevice
 
+    from raydepth import rendering
     from raydepth.cuda import device, images
 
+    def forget() -> None:
+        images._ring.cache_clear()
+        images._residents.cache_clear()
+        rendering._cuda_is_right.cache_clear()
+
     fake = FakeDevice()
-    images._pool.cache_clear()
-    images._resident.clear()
+    forget()
     monkeypatch.setattr(device, "why_unusable", lambda: None)
     monkeypatch.setattr(device, "device", lambda: fake)
     monkeypatch.setattr(images, "device", lambda: fake)
     yield fake
-    images._pool.cache_clear()
-    images._resident.clear()
+    forget()
 
 
 @pytest.fixture

@@ -79,6 +79,7 @@ class FakeDevice:
         self.used = self.most_used = self.used_pinned = 0
         self.launches: list[tuple[str, int, int]] = []
         self.in_flight = self.most_in_flight = 0
+        self.made: list[str] = []
 
     def free_bytes(self) -> int:
         return self.memory - self.used
@@ -86,6 +87,7 @@ class FakeDevice:
     def empty(self, n_bytes: int) -> Buffer:
         if self.used + n_bytes > self.memory:
             raise MemoryError("the CUDA device is out of memory")
+        self.made.append("buffer")
         self.used += n_bytes
         self.most_used = max(self.most_used, self.used)
         whole = np.full(n_bytes + 256, GARBAGE, np.uint8)
@@ -107,10 +109,12 @@ class FakeDevice:
     def pinned(self, n_bytes: int) -> np.ndarray:
         if self.used_pinned + n_bytes > self.pinned_memory:
             raise MemoryError("cannot pin")
+        self.made.append("pinned")
         self.used_pinned += n_bytes
         return np.full(n_bytes, GARBAGE, np.uint8)
 
     def stream(self) -> Stream:
+        self.made.append("stream")
         return Stream()
 
     def upload(self, buffer: Buffer, offset: int, host: np.ndarray, stream: Stream) -> None:

@@ -11,10 +11,12 @@ import shapes
 from fake_device import FakeDevice
 
 import raydepth as rd
-from raydepth.cuda import batch, images
-from raydepth.cuda.batch import BatchOptions, flat_arrays, run
+from raydepth.cuda import images, ring
+from raydepth.cuda.batch import BatchOptions, run
 from raydepth.cuda.chunks import Request, chunks
 from raydepth.cuda.pinned import LEAST, PinnedPool
+from raydepth.cuda.resident import Residents, flat_arrays
+from raydepth.cuda.ring import Ring
 from raydepth.export import encode_uint16
 from raydepth.rendering import build_bvh, views_for_cuda
 
@@ -172,7 +174,7 @@ def test_results_do_not_depend_on_how_a_batch_is_cut(mesh_budget, output_budget,
     pairs = list(meshes_and_views())
     found = list(
         run(
-            device, DEPTH, [views_of(*pair) for pair in pairs], PinnedPool(device),
+            Ring(device), DEPTH, [views_of(*pair) for pair in pairs],
             mesh_budget=mesh_budget, output_budget=output_budget, max_jobs=max_jobs,
         )
     )  # fmt: skip
@@ -181,7 +183,7 @@ def test_results_do_not_depend_on_how_a_batch_is_cut(mesh_budget, output_budget,
         np.testing.assert_array_equal(views.triangle_id, expected.triangle_id)
         np.testing.assert_array_equal(views.depths["z"], expected.depth)
     if max_jobs == 1:
-        assert device.most_in_flight == batch.N_SLOTS
+        assert device.most_in_flight == ring.N_SLOTS
 
 
 def views_of(mesh, cameras):
@@ -195,7 +197,7 @@ def test_a_batch_larger_than_the_devices_memory_is_cut_up():
     mesh = rd.Mesh(*shapes.icosphere(levels=1))
     n_bytes = 40 * 64 * 64 * 8
     assert n_bytes > 3 * device.memory
-    (views,) = run(device, DEPTH, [views_of(mesh, cameras)], PinnedPool(device))
+    (views,) = run(Ring(device), DEPTH, [views_of(mesh, cameras)])
     expected = rd.render(mesh, cameras, device="cpu")
     np.testing.assert_array_equal(views.depths["z"], expected.depth)
     assert device.most_used <= device.memory
@@ -205,15 +207,15 @@ def test_a_view_larger_than_the_devices_memory_is_refused():
     device = FakeDevice(memory=100_000)
     mesh, cameras = rd.Mesh(*shapes.cube()), rd.cameras.fibonacci(1, size=256)
     with pytest.raises(MemoryError, match="out of memory"):
-        list(run(device, DEPTH, [views_of(mesh, cameras)], PinnedPool(device)))
+        list(run(Ring(device), DEPTH, [views_of(mesh, cameras)]))
 
 
 def test_memory_is_free_again_after_a_batch_also_after_a_broken_one():
     device = FakeDevice()
     pairs = [views_of(*pair) for pair in meshes_and_views(9)]
-    list(run(device, DEPTH, pairs, PinnedPool(device), max_jobs=2))
+    list(run(Ring(device), DEPTH, pairs, max_jobs=2))
     pairs = [views_of(*pair) for pair in meshes_and_views(9)]
-    broken = run(device, DEPTH, pairs, PinnedPool(device), max_jobs=2)
+    broken = run(Ring(device), DEPTH, pairs, max_jobs=2)
     next(broken)
     broken.close()
     gc.collect()
@@ -270,7 +272,91 @@ def test_a_mesh_is_uploaded_once_and_forgotten_with_its_hierarchy(fake_cuda):
     assert images.resident(bvh) is first
     del first, bvh, mesh
     gc.collect()
-    assert fake_cuda.used == 0
+    assert fake_cuda.used == images._ring().held_bytes
+
+
+def test_meshes_that_were_not_asked_for_the_longest_leave_the_device(fake_cuda):
+    """Whoever keeps all meshes of a data set renders one after the other as often as they want."""
+    fake_cuda.memory = 1_000_000
+    cameras = rd.cameras.fibonacci(2, size=16)
+    meshes = [rd.Mesh(*shapes.icosphere(levels=3)) for _ in range(12)]
+    n_bytes = images.resident(build_bvh(meshes[0])).buffer.n_bytes
+    fitting = fake_cuda.memory // 2 // n_bytes
+    assert 3 < fitting < 8
+    for mesh in meshes:
+        ours = rd.render(mesh, cameras, device="cuda")
+        np.testing.assert_array_equal(ours.depth, rd.render(mesh, cameras, device="cpu").depth)
+        first = images.resident(build_bvh(meshes[0]))
+    held = images._ring().held_bytes
+    assert fake_cuda.used == fitting * n_bytes + held
+    assert images.resident(build_bvh(meshes[0])) is first, "it was asked for all the time"
+    last = images.resident(build_bvh(meshes[-1]))
+    images.resident(build_bvh(meshes[1]))
+    assert images.resident(build_bvh(meshes[-1])) is last
+
+
+def test_meshes_make_room_where_others_have_taken_the_memory(fake_cuda):
+    meshes = [rd.Mesh(*shapes.cube()) for _ in range(5)]
+    residents = Residents(fake_cuda)
+    for mesh in meshes:
+        residents.of(build_bvh(mesh))
+    fake_cuda.memory = fake_cuda.used
+    assert residents.of(build_bvh(rd.Mesh(*shapes.cube()))).buffer.n_bytes > 0
+    fake_cuda.memory = 0
+    with pytest.raises(MemoryError):
+        residents.of(build_bvh(rd.Mesh(*shapes.cube())))
+
+
+def test_the_second_rendering_makes_nothing_but_its_results(fake_cuda):
+    """Streams, pinned memory and buffers take longer to make than to use."""
+    mesh, cameras = rd.Mesh(*shapes.cube()), rd.cameras.fibonacci(3, size=(20, 16))
+    rays = np.zeros((100, 3)), np.eye(3)[np.arange(100) % 3]
+
+    def to_host():
+        return rd.render(mesh, cameras, device="cuda").depth
+
+    def to_device():
+        return rd.render(mesh, cameras, device="cuda", to="device").depth
+
+    def single_rays():
+        return rd.cast_rays(mesh, *rays, device="cuda").distance
+
+    for call, n_results in ((to_host, 0), (to_device, 2), (single_rays, 0)):
+        call()
+        fake_cuda.made.clear()
+        call()
+        assert fake_cuda.made == ["buffer"] * n_results, call
+
+
+def test_a_failure_leaves_the_ring_usable(fake_cuda, monkeypatch):
+    mesh, cameras = rd.Mesh(*shapes.cube()), rd.cameras.fibonacci(3, size=16)
+    expected = rd.render(mesh, cameras, device="cuda").depth
+    launch = fake_cuda.launch
+
+    def fail(kernel, *arguments):
+        if kernel == "resolve":
+            raise rd.DeviceError("cannot run resolve")
+        launch(kernel, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fake_cuda, "launch", fail)
+        with pytest.raises(rd.DeviceError, match="cannot run resolve"):
+            rd.render(mesh, cameras, device="cuda")
+    assert fake_cuda.in_flight == 0
+    np.testing.assert_array_equal(rd.render(mesh, cameras, device="cuda").depth, expected)
+
+
+def test_many_single_rays_are_cut_up(fake_cuda, monkeypatch):
+    monkeypatch.setattr(images, "RAYS", 37)
+    mesh = rd.Mesh(*shapes.icosphere(levels=2))
+    rng = np.random.default_rng(0)
+    origins, directions = rng.normal(size=(2, 500, 3))
+    ours = rd.cast_rays(mesh, origins, directions, device="cuda")
+    theirs = rd.cast_rays(mesh, origins, directions, device="cpu")
+    for field in ("distance", "triangle_id", "barycentric"):
+        np.testing.assert_array_equal(getattr(ours, field), getattr(theirs, field))
+    assert fake_cuda.most_in_flight == ring.N_SLOTS
+    assert len(rd.cast_rays(mesh, origins[:0], directions[:0], device="cuda").distance) == 0
 
 
 def test_results_can_stay_on_the_device(fake_cuda):
@@ -288,7 +374,8 @@ def test_results_can_stay_on_the_device(fake_cuda):
     np.testing.assert_array_equal(shared, theirs.z_depth)
     del shared
     gc.collect()
-    assert fake_cuda.used == images.resident(build_bvh(mesh)).buffer.n_bytes
+    held = images._ring().held_bytes
+    assert fake_cuda.used == images.resident(build_bvh(mesh)).buffer.n_bytes + held
 
 
 def test_an_array_on_the_device_says_where_it_is(fake_cuda):

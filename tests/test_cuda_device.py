@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
+import warnings
+from pathlib import Path
 
 import pytest
 import shapes
 
 import raydepth as rd
+from raydepth import batch, cli, pipeline
 from raydepth.cuda import device as device_module
+from raydepth.messages import Setup
 from raydepth.rendering import chosen_device
+from raydepth.settings import Settings
+from raydepth.tasks import Task, Unit
 
 MESH = rd.Mesh(*shapes.cube())
 VIEW = rd.cameras.fibonacci(1, size=8)
@@ -23,9 +30,9 @@ def without_numba_cuda(monkeypatch):
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *a: None if name == "numba_cuda" else find(name)
     )
-    device_module.why_unusable.cache_clear()
+    device_module._looked_for.cache_clear()
     yield
-    device_module.why_unusable.cache_clear()
+    device_module._looked_for.cache_clear()
 
 
 def test_cuda_without_numba_cuda_says_what_to_install(without_numba_cuda):
@@ -44,9 +51,86 @@ def test_auto_says_which_device_it_took(without_numba_cuda):
     assert chosen_device("auto") == "cpu"
 
 
-def test_cuda_only_for_who_asks(fake_cuda):
-    assert rd.render(MESH, VIEW).device == "cpu"
-    assert rd.render(MESH, VIEW, device="cuda").device == "cuda"
+def test_auto_takes_cuda_where_it_is_right(fake_cuda):
+    assert rd.render(MESH, VIEW).device == "cuda"
+    assert rd.render(MESH, VIEW, device="cpu").device == "cpu"
+    assert rd.cast_rays(MESH, (0, 0, 3), (0, 0, -1)).triangle_id >= 0
+    assert "cast_rays" in [name for name, *_ in fake_cuda.launches]
+    (many,) = rd.render_many([(MESH, VIEW)])
+    assert many.device == "cuda"
+
+
+def wrong_depth(table, n_blocks, n_jobs, dtype):
+    """A driver that compiles resolve to nothing: depth is what memory held."""
+
+
+def broken(*_):
+    raise rd.DeviceError("the CUDA device cannot run resolve: CUDA_ERROR_INVALID_PTX")
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"), [(wrong_depth, r"\d+ of 8192 pixels are not the CPU's"), (broken, "PTX")]
+)
+def test_auto_is_the_cpu_where_cuda_fails_a_test(fake_cuda, monkeypatch, fault, message):
+    monkeypatch.setitem(fake_cuda.kernels, "resolve", fault)
+    with pytest.warns(UserWarning, match=f"'auto' is the CPU, for CUDA failed a test: .*{message}"):
+        assert rd.render(MESH, VIEW).device == "cpu"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert rd.render(MESH, VIEW).device == "cpu", "said once"
+
+
+def test_on_the_command_line_a_warning_is_one_line(fake_cuda, monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(fake_cuda.kernels, "resolve", broken)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["demo"]) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "warning" in line.lower()]
+    assert len(lines) == 1
+    assert lines[0].startswith("raydepth: warning: device 'auto' is the CPU, for CUDA failed")
+
+
+def test_a_data_set_goes_on_with_the_device_it_was_begun_with(fake_cuda, monkeypatch):
+    for device in ("cpu", "cuda"):
+        found = Settings(VIEW, device=device).to_json()
+        assert batch._device("auto", Path("out"), found) == device
+    monkeypatch.setattr(device_module, "why_unusable", lambda: "there is none")
+    with pytest.raises(rd.DeviceError, match="out was begun with device 'cuda': there is none"):
+        batch._device("auto", Path("out"), found)
+    assert batch._device("auto", Path("out"), None) == "cpu"
+
+
+def test_processes_share_the_devices_memory(fake_cuda):
+    for gib, expected in ((0.5, 1), (8, 4), (80, 40)):
+        fake_cuda.memory = int(gib * 2**30)
+        assert device_module.room_for_processes() == (expected, fake_cuda.memory // 2)
+
+
+def test_a_data_set_starts_as_many_processes_as_fit_the_device(fake_cuda, tmp_path, monkeypatch):
+    """And takes no more meshes at a time than fit beside them."""
+    started = []
+    monkeypatch.setattr(pipeline, "borrowed_worker", lambda: started.append(1) or 1 / 0)
+    monkeypatch.setattr(pipeline.spawning, "can_fork", lambda: False)
+    units = [Unit(i, (Task(str(i), "x.off"),), 1) for i in range(9)]
+    fake_cuda.memory = 6 << 30
+    work = pipeline._Pipeline(
+        units, Setup(Settings(VIEW, device="cuda"), "out", ".", True), tmp_path,
+        pipeline.Limits(threads=9, memory=1 << 40), lambda n: None, lambda line: None,
+    )  # fmt: skip
+    with pytest.raises(ZeroDivisionError):
+        next(work.outcomes())
+    work.stop()
+    assert (len(started), work._memory) == (3, 3 << 30)
+
+
+def test_a_fork_of_a_process_that_uses_cuda_has_none(monkeypatch):
+    process = os.getpid()
+    monkeypatch.setattr(device_module, "_looked_for", lambda: (None, process))
+    assert device_module.why_unusable() is None
+    monkeypatch.setattr(os, "getpid", lambda: process + 1)
+    assert "before this process was forked" in device_module.why_unusable()
+    assert chosen_device("auto") == "cpu"
+    with pytest.raises(rd.DeviceError, match=r"device 'cuda': it was in use before .* forked"):
+        chosen_device("cuda")
 
 
 def test_a_broken_installation_is_one_line(monkeypatch):
@@ -56,11 +140,11 @@ def test_a_broken_installation_is_one_line(monkeypatch):
         raise ImportError("libnvvm.so.4:\n cannot open shared object file")
 
     monkeypatch.setattr(device_module, "_numba_cuda", broken)
-    device_module.why_unusable.cache_clear()
+    device_module._looked_for.cache_clear()
     try:
         reason = device_module.why_unusable()
     finally:
-        device_module.why_unusable.cache_clear()
+        device_module._looked_for.cache_clear()
     assert "libnvvm.so.4: cannot open" in reason
     assert "\n" not in reason
 

@@ -13,7 +13,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import shapes
 from cuda_emulator import environment, what_is_missing
+from mesh_files import write_off
 
 from benchmarks.gpu import nvcc
 
@@ -123,6 +125,55 @@ print(taken[0], *set(taken[1:]))
 """)
     )
     assert result.stdout == "165\n8 7\n", result.stdout + result.stderr
+
+
+def test_a_data_set_is_the_cpus_but_for_the_devices_name(emulated, tmp_path):
+    for i, (vertices, faces) in enumerate((shapes.cube(), shapes.icosphere(levels=2)) * 2):
+        write_off(tmp_path / f"{i}.off", vertices * (1 - 0.1 * i), faces)
+    command = ["-m", "raydepth", "render", str(tmp_path), "--size", "32", "--views", "fibonacci:3"]
+    for device in ("auto", "cpu"):
+        result = emulated(*command, "-o", str(tmp_path / device), "--device", device)
+        assert result.returncode == 0, result.stderr
+        assert "warning" not in result.stderr, result.stderr
+    (tmp_path / "auto" / "3" / "views.json").unlink()
+    again = emulated(*command, "-o", str(tmp_path / "auto"))
+    assert again.returncode == 0, again.stderr
+    ours, theirs = (
+        {
+            path.relative_to(tmp_path / device): path.read_bytes()
+            for path in (tmp_path / device).rglob("*")
+            if path.is_file()
+        }
+        for device in ("auto", "cpu")
+    )
+    assert set(ours) == set(theirs)
+    assert b'"device": "cuda"' in ours[Path("dataset.json")]
+    for path, content in ours.items():
+        if path.suffix == ".json":
+            found, expected = json.loads(content), json.loads(theirs[path])
+            assert (found.pop("device"), expected.pop("device")) == ("cuda", "cpu")
+            found.pop("sha256", None), expected.pop("sha256", None)
+            assert found == expected
+        else:
+            assert content == theirs[path], path
+
+
+def test_a_fork_renders_on_the_cpu(emulated):
+    result = emulated(
+        *program("""
+import os, sys
+mesh, cameras = rd.Mesh(np.eye(3), [[0, 1, 2]]), rd.cameras.fibonacci(2, size=8)
+ours = rd.render(mesh, cameras)
+sys.stdout.flush()
+if os.fork() == 0:
+    theirs = rd.render(mesh, cameras)
+    print(theirs.device, (ours.depth == theirs.depth).all(), flush=True)
+    os._exit(0)
+os.wait()
+print(ours.device)
+""")
+    )
+    assert result.stdout == "cpu True\ncuda\n", result.stdout + result.stderr
 
 
 def test_memory_beyond_the_devices_is_refused(emulated):

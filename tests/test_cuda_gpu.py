@@ -13,9 +13,10 @@ from fake_device import FakeDevice
 import raydepth as rd
 from raydepth.cuda import batch, jobs, threads
 from raydepth.cuda import device as devices
-from raydepth.cuda.batch import BatchOptions, flat_arrays, run
+from raydepth.cuda.batch import BatchOptions, run
 from raydepth.cuda.chunks import Piece
-from raydepth.cuda.pinned import PinnedPool
+from raydepth.cuda.resident import flat_arrays, make_resident
+from raydepth.cuda.ring import Ring
 from raydepth.rendering import build_bvh, views_for_cuda
 
 pytestmark = [
@@ -92,7 +93,7 @@ def test_beams_are_the_cpus(name):
     n_bytes = threads.beam_bytes((201, 133))
     records = []
     for device in (devices.device(), FakeDevice()):
-        resident = batch.make_resident(device, flat_arrays(bvh))
+        resident = make_resident(device, flat_arrays(bvh))
         views = views_for_cuda(resident, bvh, cameras)
         rows, _ = jobs.table(3)
         piece = Piece(batch.request(views, options), 0, 3)
@@ -178,7 +179,7 @@ def test_results_do_not_depend_on_how_a_batch_is_cut():
     bvh = build_bvh(mesh)
     views = views_for_cuda(flat_arrays(bvh), bvh, cameras)
     options = BatchOptions(("z",), np.dtype(np.float32), np.inf)
-    (found,) = run(device, options, [views], PinnedPool(device), output_budget=700_000)
+    (found,) = run(Ring(device), options, [views], output_budget=700_000)
     expected = rd.render(mesh, cameras, device="cpu")
     np.testing.assert_array_equal(found.depths["z"], expected.depth)
 

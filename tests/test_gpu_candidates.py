@@ -12,8 +12,8 @@ from numba import njit
 import raydepth as rd
 from benchmarks.gpu_candidates import CANDIDATES
 from raydepth.cuda import jobs, threads
-from raydepth.cuda.batch import flat_arrays
 from raydepth.cuda.layout import COUNT_BITS
+from raydepth.cuda.resident import flat_arrays
 from raydepth.rendering import build_bvh, local_ray_basis, projections
 
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from raydepth.cuda import device as devices
 from raydepth.cuda import lbvh
-from raydepth.cuda.batch import Resident
-from raydepth.cuda.device import Buffer
+from raydepth.cuda.device import Buffer, aligned
 from raydepth.cuda.layout import MAX_SLOTS
+from raydepth.cuda.resident import Resident
 from raydepth.cuda.threads import THREADS
 from raydepth.errors import MeshError
 from raydepth.limits import MAX_COORDINATE
@@ -21,7 +21,6 @@ LEAF_SIZE = 4
 # Bits of the curve per axis: cells for the faces of a plane, and some more for curved ones.
 EXTRA_BITS = 3
 MAX_BITS = 20
-ALIGNMENT = 256
 
 
 class DeviceMesh:
@@ -145,12 +144,11 @@ class _Builder:
 
     def _place(self, sizes: dict[int, int]) -> Buffer:
         """Room for these bytes by word of the table, in one buffer."""
-        aligned = [-(-n_bytes // ALIGNMENT) * ALIGNMENT for n_bytes in sizes.values()]
-        buffer = self.device.empty(sum(aligned))
+        buffer = self.device.empty(sum(aligned(n_bytes) for n_bytes in sizes.values()))
         address = buffer.address
-        for word, n_bytes in zip(sizes, aligned, strict=True):
+        for word, n_bytes in sizes.items():
             self.table[word] = address
-            address += n_bytes
+            address += aligned(n_bytes)
         return buffer
 
     def _step(self, name: str, n: int, a: int = 0, b: int = 0, c: int = 0) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
+import os
 import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -31,6 +32,18 @@ REGISTERS = {
 }
 
 
+# What a process takes of a device besides its meshes: its context, its kernels, the ring's slots.
+PROCESS_BYTES = 1 << 30
+
+# What lies in one buffer is kept apart by multiples of this: whole transactions, any type.
+ALIGNMENT = 256
+
+
+def aligned(n_bytes: int) -> int:
+    """What so many bytes take of a buffer."""
+    return -(-n_bytes // ALIGNMENT) * ALIGNMENT
+
+
 class Buffer(NamedTuple):
     """Memory on the device, freed with the last reference to `owner`."""
 
@@ -39,17 +52,25 @@ class Buffer(NamedTuple):
     owner: Any
 
 
-@functools.cache
 def why_unusable() -> str | None:
     """None if a CUDA device can be used here, else what is missing and what to do, in one line."""
+    reason, process = _looked_for()
+    if reason is None and process != os.getpid():
+        return "it was in use before this process was forked; start processes with 'spawn'"
+    return reason
+
+
+@functools.cache
+def _looked_for() -> tuple[str | None, int]:
+    """Why there is no device, if so, and the process that looked: its forks cannot use it."""
     if importlib.util.find_spec("numba_cuda") is None:
-        return f"Numba's CUDA target is not installed: {INSTALL}"
+        return f"Numba's CUDA target is not installed: {INSTALL}", os.getpid()
     try:
         cuda = _numba_cuda()
         reason = None if cuda.is_available() else _why_unavailable(cuda)
     except Exception as error:  # a broken installation fails in as many ways as there are parts
         reason = f"Numba's CUDA target cannot be loaded ({_one_line(error)}): {INSTALL}"
-    return reason
+    return reason, os.getpid()
 
 
 def _why_unavailable(cuda: Any) -> str:
@@ -96,6 +117,15 @@ def device() -> Device:
     return Device()
 
 
+def room_for_processes() -> tuple[int, int]:
+    """How many processes may render on the device, and how many bytes their meshes may take.
+
+    Of the memory that is free, half is for either.
+    """
+    half = device().free_bytes() // 2
+    return max(1, half // PROCESS_BYTES), half
+
+
 class Device:
     """A CUDA device: memory, copies and launches, all errors checked.
 
@@ -106,6 +136,7 @@ class Device:
         self._cuda = _numba_cuda()
         self._kernels: dict[str, Any] = {}
         self._lock = threading.Lock()
+        self._thread = threading.local()
         with self._checked("cannot be set up"):
             current = self._cuda.get_current_device()
             name = current.name
@@ -153,19 +184,23 @@ class Device:
 
     def upload(self, buffer: Buffer, offset: int, host: np.ndarray, stream: Any) -> None:
         """Copy contiguous `host` to the buffer."""
-        part = _bytes_of(host)
-        if part.nbytes == 0:
-            return
-        with self._checked("failed at an upload"):
-            buffer.owner[offset : offset + part.nbytes].copy_to_device(part, stream=stream)
+        assert host.flags.c_contiguous
+        assert offset + host.nbytes <= buffer.n_bytes
+        if host.nbytes:
+            with self._checked("failed at an upload"):
+                self._driver().cuMemcpyHtoDAsync(
+                    buffer.address + offset, host.ctypes.data, host.nbytes, stream.handle
+                )
 
     def download(self, host: np.ndarray, buffer: Buffer, offset: int, stream: Any) -> None:
         """Fill contiguous `host` from the buffer."""
-        part = _bytes_of(host)
-        if part.nbytes == 0:
-            return
-        with self._checked("failed at a download"):
-            buffer.owner[offset : offset + part.nbytes].copy_to_host(part, stream=stream)
+        assert host.flags.c_contiguous
+        assert offset + host.nbytes <= buffer.n_bytes
+        if host.nbytes:
+            with self._checked("failed at a download"):
+                self._driver().cuMemcpyDtoHAsync(
+                    host.ctypes.data, buffer.address + offset, host.nbytes, stream.handle
+                )
 
     def fetch(self, array: Any) -> np.ndarray:
         """A copy of any library's array on the device (`__cuda_array_interface__`)."""
@@ -193,6 +228,15 @@ class Device:
         with self._checked("failed"):
             event.synchronize()
 
+    def _driver(self) -> Any:
+        """The driver's functions, for a copy takes a tenth of the time of one by Numba's arrays."""
+        if not hasattr(self._thread, "driver"):
+            from numba.cuda.cudadrv.driver import driver
+
+            self._cuda.current_context()  # makes it this thread's
+            self._thread.driver = driver
+        return self._thread.driver
+
     def _kernel(self, name: str) -> Any:
         from raydepth.cuda import kernels
 
@@ -204,7 +248,3 @@ class Device:
                         kernels.SIGNATURES[function], max_registers=REGISTERS[name], cache=True
                     )(function)
         return self._kernels[name]
-
-
-def _bytes_of(host: np.ndarray) -> np.ndarray:
-    return host.reshape(-1).view(np.uint8)

@@ -1,11 +1,10 @@
-"""What `raydepth.render` and `render_many` ask of the device."""
+"""What `raydepth.render`, `render_many` and `cast_rays` ask of the device."""
 
 from __future__ import annotations
 
 import functools
 import math
-import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -13,41 +12,42 @@ from raydepth.bvh import Bvh
 from raydepth.cuda import batch as batches
 from raydepth.cuda import jobs
 from raydepth.cuda.arrays import DeviceArray
-from raydepth.cuda.batch import BatchOptions, Resident, Views, flat_arrays
+from raydepth.cuda.batch import BatchOptions, Views
 from raydepth.cuda.build import DeviceMesh
 from raydepth.cuda.chunks import MAX_JOBS, Piece
-from raydepth.cuda.device import device
-from raydepth.cuda.pinned import PinnedPool
+from raydepth.cuda.device import aligned, device
+from raydepth.cuda.resident import Resident, Residents
+from raydepth.cuda.ring import Ring, Slot
 from raydepth.cuda.threads import THREADS, beam_bytes
 
-# Meshes on the device, as long as their hierarchies live.
-_resident: weakref.WeakKeyDictionary[Bvh, Resident] = weakref.WeakKeyDictionary()
+# Single rays that a launch casts: enough to fill a device, few enough to overlap.
+RAYS = 1 << 19
 
 
 @functools.cache
-def _pool() -> PinnedPool:
-    return PinnedPool(device())
+def _ring() -> Ring:
+    return Ring(device())
+
+
+@functools.cache
+def _residents() -> Residents:
+    return Residents(device())
 
 
 def resident(bvh: Bvh | DeviceMesh) -> Resident:
-    """The hierarchy on the device; uploaded once, kept as long as the hierarchy."""
-    if isinstance(bvh, DeviceMesh):
-        return bvh.resident
-    found = _resident.get(bvh)
-    if found is None:
-        found = _resident[bvh] = batches.make_resident(device(), flat_arrays(bvh))
-    return found
+    """The hierarchy on the device; uploaded once, kept as long as it lives and there is room."""
+    return bvh.resident if isinstance(bvh, DeviceMesh) else _residents().of(bvh)
 
 
 def render_to_host(views: Views, options: BatchOptions) -> Views:
     """One mesh; the results are in main memory, in `triangle_id` and `depths` of what returns."""
-    (filled,) = batches.run(device(), options, [views], _pool())
+    (filled,) = batches.run(_ring(), options, [views])
     return filled
 
 
 def render_batch(views: Iterator[Views], options: BatchOptions) -> Iterator[Views]:
     """Many meshes, in order; the results are in main memory."""
-    return batches.run(device(), options, views, _pool())
+    return batches.run(_ring(), options, views)
 
 
 def render_to_device(
@@ -60,29 +60,33 @@ def render_to_device(
     MemoryError
         They do not fit there.
     """
-    gpu, size = device(), views.size
-    shape = (len(views.basis), size[1], size[0])
+    assert isinstance(views.mesh, Resident)
+    gpu, size, n_views = device(), views.size, len(views.basis)
+    shape = (n_views, size[1], size[0])
     n_pixels = math.prod(shape)
     triangle_id = gpu.empty(4 * n_pixels)
     depths = {kind: gpu.empty(options.dtype.itemsize * n_pixels) for kind in options.kinds}
-
-    piece = Piece(batches.request(views, options), 0, len(views.basis))
-    rows, _ = jobs.table(len(views.basis))
+    rows, _ = jobs.table(n_views)
+    piece = Piece(batches.request(views, options), 0, n_views)
     batches.fill_jobs(rows, piece, views.mesh.addresses, options)
     jobs.fill_outputs(rows, jobs.TRIANGLE_ID, triangle_id.address, 4 * size[0] * size[1])
     for kind, buffer in depths.items():
         n_bytes = options.dtype.itemsize * size[0] * size[1]
         jobs.fill_outputs(rows, batches.WORD_OF_KIND[kind], buffer.address, n_bytes)
-    beams = gpu.empty(beam_bytes(size) * len(rows))
-    jobs.fill_outputs(rows, jobs.BEAMS, beams.address, beam_bytes(size))
-    stream = gpu.stream()
-    table = gpu.empty(rows.nbytes)
-    gpu.upload(table, 0, rows, stream)
-    for first in range(0, len(rows), MAX_JOBS):
-        n_jobs = min(MAX_JOBS, len(rows) - first)
-        address = table.address + first * rows[0].nbytes
-        batches.launch(gpu, address, n_jobs, size, options.dtype, stream)
-    gpu.wait(gpu.record(stream))
+
+    def start(slot: Slot, some: np.ndarray) -> Callable[[], None]:
+        slot.reserve(some.nbytes, beam_bytes(size) * len(some))
+        jobs.fill_outputs(some, jobs.BEAMS, slot.output.address, beam_bytes(size))
+        slot.staging[: some.nbytes] = some.reshape(-1).view(np.uint8)
+        slot.upload(some.nbytes)
+        batches.launch(gpu, slot.input.address, len(some), size, options.dtype, slot.stream)
+        return lambda: None
+
+    # As many views at a time as have their beams in a chunk's outputs.
+    at_a_time = max(1, min(MAX_JOBS, batches.OUTPUT_BUDGET // beam_bytes(size)))
+    parts = (rows[first : first + at_a_time] for first in range(0, n_views, at_a_time))
+    for _ in _ring().overlap(functools.partial(start, some=part) for part in parts):
+        pass
     return (
         DeviceArray(gpu, triangle_id, 0, shape, np.int32),
         {kind: DeviceArray(gpu, b, 0, shape, options.dtype) for kind, b in depths.items()},
@@ -100,31 +104,44 @@ def cast_rays(
     triangle_id : (n_rays,) int32
     barycentric : (n_rays, 3) float64
     """
-    gpu = device()
-    mesh = resident(bvh)
-    n_rays = len(origins)
-    distance, triangle_id = np.empty(n_rays), np.empty(n_rays, np.int32)
-    barycentric = np.empty((n_rays, 3))
-    stream = gpu.stream()
+    ring, mesh, n_rays = _ring(), resident(bvh), len(origins)
+    distance = ring.pool.empty((n_rays,), np.float64)
+    triangle_id = ring.pool.empty((n_rays,), np.int32)
+    barycentric = ring.pool.empty((n_rays, 3), np.float64)
     rows, numbers = jobs.table(1)
     numbers[0, jobs.NEAR] = t_min
-    rows[0, jobs.NODES : jobs.FACES + 1] = mesh.addresses
-    rows[0, jobs.SIZE] = n_rays
-    buffers = {}
-    for word, array in (
-        (jobs.ORIGINS, origins), (jobs.DIRECTIONS, directions), (jobs.DISTANCE, distance),
-        (jobs.TRIANGLE_ID, triangle_id), (jobs.BARYCENTRIC, barycentric),
-    ):  # fmt: skip
-        buffers[word] = gpu.empty(array.nbytes)
-        rows[0, word] = buffers[word].address
-    gpu.upload(buffers[jobs.ORIGINS], 0, origins, stream)
-    gpu.upload(buffers[jobs.DIRECTIONS], 0, directions, stream)
-    table = gpu.empty(rows.nbytes)
-    gpu.upload(table, 0, rows, stream)
-    n_blocks = -(-n_rays // THREADS)
-    gpu.launch("cast_rays", n_blocks, 1, (np.uint64(table.address),), stream)
-    gpu.download(distance, buffers[jobs.DISTANCE], 0, stream)
-    gpu.download(triangle_id, buffers[jobs.TRIANGLE_ID], 0, stream)
-    gpu.download(barycentric, buffers[jobs.BARYCENTRIC], 0, stream)
-    gpu.wait(gpu.record(stream))
+    row = rows[0]
+    row[jobs.NODES : jobs.FACES + 1] = mesh.addresses
+
+    def start(slot: Slot, first: int) -> Callable[[], None]:
+        some = slice(first, first + RAYS)
+        given = {jobs.ORIGINS: origins[some], jobs.DIRECTIONS: directions[some]}
+        found = {
+            jobs.DISTANCE: distance[some],
+            jobs.TRIANGLE_ID: triangle_id[some],
+            jobs.BARYCENTRIC: barycentric[some],
+        }
+        n_input = sum(aligned(array.nbytes) for array in (row, *given.values()))
+        slot.reserve(n_input, sum(aligned(array.nbytes) for array in found.values()))
+        mine = slot.staging[: row.nbytes].view(np.int64)
+        mine[:] = row
+        at = aligned(row.nbytes)
+        mine[jobs.SIZE] = len(given[jobs.ORIGINS])
+        for word, array in given.items():
+            slot.staging[at : at + array.nbytes] = array.reshape(-1).view(np.uint8)
+            mine[word] = slot.input.address + at
+            at += aligned(array.nbytes)
+        at = 0
+        for word, array in found.items():
+            mine[word] = slot.output.address + at
+            at += aligned(array.nbytes)
+        slot.upload(n_input)
+        n_blocks = -(-len(given[jobs.ORIGINS]) // THREADS)
+        ring.device.launch("cast_rays", n_blocks, 1, (np.uint64(slot.input.address),), slot.stream)
+        for word, array in found.items():
+            slot.download(array, int(mine[word]) - slot.output.address)
+        return lambda: None
+
+    for _ in ring.overlap(functools.partial(start, first=f) for f in range(0, n_rays, RAYS)):
+        pass
     return distance, triangle_id, barycentric

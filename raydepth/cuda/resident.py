@@ -1,0 +1,92 @@
+"""Meshes on the device: what is uploaded, and how long it stays."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from raydepth.bvh import Bvh
+from raydepth.cuda.device import Buffer, aligned
+from raydepth.cuda.layout import flatten
+
+# Of the device's memory that is free at first, meshes that nobody is rendering take at most this.
+SHARE = 0.5
+
+
+class Flat(NamedTuple):
+    """A mesh as the kernels read it (layout.py), in main memory."""
+
+    nodes: np.ndarray
+    triangles: np.ndarray
+    vertices: np.ndarray
+    faces: np.ndarray
+
+
+class Resident(NamedTuple):
+    """A mesh that stays on the device."""
+
+    addresses: tuple[int, int, int, int]
+    buffer: Buffer
+
+
+def flat_arrays(bvh: Bvh) -> Flat:
+    return Flat(*flatten(bvh), np.ascontiguousarray(bvh.vertices), np.ascontiguousarray(bvh.faces))
+
+
+def flat_bytes(flat: Flat) -> int:
+    return sum(aligned(array.nbytes) for array in flat)
+
+
+def make_resident(device: Any, flat: Flat) -> Resident:
+    """Upload a mesh."""
+    buffer = device.empty(flat_bytes(flat))
+    stream = device.stream()
+    offset, addresses = 0, []
+    for array in flat:
+        addresses.append(buffer.address + offset)
+        device.upload(buffer, offset, array, stream)
+        offset += aligned(array.nbytes)
+    device.wait(device.record(stream))
+    return Resident((addresses[0], addresses[1], addresses[2], addresses[3]), buffer)
+
+
+class Residents:
+    """Meshes on the device, each as long as its hierarchy lives and there is room.
+
+    Those that were not asked for the longest go first, when others need their place.
+    """
+
+    def __init__(self, device: Any) -> None:
+        self._device = device
+        self._budget = int(device.free_bytes() * SHARE)
+        # In the order in which they were asked for last.
+        self._found: weakref.WeakKeyDictionary[Bvh, Resident] = weakref.WeakKeyDictionary()
+        self._lock = threading.Lock()
+
+    def of(self, bvh: Bvh) -> Resident:
+        """The hierarchy on the device, uploaded if need be."""
+        with self._lock:
+            found = self._found.pop(bvh, None)
+            if found is None:
+                flat = flat_arrays(bvh)
+                self._make_room(flat_bytes(flat))
+                try:
+                    found = make_resident(self._device, flat)
+                except MemoryError:
+                    # Others have taken what was free at first.
+                    self._found.clear()
+                    found = make_resident(self._device, flat)
+            self._found[bvh] = found
+        return found
+
+    def _make_room(self, n_bytes: int) -> None:
+        there = list(self._found.items())
+        held = sum(resident.buffer.n_bytes for _, resident in there)
+        for bvh, resident in there:
+            if held + n_bytes <= self._budget:
+                return
+            held -= resident.buffer.n_bytes
+            del self._found[bvh]
