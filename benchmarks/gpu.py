@@ -42,6 +42,7 @@ from raydepth.cuda.batch import BatchOptions
 from raydepth.cuda.build import DeviceMesh
 from raydepth.cuda.chunks import Piece
 from raydepth.cuda.resident import flat_arrays, make_resident
+from raydepth.cuda.ring import Ring
 from raydepth.cuda.threads import THREADS, beam_bytes, launches
 from raydepth.rendering import build_bvh, local_ray_basis, views_for_cuda
 
@@ -495,21 +496,27 @@ def twin() -> dict[str, Any]:
     return found
 
 
+COPIED = (1 << 28) // SHRINK
+
+
+def copied(copy: Callable[[Any], None]) -> float:
+    """Gigabytes a second of what `copy(stream)` copies, COPIED bytes."""
+    gpu = devices.device()
+    stream = gpu.stream()
+
+    def step() -> None:
+        copy(stream)
+        gpu.wait(gpu.record(stream))
+
+    return COPIED / host_seconds(step, 5)["median"] / 1e9
+
+
 def transfer() -> dict[str, Any]:
     """Copies from and to pinned and ordinary memory, and what a launch costs."""
     gpu = devices.device()
-    n_bytes = (1 << 28) // SHRINK
-    buffer = gpu.empty(n_bytes)
-    pinned, pageable = gpu.pinned(n_bytes), np.zeros(n_bytes, np.uint8)
+    buffer = gpu.empty(COPIED)
+    pinned, pageable = gpu.pinned(COPIED), np.zeros(COPIED, np.uint8)
     stream = gpu.stream()
-
-    def timed(copy: Callable[[], None]) -> float:
-        def step() -> None:
-            copy()
-            gpu.wait(gpu.record(stream))
-
-        return n_bytes / host_seconds(step, 5)["median"] / 1e9
-
     made = scene(mesh_named("knot_5k"), rd.cameras.fibonacci(1, size=8))
     launch = launcher(made, "set_up_beams")
 
@@ -519,21 +526,28 @@ def transfer() -> dict[str, Any]:
         gpu.wait(gpu.record(stream))
 
     return {
-        "pinned_to_device_gb_per_s": timed(lambda: gpu.upload(buffer, 0, pinned, stream)),
-        "device_to_pinned_gb_per_s": timed(lambda: gpu.download(pinned, buffer, 0, stream)),
-        "pageable_to_device_gb_per_s": timed(lambda: gpu.upload(buffer, 0, pageable, stream)),
-        "device_to_pageable_gb_per_s": timed(lambda: gpu.download(pageable, buffer, 0, stream)),
+        "pinned_to_device_gb_per_s": copied(lambda s: gpu.upload(buffer, 0, pinned, s)),
+        "device_to_pinned_gb_per_s": copied(lambda s: gpu.download(pinned, buffer, 0, s)),
+        "pageable_to_device_gb_per_s": copied(lambda s: gpu.upload(buffer, 0, pageable, s)),
+        "device_to_pageable_gb_per_s": copied(lambda s: gpu.download(pageable, buffer, 0, s)),
         "launch_seconds": host_seconds(launches)["median"] / 200,
         "launch_and_wait_seconds": host_seconds(
             lambda: (launch(stream), gpu.wait(gpu.record(stream))), 50
         )["median"],
-        "pin_gb_per_s": n_bytes / host_seconds(lambda: gpu.pinned(n_bytes), 3)["median"] / 1e9,
+        "pin_gb_per_s": COPIED / host_seconds(lambda: gpu.pinned(COPIED), 3)["median"] / 1e9,
     }
 
 
 def end_to_end() -> dict[str, Any]:
-    """`rd.render` from a mesh that is known to arrays in main memory, or left on the device."""
-    cells = {}
+    """`rd.render` from a mesh that is known to arrays in main memory, or left on the device.
+
+    Beside what pinned memory takes from the device, and for chunks of other sizes.
+    """
+    gpu = devices.device()
+    buffer, pinned = gpu.empty(COPIED), gpu.pinned(COPIED)
+    cells: dict[str, Any] = {
+        "device_to_pinned_gb_per_s": copied(lambda s: gpu.download(pinned, buffer, 0, s))
+    }
     for name in MESHES:
         mesh = mesh_named(name)
         for size in SIZES:
@@ -551,6 +565,15 @@ def end_to_end() -> dict[str, Any]:
                 "gb_per_s_to_host": 8 * n_rays / host["median"] / 1e9,
                 "grays_per_s_to_device": n_rays / left["median"] / 1e9,
             }
+    name = MESHES[:2][-1]
+    ring, mesh, cameras = Ring(gpu), mesh_named(name), cameras_of(512)
+    for mib in (4, 8, 16, 32, 64):
+
+        def step(budget: int = mib << 20) -> list[Any]:
+            views = views_for_cuda(images.resident(build_bvh(mesh)), build_bvh(mesh), cameras)
+            return list(batch.run(ring, DEPTH, [views], output_budget=budget))
+
+        cells[f"chunks of {mib} MiB, {name} 512"] = host_seconds(step, 15)
     return cells
 
 

@@ -6,7 +6,7 @@ sphere of radius 0.5 and seen by six Fibonacci cameras. What is measured, for ea
 | stage  | what is timed                                                                       |
 | ------ | ----------------------------------------------------------------------------------- |
 | load   | file to checked Mesh; generated meshes are written as binary PLY first              |
-| build  | the acceleration structure, from arrays to the first ray                            |
+| build  | the acceleration structure, from arrays to the first ray; on a GPU it is there then |
 | render | all views: visibility and resolve to float32 z depth (they run band by band, in one |
 |        | call); of other renderers only the distance of the first hit                        |
 | encode | z depth to 16-bit PNG in memory, one core                                           |
@@ -48,7 +48,7 @@ from raydepth.mesh import Mesh
 from raydepth.parallel import default_threads
 from raydepth.peers import Rays, Renderer
 from raydepth.placements import fibonacci
-from raydepth.rendering import DEVICES, build_bvh, chosen_device, render
+from raydepth.rendering import build_bvh, render
 from raydepth.version import __version__
 
 FORMAT_NAME = "raydepth-bench"
@@ -76,17 +76,16 @@ MAX_DIFFERENT = 1e-2
 MAX_WRONG = 1e-3
 
 RAYDEPTH = "raydepth"
+RAYDEPTH_CUDA = "raydepth cuda"
 
 
 class Raydepth(Renderer):
     title = "raydepth"
     version = __version__
 
-    def __init__(self, threads: int, device: str = "cpu") -> None:
+    def __init__(self, threads: int) -> None:
         super().__init__(threads)
-        self.device = device
-        if device != "cpu":
-            self.title = f"raydepth {device}"
+        self.device = "cpu"
 
     def load(self, mesh: Mesh) -> Mesh:
         return dataclasses.replace(mesh)  # its hierarchy would be kept with a mesh built before
@@ -104,6 +103,24 @@ class Raydepth(Renderer):
         return found.z_depth
 
 
+class RaydepthCuda(Raydepth):
+    title = "raydepth cuda"
+
+    def __init__(self, threads: int) -> None:
+        from raydepth.cuda.device import device
+
+        super().__init__(threads)
+        self.device = "cuda"
+        self.title = f"raydepth cuda ({device().name})"
+
+    def build(self, loaded: Mesh) -> Any:
+        from raydepth.cuda.images import resident
+
+        bvh = super().build(loaded)
+        resident(bvh)
+        return bvh
+
+
 def bench(
     meshes: Sequence[str | os.PathLike[str]] = tuple(GENERATED),
     *,
@@ -112,14 +129,14 @@ def bench(
     against: Sequence[str] = (),
     progress: Callable[[int], object] = lambda n: None,
 ) -> dict[str, Any]:
-    """Measure, on every device there is, beside the other renderers of `peers` named in `against`.
+    """Measure, on the CPU and on a GPU if there is one, beside renderers of `peers`.
 
     Parameters
     ----------
     meshes : names in `GENERATED` or paths of mesh files
     sizes : of the square images, in pixels
     repeats : turns a median is taken of, at least
-    against : names in `peers.PEERS`; those not installed are left out and named in the result
+    against : names in `peers.PEERS`; "missing" in the result says why those left out are, or a GPU
     progress : called with 1 after each size of each mesh
 
     Returns
@@ -142,8 +159,11 @@ def bench(
     with tempfile.TemporaryDirectory(prefix="raydepth-bench-") as folder:
         start_up = _start_up(Path(folder))
         renderers: dict[str, Renderer] = {RAYDEPTH: Raydepth(threads)}
-        renderers |= {f"{RAYDEPTH} {d}": Raydepth(threads, d) for d in _accelerators()}
         others, missing = peers.start(against, threads)
+        try:
+            renderers[RAYDEPTH_CUDA] = RaydepthCuda(threads)
+        except DeviceError as error:
+            missing[RAYDEPTH_CUDA] = str(error)
         renderers |= others
         scenes = [
             _measure_mesh(str(mesh), Path(folder), renderers, sizes, repeats, progress)
@@ -399,18 +419,6 @@ def _alone(step: Callable[[], Any], repeats: int) -> tuple[dict[str, Any], Any]:
     """`alternate` with one step."""
     times, results = alternate({"": lambda: step}, repeats)
     return times[""], results[""]
-
-
-def _accelerators() -> list[str]:
-    """The devices beside the CPU that can be used here."""
-    usable = []
-    for device in DEVICES:
-        if device not in ("auto", "cpu"):
-            try:
-                usable.append(chosen_device(device))
-            except DeviceError:
-                continue
-    return usable
 
 
 def _start_up(folder: Path) -> dict[str, Any]:

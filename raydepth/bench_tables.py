@@ -22,6 +22,7 @@ def lines(report: dict[str, Any]) -> list[str]:
         "Per image, in milliseconds: median (first call); render is visibility and resolve to z",
         *_table(_image_rows(report)),
         *_comparison(report),
+        *(_agreement(report, name) for name in report["renderers"] if name != RAYDEPTH),
         *report["missing"].values(),
     ]
 
@@ -117,7 +118,6 @@ def _comparison(report: dict[str, Any]) -> list[str]:
         "Million rays a second; of the others only the distance is asked",
         *_table(rows),
         *_summary("rays a second: raydepth / the best other", ratios),
-        *(_agreement(report, name) for name in report["renderers"] if name != RAYDEPTH),
     ]
 
 

@@ -15,6 +15,7 @@ from mesh_files import write_obj
 import raydepth as rd
 from raydepth import arguments, bench, bench_tables, cli, peers
 from raydepth.compiling import compile_kernels
+from raydepth.cuda import device
 from raydepth.rendering import build_bvh, render
 
 SMALL = ("--sizes", "16,24", "--repeats", "1")
@@ -71,6 +72,8 @@ def _quick(monkeypatch, tmp_path):
     monkeypatch.setattr(bench, "MIN_SECONDS", 0.0)
     monkeypatch.setattr(bench, "GENERATED", {"knot_5k": (36, 6)})
     monkeypatch.setattr(bench, "_start_up", lambda folder: START_UP)
+    device.device.cache_clear()
+    monkeypatch.setattr(device, "why_unusable", lambda: "there is none")
     monkeypatch.chdir(tmp_path)
 
 
@@ -275,10 +278,27 @@ def test_report_without_others(run):
         for times in (cell["encode"], cell["write"], scene["load"], scene["build"]["raydepth"]):
             assert 0 < times["least"] <= times["median"]
             assert times["first"] > 0
+    assert out[-1] == "device 'cuda': there is none"
     text = "\n".join(out)
     for word in ("threads", "raydepth 0.", "numba", "python", "1.0 s the first time", "432"):
         assert word in text
     assert "best other" not in text
+
+
+def test_a_gpu_stands_beside_the_cpu(run, fake_cuda):
+    code, out, _ = run("knot_5k", *SMALL, "--json", "out.json")
+    assert code == 0
+    report = json.loads(Path("out.json").read_text())
+    assert list(report["renderers"]) == ["raydepth", "raydepth cuda"]
+    assert "render cuda | Mrays/s cuda" in line_with(out, "triangles/pixel")
+    assert line_with(out, "build, raydepth cuda (fake)")
+    assert "agrees; 0 of" in line_with(out, "raydepth cuda (fake) 0.")
+    (scene,) = report["scenes"]
+    assert scene["build"]["raydepth cuda"]["median"] > 0
+    for cell in scene["cells"]:
+        assert cell["mrays_per_s"]["raydepth cuda"] > 0
+        assert cell["agreement"]["raydepth cuda"]["different"] == 0
+    assert "find_visible" in {name for name, *_ in fake_cuda.launches}
 
 
 def test_other_renderers_are_compared(run):
