@@ -42,7 +42,7 @@ def raydepth_renderer(mesh: rd.Mesh, cameras: rd.Cameras) -> tuple[Step, Step]:
     result = {}
 
     def cast() -> None:
-        result["z"] = rd.render(mesh, cameras).depth
+        result["z"] = rd.render(mesh, cameras, device="cpu").depth
 
     return cast, lambda: result["z"]
 

@@ -45,7 +45,7 @@ def seconds_by_view(mesh: rd.Mesh, cameras: rd.Cameras, threads: int) -> list[fl
     seconds = []
     for view in range(len(cameras)):
         start = time.perf_counter()
-        rd.render(mesh, cameras[view], threads=threads)
+        rd.render(mesh, cameras[view], threads=threads, device="cpu")
         seconds.append(time.perf_counter() - start)
     return seconds
 
@@ -76,10 +76,10 @@ def main() -> None:
     for _ in range(args.repeats):
         # Warm like Blender's loop: what was rendered last is another process's.
         for _ in range(WARM_CALLS):
-            rd.render(mesh, cameras, threads=args.threads)
+            rd.render(mesh, cameras, threads=args.threads, device="cpu")
         for _ in range(TIMED_CALLS):
             start = time.perf_counter()
-            rd.render(mesh, cameras, threads=args.threads)
+            rd.render(mesh, cameras, threads=args.threads, device="cpu")
             seconds["raydepth"].append((time.perf_counter() - start) / len(cameras))
         seconds["view by view"] += seconds_by_view(mesh, cameras, args.threads)
         timed = run(blender, {**job, "command": "time", "repeats": 1}, arrays)

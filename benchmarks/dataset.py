@@ -250,7 +250,7 @@ def run_raydepth(meshes: list[str], scratch: Path) -> dict:
     command = [
         sys.executable, "-m", "raydepth", "render", "--list", str(scratch / "list.txt"),
         "-o", out, "--views", f"fibonacci:{VIEWS}", "--size", str(SIZE),
-        "--normalize", "sphere", "--no-preview", "--log-json",
+        "--normalize", "sphere", "--no-preview", "--log-json", "--device", "cpu",
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     # With bytecode, as where it is installed; the first run writes it.

@@ -51,10 +51,10 @@ def work_per_hit(mesh: rd.Mesh, cameras: rd.Cameras, hits: int) -> float:
 
 def measure(mesh: rd.Mesh, size: int, views: int, repeats: int) -> dict[str, float]:
     cameras = rd.cameras.fibonacci(views, size=size)
-    seconds, result = [], rd.render(mesh, cameras)
+    seconds, result = [], rd.render(mesh, cameras, device="cpu")
     for _ in range(repeats):
         start = time.perf_counter()
-        rd.render(mesh, cameras)
+        rd.render(mesh, cameras, device="cpu")
         seconds.append(time.perf_counter() - start)
     hit = int((result.triangle_id >= 0).sum())
     return {

@@ -74,7 +74,9 @@ def measured(mesh: rd.Mesh, repeats: int) -> list[dict]:
     for name, (origins, directions) in rays().items():
         tensor = o3d.core.Tensor(np.concatenate([origins, directions], axis=1).astype(np.float32))
         ways = {
-            "raydepth": lambda o=origins, d=directions: rd.cast_rays(mesh, o, d).distance,
+            "raydepth": lambda o=origins, d=directions: (
+                rd.cast_rays(mesh, o, d, device="cpu").distance
+            ),
             "open3d": lambda t=tensor: scene.cast_rays(t, nthreads=threads)["t_hit"].numpy(),
         }
         hits = {way: np.isfinite(cast()) for way, cast in ways.items()}

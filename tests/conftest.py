@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -11,10 +12,11 @@ import numpy as np
 import pytest
 
 import raydepth as rd
-from raydepth import workers
+from raydepth import rendering, workers
 from raydepth.blender.process import VARIABLE, Blender, find_blender
 from raydepth.compiling import compile_kernels
 from raydepth.errors import BlenderError
+from raydepth.rendering import _cuda_is_right
 
 
 @pytest.fixture(scope="session")
@@ -30,8 +32,9 @@ def shared_meshes() -> Path:
 @pytest.fixture(scope="session")
 def compiled() -> None:
     """For tests that look at what is said, so that none meets the first run's announcement."""
-    compile_kernels()
-    rd.cast_rays(rd.Mesh(np.eye(3), [[0, 1, 2]]), [0, 0, 0], [1, 1, 1])  # verify's
+    compile_kernels("cpu")
+    mesh = rd.Mesh(np.eye(3), [[0, 1, 2]])
+    rd.cast_rays(mesh, [0, 0, 0], [1, 1, 1], device="cpu")  # verify's
 
 
 @pytest.fixture(scope="session")
@@ -55,18 +58,28 @@ def scenes(blender: Blender, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def _auto_is_the_cpu(monkeypatch):
+    """Also where there is a GPU: what most tests look at is the CPU's."""
+    monkeypatch.setattr(rendering, "_cuda_is_right", lambda: False)
+
+
+@pytest.fixture
+def auto_may_be_cuda(monkeypatch):
+    """As it is for users."""
+    monkeypatch.setattr(rendering, "_cuda_is_right", functools.cache(_cuda_is_right.__wrapped__))
+
+
 @pytest.fixture
 def fake_cuda(monkeypatch):
     """Let device="cuda" be the CPU, running what threads of the kernels do; gives the device."""
     from fake_device import FakeDevice
 
-    from raydepth import rendering
     from raydepth.cuda import device, images
 
     def forget() -> None:
         images._ring.cache_clear()
         images._residents.cache_clear()
-        rendering._cuda_is_right.cache_clear()
 
     fake = FakeDevice()
     forget()

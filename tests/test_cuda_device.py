@@ -46,12 +46,12 @@ def test_cuda_without_numba_cuda_says_what_to_install(without_numba_cuda):
         assert "\n" not in str(caught.value)
 
 
-def test_auto_says_which_device_it_took(without_numba_cuda):
+def test_auto_says_which_device_it_took(without_numba_cuda, auto_may_be_cuda):
     assert rd.render(MESH, VIEW, device="auto").device == "cpu"
     assert chosen_device("auto") == "cpu"
 
 
-def test_auto_takes_cuda_where_it_is_right(fake_cuda):
+def test_auto_takes_cuda_where_it_is_right(fake_cuda, auto_may_be_cuda):
     assert rd.render(MESH, VIEW).device == "cuda"
     assert rd.render(MESH, VIEW, device="cpu").device == "cpu"
     assert rd.cast_rays(MESH, (0, 0, 3), (0, 0, -1)).triangle_id >= 0
@@ -71,7 +71,9 @@ def broken(*_):
 @pytest.mark.parametrize(
     ("fault", "message"), [(wrong_depth, r"\d+ of 8192 pixels are not the CPU's"), (broken, "PTX")]
 )
-def test_auto_is_the_cpu_where_cuda_fails_a_test(fake_cuda, monkeypatch, fault, message):
+def test_auto_is_the_cpu_where_cuda_fails_a_test(
+    fake_cuda, auto_may_be_cuda, monkeypatch, fault, message
+):
     monkeypatch.setitem(fake_cuda.kernels, "resolve", fault)
     with pytest.warns(UserWarning, match=f"'auto' is the CPU, for CUDA failed a test: .*{message}"):
         assert rd.render(MESH, VIEW).device == "cpu"
@@ -80,7 +82,9 @@ def test_auto_is_the_cpu_where_cuda_fails_a_test(fake_cuda, monkeypatch, fault, 
         assert rd.render(MESH, VIEW).device == "cpu", "said once"
 
 
-def test_on_the_command_line_a_warning_is_one_line(fake_cuda, monkeypatch, tmp_path, capsys):
+def test_on_the_command_line_a_warning_is_one_line(
+    fake_cuda, auto_may_be_cuda, monkeypatch, tmp_path, capsys
+):
     monkeypatch.setitem(fake_cuda.kernels, "resolve", broken)
     monkeypatch.chdir(tmp_path)
     assert cli.main(["demo"]) == 0
