@@ -106,6 +106,18 @@ def test_pinned_memory_is_used_again_and_bounded():
     assert pool.free_bytes == 4 * LEAST
 
 
+def test_only_so_much_memory_is_pinned_for_results_that_are_kept():
+    device = FakeDevice()
+    pool = PinnedPool(device, lent=3 * LEAST)
+    results = [pool.empty((LEAST,), np.uint8) for _ in range(9)]
+    assert device.used_pinned == 3 * LEAST
+    del results[0]
+    results += [pool.empty((LEAST,), np.uint8), pool.empty((LEAST,), np.uint8)]
+    assert (device.used_pinned, pool.free_bytes) == (3 * LEAST, 0)
+    del results
+    assert pool.free_bytes == 3 * LEAST
+
+
 def test_sizes_of_pinned_memory_waste_at_most_a_third():
     pool = PinnedPool(FakeDevice())
     for n_bytes in (LEAST + 1, 3 * LEAST, 100_001, 786_432, 5_000_000):

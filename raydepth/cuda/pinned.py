@@ -1,6 +1,7 @@
 """Results in pinned memory, which the device fills without a detour.
 
-Pinning is slow, so memory that a result no longer needs is kept for the next one.
+Pinning is slow, so memory that a result no longer needs is kept for the next one. It is also taken
+from everybody else on the machine, so whoever keeps many results gets ordinary memory for them.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
-# Memory of results that are gone, kept for new ones: at most so many bytes.
+# Memory of results that are gone, kept for new ones, and of results that are not: at most so many
+# bytes each.
 KEPT = 1 << 30
+LENT = 1 << 31
 LEAST = 1 << 16
 
 
@@ -25,13 +28,14 @@ class PinnedPool:
     ----------
     device : what has `pinned(n_bytes)`
     kept : bytes of unused memory to keep at most
+    lent : bytes of memory in use, at most
     """
 
-    def __init__(self, device: Any, kept: int = KEPT) -> None:
+    def __init__(self, device: Any, kept: int = KEPT, lent: int = LENT) -> None:
         self._device = device
-        self._kept = kept
+        self._kept, self._lent = kept, lent
         self._free: dict[int, list[np.ndarray]] = {}
-        self._n_free = 0
+        self._n_free = self._n_lent = 0
         # Finalizers may run in the middle of `empty`, in the same thread.
         self._lock = threading.RLock()
 
@@ -58,17 +62,25 @@ class PinnedPool:
 
     def _take(self, size: int) -> np.ndarray | None:
         with self._lock:
+            if self._n_lent + size > self._lent:
+                return None
+            self._n_lent += size
             blocks = self._free.get(size)
             if blocks:
                 self._n_free -= size
                 return blocks.pop()
         try:
             return self._device.pinned(size)
-        except MemoryError:
-            return None
+        except BaseException as error:
+            with self._lock:
+                self._n_lent -= size
+            if isinstance(error, MemoryError):
+                return None
+            raise
 
     def _give_back(self, block: np.ndarray) -> None:
         with self._lock:
+            self._n_lent -= block.nbytes
             if self._n_free + block.nbytes <= self._kept:
                 self._free.setdefault(block.nbytes, []).append(block)
                 self._n_free += block.nbytes
