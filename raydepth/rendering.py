@@ -32,8 +32,8 @@ from raydepth.wanted import Wanted, bytes_needed, check_available, on_the_host
 DEVICES = ("auto", "cpu", "cuda")
 DESTINATIONS = ("host", "device")
 
-# Rays that a device casts at once, of cameras whose rays are not affine in the pixel.
-DEVICE_RAYS = 1 << 20
+# Rays that a thread lets a device cast at once, of cameras whose rays are not affine in the pixel.
+DEVICE_RAYS = 1 << 18
 
 # Views of which bands are rendered by turns, for each thread.
 VIEWS_PER_THREAD = 4
@@ -434,11 +434,11 @@ def _render_ray_by_ray(job: _Job, cameras: Cameras) -> _Images:
         )  # fmt: skip
         return distance, face, weights
 
-    on_cuda = {"n_threads": 1, "task_pixels": DEVICE_RAYS} if job.device == "cuda" else {}
+    on_cuda = {"task_pixels": DEVICE_RAYS} if job.device == "cuda" else {}
     render_ray_by_ray(
         cameras, cast, bvh.centre, bvh.scale, triangle_id,
         lambda view, rows, found: resolver.fill(view, rows, triangle_id[view], found),
-        **({"n_threads": job.n_threads} | on_cuda),
+        n_threads=job.n_threads, **on_cuda,
     )  # fmt: skip
     if coverage:
         for view in range(len(cameras)):

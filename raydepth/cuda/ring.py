@@ -17,8 +17,8 @@ from raydepth.cuda.device import Buffer
 from raydepth.cuda.pinned import PinnedPool
 
 N_SLOTS = 3
-# A slot that has more than this on the device is not kept.
-KEPT = 1 << 28
+# Slots that nobody uses keep at most so many bytes on the device.
+KEPT = 1 << 29
 
 T = TypeVar("T")
 
@@ -135,7 +135,7 @@ class Ring:
 
     def _give_back(self, slot: Slot) -> None:
         with self._lock:
-            if len(self._free) < N_SLOTS and slot.n_bytes <= KEPT:
+            if sum(free.n_bytes for free in self._free) + slot.n_bytes <= KEPT:
                 self._free.append(slot)
 
 
