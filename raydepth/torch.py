@@ -96,9 +96,10 @@ class RenderedViews(IterableDataset):
     """Views rendered as they are asked for, mesh by mesh; no files.
 
     The workers of a DataLoader share the meshes: each renders every n-th of them, on its part of
-    the processors. A mesh that cannot be loaded is left out with a warning. What a GPU renders
-    stays in its memory, but for lenses that bend rays; a DataLoader with workers must start them
-    with "spawn" then. In its workers "auto" is the CPU.
+    the processors. A mesh that cannot be loaded is left out with a warning. With device="cuda"
+    depth stays in the GPU's memory, but for lenses that bend rays; a DataLoader with workers must
+    start them with "spawn" then. With "auto" it is in main memory, whoever rendered it, which in
+    the workers of a DataLoader is the CPU.
 
     Parameters
     ----------
@@ -136,8 +137,8 @@ class RenderedViews(IterableDataset):
         worker = get_worker_info()
         first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
         threads = max(1, parallel.default_threads() // step)
-        is_auto = self.device == "auto"
-        device = chosen_device("cpu" if is_auto and worker is not None else self.device)
+        in_worker = self.device == "auto" and worker is not None
+        device = chosen_device("cpu" if in_worker else self.device)
         for number in range(first, len(self.paths), step):
             try:
                 mesh = load_mesh(self.paths[number], normalize=self.normalize)
@@ -145,7 +146,7 @@ class RenderedViews(IterableDataset):
                 warnings.warn(f"left out: {error}", stacklevel=2)
                 continue
             cameras = self.cameras(number) if callable(self.cameras) else self.cameras
-            to = "device" if device == "cuda" and cameras.is_affine else "host"
+            to = "device" if self.device == "cuda" and cameras.is_affine else "host"
             depths = render(
                 mesh, cameras, kind=self.kind, device=device, threads=threads, to=to
             ).depth

@@ -32,7 +32,7 @@ def meshes(tmp_path, monkeypatch) -> str:
 
 
 def expected(i: int, cameras: rd.Cameras) -> np.ndarray:
-    return rd.render(rd.load_mesh(f"meshes/{i}.obj"), cameras).depth
+    return rd.render(rd.load_mesh(f"meshes/{i}.obj"), cameras, device="cpu").depth
 
 
 @pytest.mark.parametrize("n_workers", [0, 2])
@@ -95,6 +95,27 @@ def test_a_broken_mesh_is_left_out_with_a_warning(meshes, cameras):
     Path("meshes/2.obj").write_text("v 0 0\n")
     with pytest.warns(UserWarning, match=r"left out: meshes/2\.obj"):
         assert len(list(RenderedViews(meshes, cameras))) == 12
+
+
+@pytest.mark.parametrize("n_workers", [0, 2])
+def test_auto_gives_main_memory_whoever_renders(
+    meshes, cameras, n_workers, fake_cuda, auto_may_be_cuda
+):
+    loader = DataLoader(RenderedViews(meshes, cameras), batch_size=None, num_workers=n_workers)
+    fake_cuda.launches.clear()
+    found = {(view["mesh"], view["view"]): view["depth"].numpy() for view in loader}
+    assert len(found) == 15
+    np.testing.assert_array_equal(found["1", 1], expected(1, cameras)[1])
+    assert bool(fake_cuda.launches) == (n_workers == 0)
+
+
+def test_bent_rays_come_to_main_memory(meshes, cameras, fake_cuda):
+    fisheye = rd.Cameras(
+        rd.cameras.fisheye_intrinsics(120.0, 12), cameras.world_from_camera, 12, model="fisheye"
+    )
+    ours = [view["depth"] for view in RenderedViews(meshes, fisheye, kind="ray", device="cuda")]
+    theirs = [view["depth"] for view in RenderedViews(meshes, fisheye, kind="ray", device="cpu")]
+    assert all((a == b).all() for a, b in zip(ours, theirs, strict=True))
 
 
 def test_what_a_device_renders_stays_there(meshes, cameras, fake_cuda, monkeypatch):
