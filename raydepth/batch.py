@@ -16,7 +16,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +151,8 @@ def render_dataset(
     values_per_unit : float, optional
         Of 16-bit forms; 10000, or the layout's, if not given.
     device : {"auto", "cpu", "cuda"}
-        See `render`; where there is a data set already, "auto" is the device it was begun with.
+        See `render`; where there is a data set already, "auto" is the device it was begun with,
+        and else on a Ray cluster the CPU.
     previews : bool, optional
         Whether each mesh gets a contact sheet; by default those of a data set begun with at most
         16 meshes do.
@@ -217,7 +218,7 @@ def render_dataset(
         kind,
         file_format,
         scale_or_default(values_per_unit, file_format),
-        _device(device, out, found),
+        _device(device, out, found, engine),
         previews,
         others,
         hits,
@@ -228,6 +229,10 @@ def render_dataset(
         if overwrite:
             remove_dataset(out, names)
             log.forget()
+        if device == "auto" and found is None:
+            # Another job may have begun it just now.
+            found = read_settings(out)
+            settings = replace(settings, device=_device(device, out, found, engine))
         was_empty = _is_empty(out)
         entries, is_new = _agreed(out, settings, paths, names, part)
         chosen = [str(path) for path in paths]
@@ -279,13 +284,21 @@ def remove_dataset(out: Path, names: Sequence[str]) -> None:
     (out / MANIFEST_FILE).unlink(missing_ok=True)
 
 
-def _device(device: str, out: Path, found: dict[str, Any] | None) -> str:
-    if device != "auto" or not found or found.get("device") not in DEVICES:
+def _device(device: str, out: Path, found: dict[str, Any] | None, engine: str) -> str:
+    """The device that a run takes: where it is free to, the one of the data set that is there."""
+    if device != "auto":
         return chosen_device(device)
+    begun_with = found.get("device") if found else None
+    if begun_with not in DEVICES:
+        # Of a cluster nobody knows what is behind its processors.
+        return "cpu" if engine == "ray" else chosen_device("auto")
     try:
-        return chosen_device(found["device"])
+        chosen_device(begun_with)
     except DeviceError as error:
         raise DeviceError(f"{out} was begun with {error}") from None
+    if begun_with == "cuda" and chosen_device("auto") != "cuda":
+        raise DeviceError(f"{out} was begun with device 'cuda', and CUDA failed a test here")
+    return begun_with
 
 
 def _checked_shard(shard: Shard | str | None) -> Shard:

@@ -422,7 +422,7 @@ def _alone(step: Callable[[], Any], repeats: int) -> tuple[dict[str, Any], Any]:
 
 
 def _start_up(folder: Path) -> dict[str, Any]:
-    """Seconds of a whole process, from a mesh file to a depth map on disk, without and with cache.
+    """Seconds of a process on the CPU, from a mesh file to a depth map, without and with cache.
 
     The processes share a new, empty cache of compiled code: the first one compiles, as it does
     after an installation.
@@ -436,6 +436,7 @@ def _start_up(folder: Path) -> dict[str, Any]:
     }
     program = [sys.executable, "-m", "raydepth", "render", str(mesh)]
     options = ["--normalize", "sphere", "--views", "fibonacci:1", "--size", str(size)]
+    options += ["--device", "cpu"]
     seconds = []
     for i in range(1 + later):
         command = [*program, *options, "-o", str(folder / str(i))]

@@ -47,9 +47,9 @@ def _heading(report: dict[str, Any]) -> list[str]:
         f"{views['n']} Fibonacci views at radius {views['radius']}, field of view "
         f"{views['fov_deg']:g} degrees, meshes in the sphere of radius 0.5; medians of at least "
         f"{report['repeats']}",
-        f"A whole process, {start_up['mesh']} from file to one PNG of {start_up['size']}x"
-        f"{start_up['size']}: {start_up['first']:.1f} s the first time (compiling), "
-        f"{start_up['later']:.1f} s later",
+        f"A whole process on the CPU, {start_up['mesh']} from file to one PNG of "
+        f"{start_up['size']}x{start_up['size']}: {start_up['first']:.1f} s the first time "
+        f"(compiling), {start_up['later']:.1f} s later",
     ]
 
 

@@ -74,7 +74,7 @@ def write_views(
 ) -> Written:
     """Render all views of a mesh into a folder, or a file.
 
-    What already holds the same views is written again, with the same bytes.
+    What already holds the same views is written again, on the same device with the same bytes.
 
     Parameters
     ----------

@@ -9,6 +9,10 @@ class DeviceError(RuntimeError):
     """The asked-for device cannot be used here. One line: what is missing, what to do."""
 
 
+class DeviceMemoryError(MemoryError):
+    """One mesh, or one view, does not fit the device's memory. One line: what, what to do."""
+
+
 class BlenderError(RuntimeError):
     """Blender is missing, or did not do its job. One line: what happened, what to do."""
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from raydepth import parallel
 from raydepth.camera import Cameras
+from raydepth.errors import DeviceMemoryError
 from raydepth.export import checked_scale, encode_uint16
 from raydepth.mesh import Mesh
 from raydepth.outputs import checked_kinds
@@ -61,22 +62,26 @@ def render_many(
         One mesh or one view does not fit into memory.
     """
     kinds = checked_kinds(kind)
-    device = chosen_device(device)
+    is_auto, device = device == "auto", chosen_device(device)
     dtype = np.dtype(dtype)
     if dtype not in (np.float32, np.float64):
         raise ValueError(f"dtype is {dtype}; expected float32 or float64")
     scale = None if values_per_unit is None else float(checked_scale(values_per_unit))
     n_threads = parallel.checked_threads(threads)
     if scale is None:
-        how = _How(kinds, dtype, float(miss), scale, n_threads)
+        how = _How(is_auto, kinds, dtype, float(miss), scale, n_threads)
     else:
-        how = _How(kinds, np.dtype(np.float32), np.inf, scale, n_threads)
+        how = _How(is_auto, kinds, np.dtype(np.float32), np.inf, scale, n_threads)
     return _rendered(_checked(pairs, kinds), how, device)
+
+
+_Pairs = collections.deque[tuple[Mesh, Cameras]]
 
 
 class _How(NamedTuple):
     """What all pairs share; with a scale, depths come as 16 bits."""
 
+    is_auto: bool
     kinds: tuple[str, ...]
     dtype: np.dtype
     miss: float
@@ -106,7 +111,7 @@ def _rendered(pairs: Iterator[tuple[Mesh, Cameras]], how: _How, device: str) -> 
             yield from _in_batches(run, how)
         else:
             for mesh, cameras in run:
-                yield _by_itself(mesh, cameras, how, device)
+                yield _by_itself(mesh, cameras, how, "auto" if how.is_auto else device)
 
 
 def _by_itself(mesh: Mesh, cameras: Cameras, how: _How, device: str) -> Rendering:
@@ -122,10 +127,31 @@ def _by_itself(mesh: Mesh, cameras: Cameras, how: _How, device: str) -> Renderin
         name: np.stack([encode_uint16(view, scale) for view in rendering._of_kind(name)])
         for name in how.kinds
     }
-    return Rendering(rendering.triangle_id, how.kinds, 0.0, device, cameras, depths)
+    return Rendering(rendering.triangle_id, how.kinds, 0.0, rendering.device, cameras, depths)
 
 
 def _in_batches(pairs: Iterator[tuple[Mesh, Cameras]], how: _How) -> Iterator[Rendering]:
+    given: _Pairs = collections.deque()
+    pool = ThreadPoolExecutor(how.n_threads)
+    try:
+        while True:
+            try:
+                yield from _on_device(pairs, how, given, pool)
+                return
+            except DeviceMemoryError:
+                if not (how.is_auto and given):
+                    raise
+            while given:
+                yield _by_itself(*given.popleft(), how, "cpu")
+    finally:
+        # Not waiting for it: if nobody finished this generator, who knows which thread ends it.
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _on_device(
+    pairs: Iterator[tuple[Mesh, Cameras]], how: _How, given: _Pairs, pool: ThreadPoolExecutor
+) -> Iterator[Rendering]:
+    """`given` holds the pairs that were taken and are not done."""
     from raydepth.cuda.batch import BatchOptions, Views
     from raydepth.cuda.images import render_batch
     from raydepth.cuda.resident import flat_arrays
@@ -134,29 +160,24 @@ def _in_batches(pairs: Iterator[tuple[Mesh, Cameras]], how: _How) -> Iterator[Re
         bvh = build_bvh(mesh)
         return views_for_cuda(flat_arrays(bvh), bvh, cameras)
 
+    def prepared() -> Iterator[Views]:
+        ahead: collections.deque[Future[Views]] = collections.deque()
+        for mesh, cameras in pairs:
+            given.append((mesh, cameras))
+            ahead.append(pool.submit(prepare, mesh, cameras))
+            if len(ahead) > AHEAD * how.n_threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
     if how.scale is None:
         options = BatchOptions(how.kinds, how.dtype, how.miss)
     else:
         options = BatchOptions(how.kinds, np.dtype(np.uint16), 0.0, how.scale)
-    given: collections.deque[tuple[Mesh, Cameras]] = collections.deque()
-    with ThreadPoolExecutor(how.n_threads) as pool:
-
-        def prepared() -> Iterator[Views]:
-            ahead: collections.deque[Future[Views]] = collections.deque()
-            for mesh, cameras in pairs:
-                given.append((mesh, cameras))
-                ahead.append(pool.submit(prepare, mesh, cameras))
-                if len(ahead) > AHEAD * how.n_threads:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-
-        for views in render_batch(prepared(), options):
-            mesh, cameras = given.popleft()
-            if views.misfits:
-                # Of this or of a mesh beside it: the CPU knows, and says which depth.
-                yield _by_itself(mesh, cameras, how, "cpu")
-                continue
-            yield Rendering(
-                views.triangle_id, how.kinds, options.miss, "cuda", cameras, views.depths
-            )
+    for views in render_batch(prepared(), options):
+        mesh, cameras = given.popleft()
+        if views.misfits:
+            # Of this or of a mesh beside it: the CPU knows, and says which depth.
+            yield _by_itself(mesh, cameras, how, "cpu")
+            continue
+        yield Rendering(views.triangle_id, how.kinds, options.miss, "cuda", cameras, views.depths)

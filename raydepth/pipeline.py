@@ -122,7 +122,8 @@ class _Pipeline:
         self._store = store_of(setup.settings.file_format)
         self._out = out
         self._timeout = limits.timeout
-        self._memory = limits.memory or available_memory() // 4
+        # For loading a mesh; for all that are rendered at a time.
+        self._memory = self._room = limits.memory or available_memory() // 4
         self._on_views = on_views
         self._on_word = on_word
         self._compiling = threading.Lock()
@@ -146,7 +147,7 @@ class _Pipeline:
             from raydepth.cuda.device import room_for_processes
 
             n_fitting, n_bytes = room_for_processes()
-            n_workers, self._memory = min(n_workers, n_fitting), min(self._memory, n_bytes)
+            n_workers, self._room = min(n_workers, n_fitting), min(self._room, n_bytes)
         self._fork(n_workers)
         for _ in range(n_workers):
             thread = threading.Thread(target=self._work, name="raydepth-pipeline", daemon=True)
@@ -241,7 +242,7 @@ class _Pipeline:
                 lambda: (
                     self._stopping
                     or self._bytes_in_work == 0
-                    or self._bytes_in_work + n_bytes <= self._memory
+                    or self._bytes_in_work + n_bytes <= self._room
                 )
             )
             if self._stopping:

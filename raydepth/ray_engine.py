@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from raydepth.errors import DeviceError
 from raydepth.failures import Failure
 from raydepth.pipeline import Limits, render_units
 from raydepth.settings import Settings
@@ -58,6 +59,8 @@ def render_units_on_ray(
         Ray is not installed.
     ConnectionError
         There is no cluster at the address.
+    DeviceError
+        The device is CUDA, and the cluster has no GPU.
     """
     try:
         import ray
@@ -68,6 +71,8 @@ def render_units_on_ray(
     resources = ray.cluster_resources()
     n_processors = max(1, int(resources.get("CPU", 1)))
     n_gpus = int(resources.get("GPU", 0)) if settings.device == "cuda" else 0
+    if settings.device == "cuda" and not n_gpus:
+        raise DeviceError("device 'cuda': Ray knows of no GPU in this cluster (ray status)")
     claim: dict[str, Any] = {"num_cpus": 1}
     if n_gpus:
         claim = {"num_cpus": max(1, n_processors // n_gpus), "num_gpus": 1}

@@ -8,6 +8,7 @@ import numpy as np
 
 from raydepth import parallel, rays
 from raydepth.bvh import Bvh
+from raydepth.errors import DeviceMemoryError
 from raydepth.mesh import Mesh
 from raydepth.rendering import chosen_device, hierarchy_of
 
@@ -65,7 +66,7 @@ def cast_rays(
     DeviceError
         The device cannot be used here, or fails.
     """
-    device = chosen_device(device)
+    is_auto, device = device == "auto", chosen_device(device)
     bvh = hierarchy_of(mesh)
     rays_in = [_points(origins, "origins"), _points(directions, "directions")]
     try:
@@ -78,16 +79,16 @@ def cast_rays(
     n_threads = parallel.checked_threads(threads)
     if not 0.0 <= t_min < np.inf:
         raise ValueError(f"t_min is {t_min}; expected a finite number, 0 or more")
+    found = None
     if device == "cuda":
-        from raydepth.cuda import images
-
-        distance, triangle_id, barycentric = images.cast_rays(
-            bvh, _local(bvh, origin), np.ascontiguousarray(direction), t_min * bvh.scale
-        )
-        distance /= bvh.scale
-        rays.put_in_mesh_order(barycentric, triangle_id, bvh.faces, bvh.mesh_faces)
-    else:
-        distance, triangle_id, barycentric = _cast_on_cpu(bvh, origin, direction, t_min, n_threads)
+        try:
+            found = _cast_on_cuda(bvh, origin, direction, t_min)
+        except DeviceMemoryError:
+            if not is_auto:
+                raise
+    distance, triangle_id, barycentric = found or _cast_on_cpu(
+        bvh, origin, direction, t_min, n_threads
+    )
     return RayHits(
         distance.reshape(shape), triangle_id.reshape(shape), barycentric.reshape(*shape, 3)
     )
@@ -96,6 +97,20 @@ def cast_rays(
 def _local(bvh: Bvh, origins: np.ndarray) -> np.ndarray:
     """Origins in the hierarchy's local frame."""
     return (origins - bvh.centre) * bvh.scale
+
+
+def _cast_on_cuda(
+    bvh: Bvh, origin: np.ndarray, direction: np.ndarray, t_min: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As `_cast_on_cpu`."""
+    from raydepth.cuda import images
+
+    distance, triangle_id, barycentric = images.cast_rays(
+        bvh, _local(bvh, origin), np.ascontiguousarray(direction), t_min * bvh.scale
+    )
+    distance /= bvh.scale
+    rays.put_in_mesh_order(barycentric, triangle_id, bvh.faces, bvh.mesh_faces)
+    return distance, triangle_id, barycentric
 
 
 def _cast_on_cpu(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
+import threading
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,24 +15,24 @@ from raydepth import parallel, rays, recycling, tiles
 from raydepth.affine_resolver import AffineResolver
 from raydepth.bvh import Bvh
 from raydepth.camera import Cameras
-from raydepth.cameras import ring
-from raydepth.conversions import points_from_depth
+from raydepth.cameras import fisheye_intrinsics, ring
 from raydepth.coverage import Coverage, See, share_of_samples, with_samples
 from raydepth.cuda.build import DeviceMesh
-from raydepth.errors import DeviceError
+from raydepth.errors import DeviceError, DeviceMemoryError, one_line
 from raydepth.memory import available_memory
 from raydepth.mesh import Mesh
 from raydepth.outputs import KINDS, ON_DEVICE, checked_hits, checked_outputs
-from raydepth.pointcloud import PointCloud
-from raydepth.ray_by_ray import render_ray_by_ray
+from raydepth.ray_by_ray import TASK_PIXELS, render_ray_by_ray
 from raydepth.ray_resolver import RayResolver
+from raydepth.rendered import Rendering
 from raydepth.wanted import Wanted, bytes_needed, check_available, on_the_host
 
 DEVICES = ("auto", "cpu", "cuda")
 DESTINATIONS = ("host", "device")
 
 # Rays that a thread lets a device cast at once, of cameras whose rays are not affine in the pixel.
-DEVICE_RAYS = 1 << 18
+# It takes about 100 bytes of the device's memory for each, so there are only so many threads.
+DEVICE_RAYS, DEVICE_THREADS = 1 << 18, 8
 
 # Views of which bands are rendered by turns, for each thread.
 VIEWS_PER_THREAD = 4
@@ -43,100 +42,6 @@ SMALL = 1 << 26
 
 # A hierarchy lives as long as the mesh it was built for.
 _built: weakref.WeakKeyDictionary[Mesh, Bvh] = weakref.WeakKeyDictionary()
-
-
-@dataclass(frozen=True, eq=False)
-class Rendering:
-    """What `render` returns.
-
-    Attributes
-    ----------
-    triangle_id : (n_views, height, width) int32
-        The face each pixel sees, an index into the mesh's faces; -1 = miss. It and the depths are
-        NumPy arrays, or `raydepth.cuda.arrays.DeviceArray` where they were asked to stay there.
-    outputs : tuple of str
-        What was asked for, see `outputs.OUTPUTS`; `rendering["normal"]` gives one.
-    miss : float
-        The depth of a pixel that sees nothing.
-    device : str
-        The device that rendered: "cpu" or "cuda".
-    cameras : Cameras
-    """
-
-    triangle_id: Any
-    outputs: tuple[str, ...]
-    miss: float
-    device: str
-    cameras: Cameras
-    _arrays: dict[str, Any] = field(repr=False)
-
-    def __getitem__(self, output: str) -> Any:
-        """An output by its name; shapes, types and misses are in `outputs.OUTPUTS`."""
-        if output == "triangle_id":
-            return self.triangle_id
-        if output not in self._arrays:
-            expected = ", ".join(["triangle_id", *self._arrays])
-            raise KeyError(f"{output!r} was not rendered; there are {expected}")
-        return self._arrays[output]
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """The kinds of depth among the outputs."""
-        return tuple(name for name in self.outputs if name in KINDS)
-
-    @property
-    def depth(self) -> Any:
-        """(n_views, height, width) depth of the one kind that was asked for, in units."""
-        if len(self.kinds) != 1:
-            rendered = "both kinds of depth were rendered; use z_depth or ray_depth"
-            raise ValueError(rendered if self.kinds else "no depth was rendered; ask for 'z'")
-        return self._arrays[self.kinds[0]]
-
-    @property
-    def z_depth(self) -> Any:
-        """(n_views, height, width) distance along the camera's z axis, in units."""
-        return self._of_kind("z")
-
-    @property
-    def ray_depth(self) -> Any:
-        """(n_views, height, width) distance from the camera's centre, in units."""
-        return self._of_kind("ray")
-
-    def points(self, normals: bool = False) -> PointCloud:
-        """What all pixels see, as points in the world.
-
-        From the output "point" where that was rendered, else from z or ray depth; `normals` takes
-        the output "normal".
-
-        Raises
-        ------
-        ValueError
-            None of them was rendered, or not "normal", or the results are on a device.
-        """
-        if not isinstance(self.triangle_id, np.ndarray):
-            raise ValueError("the results are on a device; expected to='host' for points")
-        if normals and "normal" not in self._arrays:
-            raise ValueError("normals are asked for; expected 'normal' among the outputs")
-        view, row, column = np.nonzero(self.triangle_id >= 0)
-        if "point" in self._arrays:
-            points = self._arrays["point"][view, row, column].astype(np.float64)
-        elif self.kinds:
-            depth = self._arrays[self.kinds[0]].astype(np.float64)
-            depth[self.triangle_id < 0] = np.inf
-            points = points_from_depth(depth, self.cameras, self.kinds[0])[view, row, column]
-        else:
-            raise ValueError("points are asked for; expected 'point', 'z' or 'ray' among outputs")
-        return PointCloud(
-            points,
-            self._arrays["normal"][view, row, column].astype(np.float64) if normals else None,
-            view.astype(np.int32),
-            np.stack((row, column), axis=1).astype(np.int32),
-        )
-
-    def _of_kind(self, kind: str) -> Any:
-        if kind not in self._arrays:
-            raise ValueError(f"{kind} depth was not rendered; ask for it: kind=('z', 'ray')")
-        return self._arrays[kind]
 
 
 def build_bvh(mesh: Mesh, *, threads: int | None = None) -> Bvh:
@@ -192,8 +97,9 @@ def render(
     hits : int
         How many hits of each ray the output "hits" holds, 1 to 64.
     device : "auto", "cpu" or "cuda"
-        "auto" takes CUDA where it can be used and, tried once in a process, gives the CPU's bits; a
-        warning says so if it does not. The result says which it took. "cuda" never falls back.
+        "auto" takes CUDA where it can be used and, tried once in a process, gives the CPU's bits (a
+        warning says so if it does not), and where the mesh fits the device; else the CPU. The
+        result says which it took. "cuda" never falls back.
     miss : float
         The depth of a pixel that sees nothing.
     dtype : numpy.float32 or numpy.float64
@@ -225,7 +131,7 @@ def render(
         raise ValueError(f"to is {to!r}; expected one of {', '.join(DESTINATIONS)}")
     if isinstance(mesh, DeviceMesh) and device == "auto":
         device = "cuda"
-    device = chosen_device(device)
+    is_auto, device = device == "auto", chosen_device(device)
     dtype = np.dtype(dtype)
     if dtype not in (np.float32, np.float64):
         raise ValueError(f"dtype is {dtype}; expected float32 or float64")
@@ -263,10 +169,18 @@ def render(
     scene = mesh if isinstance(mesh, Mesh) else None
     job = _Job(bvh, Wanted(names, dtype, float(miss), n_hits, scene), device, n_threads)
     try:
-        triangle_id, arrays = _rendered(job, cameras)
+        try:
+            triangle_id, arrays = _rendered(job, cameras)
+        except DeviceMemoryError:
+            if not is_auto:
+                raise
+            job = job._replace(device="cpu")
+            triangle_id, arrays = _rendered(job, cameras)
+    except DeviceMemoryError:
+        raise
     except MemoryError:
         raise MemoryError(too_large) from None
-    return Rendering(triangle_id, names, float(miss), device, cameras, arrays)
+    return Rendering(triangle_id, names, float(miss), job.device, cameras, arrays)
 
 
 class _Job(NamedTuple):
@@ -434,11 +348,13 @@ def _render_ray_by_ray(job: _Job, cameras: Cameras) -> _Images:
         )  # fmt: skip
         return distance, face, weights
 
-    on_cuda = {"task_pixels": DEVICE_RAYS} if job.device == "cuda" else {}
+    n_threads, task_pixels = job.n_threads, TASK_PIXELS
+    if job.device == "cuda":
+        n_threads, task_pixels = min(n_threads, DEVICE_THREADS), DEVICE_RAYS
     render_ray_by_ray(
         cameras, cast, bvh.centre, bvh.scale, triangle_id,
         lambda view, rows, found: resolver.fill(view, rows, triangle_id[view], found),
-        n_threads=job.n_threads, **on_cuda,
+        n_threads=n_threads, task_pixels=task_pixels,
     )  # fmt: skip
     if coverage:
         for view in range(len(cameras)):
@@ -545,21 +461,59 @@ def chosen_device(device: str) -> str:
     return device
 
 
-@functools.cache
+# What the first call found out; all threads wait for it.
+_trial_lock = threading.Lock()
+_trial: bool | None = None
+
+
 def _cuda_is_right() -> bool:
-    """Whether the device gives the CPU's bits in a small rendering; a warning if not.
+    """Whether every kernel gives the CPU's bits in a small rendering; a warning if not.
 
     Nobody looks at what "auto" took; and the last compiler of the kernels is part of a driver.
     """
+    global _trial
+    with _trial_lock:
+        if _trial is None:
+            try:
+                fault = _fault_of_cuda()
+                _trial = fault is None
+            except DeviceMemoryError as error:
+                fault = str(error)  # which may be over with the next call
+            except Exception as error:  # whatever is wrong, there is the CPU
+                fault, _trial = one_line(error), False
+            if fault is not None:
+                warnings.warn(
+                    f"device 'auto' is the CPU; CUDA failed a test: {fault}", stacklevel=4
+                )
+        return bool(_trial)
+
+
+def _fault_of_cuda() -> str | None:
+    """What CUDA gives other bits for than the CPU, if anything."""
+    from raydepth.cuda import images
+    from raydepth.cuda.batch import BatchOptions
+    from raydepth.export import encode_uint16
+
     corners = np.random.default_rng(0).uniform(-0.5, 0.5, (600, 3))
     mesh, cameras = Mesh(corners, np.arange(600).reshape(-1, 3)), ring(2, size=64)
-    try:
-        on_cpu, on_cuda = (render(mesh, cameras, device=name) for name in ("cpu", "cuda"))
-        differs = on_cpu.triangle_id != on_cuda.triangle_id
-        n_wrong = np.count_nonzero(differs | (on_cpu.depth != on_cuda.depth))
-        fault = f"{n_wrong} of {differs.size} pixels are not the CPU's" if n_wrong else None
-    except (DeviceError, MemoryError) as error:
-        fault = str(error)
-    if fault is not None:
-        warnings.warn(f"device 'auto' is the CPU, for CUDA failed a test: {fault}", stacklevel=4)
-    return fault is None
+    near = Cameras(cameras.intrinsics, cameras.world_from_camera, 64, near=1.3)
+    fisheye = Cameras(fisheye_intrinsics(60.0, 64), near.world_from_camera, 64, model="fisheye")
+    for what, seen, kinds, dtype in (
+        ("depth", cameras, ("z", "ray"), np.float32),
+        ("float64 depth within limits", near, ("z", "ray"), np.float64),
+        ("single rays", fisheye, ("ray",), np.float32),
+    ):
+        ours, theirs = (
+            render(mesh, seen, kind=kinds, dtype=dtype, device=device) for device in ("cpu", "cuda")
+        )
+        for name in ("triangle_id", *kinds):
+            if n_wrong := np.count_nonzero(ours[name] != theirs[name]):
+                return f"{n_wrong} of {ours[name].size} pixels of {what} are not the CPU's"
+    depth = render(mesh, cameras, device="cpu").depth
+    views = views_for_cuda(images.resident(hierarchy_of(mesh)), hierarchy_of(mesh), cameras)
+    scale = 10000.0
+    found = images.render_to_host(views, BatchOptions(("z",), np.dtype(np.uint16), 0.0, scale))
+    expected = [encode_uint16(view, scale) for view in depth]
+    if n_wrong := np.count_nonzero(found.depths["z"] != expected):
+        return f"{n_wrong} of {depth.size} pixels of 16 bits are not the CPU's"
+    return None

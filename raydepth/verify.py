@@ -299,7 +299,7 @@ def _traced(
     origins, directions = camera.rays(pixels[None])
     (near,), (far,) = camera.limits()
     # A ray's parameter is its z depth, or its ray depth where there is no z.
-    distance, face, _ = cast_rays(mesh, origins[0], directions[0], t_min=near)
+    distance, face, _ = cast_rays(mesh, origins[0], directions[0], t_min=near, device="cpu")
     distance, face = np.where(distance > far, np.inf, distance), np.where(distance > far, -1, face)
     if kind == "ray" and camera.has_z:
         distance = distance * np.linalg.norm(directions[0], axis=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import subprocess
 import sys
@@ -67,7 +66,8 @@ def _auto_is_the_cpu(monkeypatch):
 @pytest.fixture
 def auto_may_be_cuda(monkeypatch):
     """As it is for users."""
-    monkeypatch.setattr(rendering, "_cuda_is_right", functools.cache(_cuda_is_right.__wrapped__))
+    monkeypatch.setattr(rendering, "_cuda_is_right", _cuda_is_right)
+    monkeypatch.setattr(rendering, "_trial", None)
 
 
 @pytest.fixture

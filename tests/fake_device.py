@@ -6,6 +6,7 @@ before: what forgets to wait gets garbage. Memory that is not owned any more is 
 
 from __future__ import annotations
 
+import ctypes
 import weakref
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -15,6 +16,7 @@ from numba import njit
 
 from raydepth.cuda import lbvh, threads
 from raydepth.cuda.device import Buffer
+from raydepth.errors import DeviceMemoryError
 
 GARBAGE = 0xA5
 
@@ -59,10 +61,18 @@ class Stream:
         self.todo: list[Callable[[], None]] = []
 
 
+def _owner_of(array: Any) -> Any:
+    """Whose death frees the array's memory."""
+    while getattr(array, "base", None) is not None:
+        array = array.base.obj if isinstance(array.base, memoryview) else array.base
+    return array
+
+
 class FakeDevice:
     """Counts what it is asked for; `memory` bytes are all that it has."""
 
     name = "fake"
+    number = 0
     dlpack_type = 1  # in main memory
 
     kernels: ClassVar = {
@@ -78,7 +88,9 @@ class FakeDevice:
         self.memory, self.pinned_memory = memory, pinned
         self.used = self.most_used = self.used_pinned = 0
         self.launches: list[tuple[str, int, int]] = []
-        self.in_flight = self.most_in_flight = 0
+        self.keepers: list[Callable[[], None]] = []
+        self.streams: weakref.WeakSet[Stream] = weakref.WeakSet()
+        self.most_in_flight = 0
         self.made: list[str] = []
 
     def free_bytes(self) -> int:
@@ -86,7 +98,7 @@ class FakeDevice:
 
     def empty(self, n_bytes: int) -> Buffer:
         if self.used + n_bytes > self.memory:
-            raise MemoryError("the CUDA device is out of memory")
+            raise DeviceMemoryError(f"the CUDA device is out of memory: {n_bytes} bytes")
         self.made.append("buffer")
         self.used += n_bytes
         self.most_used = max(self.most_used, self.used)
@@ -115,20 +127,30 @@ class FakeDevice:
 
     def stream(self) -> Stream:
         self.made.append("stream")
-        return Stream()
+        stream = Stream()
+        self.streams.add(stream)
+        return stream
 
     def upload(self, buffer: Buffer, offset: int, host: np.ndarray, stream: Stream) -> None:
         part = host.reshape(-1).view(np.uint8)
         assert offset + part.nbytes <= buffer.n_bytes
         target = buffer.owner.memory[offset : offset + part.nbytes]
-        stream.todo.append(lambda: target.__setitem__(slice(None), part))
+        self._put(stream, lambda: target.__setitem__(slice(None), part))
 
     def download(self, host: np.ndarray, buffer: Buffer, offset: int, stream: Stream) -> None:
         part = host.reshape(-1).view(np.uint8)
         assert np.shares_memory(part, host), "a copy would be filled"
         assert offset + part.nbytes <= buffer.n_bytes
         source = buffer.owner.memory[offset : offset + part.nbytes]
-        stream.todo.append(lambda: part.__setitem__(slice(None), source))
+        # Nobody on a device keeps main memory alive for a copy.
+        address, owner = part.ctypes.data, weakref.ref(_owner_of(host))
+        del host, part
+
+        def copy() -> None:
+            assert owner() is not None, "memory is gone before the device has filled it"
+            ctypes.memmove(address, source.ctypes.data, source.nbytes)
+
+        self._put(stream, copy)
 
     def fetch(self, array: Any) -> np.ndarray:
         interface = {**array.__cuda_array_interface__, "version": 3}
@@ -141,15 +163,21 @@ class FakeDevice:
         self.launches.append((kernel, n_blocks, n_jobs))
         table, *rest = arguments
         run = self.kernels[kernel]
-        stream.todo.append(lambda: run(table, n_blocks, n_jobs, *rest))
+        self._put(stream, lambda: run(table, n_blocks, n_jobs, *rest))
+
+    @property
+    def in_flight(self) -> int:
+        """Streams with something to do."""
+        return sum(bool(stream.todo) for stream in list(self.streams))
+
+    def _put(self, stream: Stream, step: Callable[[], None]) -> None:
+        stream.todo.append(step)
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
 
     def record(self, stream: Stream) -> Stream:
-        self.in_flight += 1
-        self.most_in_flight = max(self.most_in_flight, self.in_flight)
         return stream
 
     def wait(self, event: Stream) -> None:
-        self.in_flight -= 1
         todo, event.todo = event.todo, []
         for step in todo:
             step()

@@ -74,6 +74,7 @@ LEAVES = {
     "rays": {"kernels", "nearest", "simd"},
     "readers": {"errors"},
     "ray_resolver": {"ray_by_ray", "rays", "resolver", "tables"},
+    "rendered": {"camera", "conversions", "outputs", "pointcloud"},
     "resolver": {"camera", "layers", "surface", "tables", "wanted"},
     "reading": {"stores"},
     "recycling": {"aligned"},

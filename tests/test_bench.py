@@ -72,7 +72,6 @@ def _quick(monkeypatch, tmp_path):
     monkeypatch.setattr(bench, "MIN_SECONDS", 0.0)
     monkeypatch.setattr(bench, "GENERATED", {"knot_5k": (36, 6)})
     monkeypatch.setattr(bench, "_start_up", lambda folder: START_UP)
-    device.device.cache_clear()
     monkeypatch.setattr(device, "why_unusable", lambda: "there is none")
     monkeypatch.chdir(tmp_path)
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import gc
 import itertools
+import sys
+import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,7 +15,8 @@ import shapes
 from fake_device import FakeDevice
 
 import raydepth as rd
-from raydepth.cuda import images, ring
+from raydepth import many
+from raydepth.cuda import batch, images, resident, ring, threads
 from raydepth.cuda.batch import BatchOptions, run
 from raydepth.cuda.chunks import Request, chunks
 from raydepth.cuda.pinned import LEAST, PinnedPool
@@ -181,7 +186,10 @@ def test_many_meshes_on_the_cpu():
     ("mesh_budget", "output_budget", "max_jobs"),
     [(1, 1, 1), (20_000, 10_000, 65535), (1 << 20, 10_000, 3), (1 << 26, 1 << 26, 65535)],
 )
-def test_results_do_not_depend_on_how_a_batch_is_cut(mesh_budget, output_budget, max_jobs):
+def test_results_do_not_depend_on_how_a_batch_is_cut(
+    mesh_budget, output_budget, max_jobs, monkeypatch
+):
+    monkeypatch.setattr(ring, "GROWTH", 1)  # no byte more than is asked for
     device = FakeDevice()
     pairs = list(meshes_and_views())
     found = list(
@@ -224,14 +232,18 @@ def test_a_view_larger_than_the_devices_memory_is_refused():
 
 def test_memory_is_free_again_after_a_batch_also_after_a_broken_one():
     device = FakeDevice()
+    slots = Ring(device)
     pairs = [views_of(*pair) for pair in meshes_and_views(9)]
-    list(run(Ring(device), DEPTH, pairs, max_jobs=2))
+    list(run(slots, DEPTH, pairs, max_jobs=2))
     pairs = [views_of(*pair) for pair in meshes_and_views(9)]
-    broken = run(Ring(device), DEPTH, pairs, max_jobs=2)
+    broken = run(slots, DEPTH, pairs, max_jobs=2)
     next(broken)
+    assert device.in_flight > 0
     broken.close()
     gc.collect()
-    assert (device.used, device.in_flight) == (0, 0)
+    assert (device.used, device.in_flight) == (slots.held_bytes, 0)
+    slots._release()
+    assert device.used == 0
 
 
 def test_meshes_are_read_as_needed(fake_cuda):
@@ -292,19 +304,154 @@ def test_meshes_that_were_not_asked_for_the_longest_leave_the_device(fake_cuda):
     fake_cuda.memory = 1_000_000
     cameras = rd.cameras.fibonacci(2, size=16)
     meshes = [rd.Mesh(*shapes.icosphere(levels=3)) for _ in range(12)]
-    n_bytes = images.resident(build_bvh(meshes[0])).buffer.n_bytes
+    first = images.resident(build_bvh(meshes[0]))
+    n_bytes = first.buffer.n_bytes
     fitting = fake_cuda.memory // 2 // n_bytes
     assert 3 < fitting < 8
     for mesh in meshes:
         ours = rd.render(mesh, cameras, device="cuda")
         np.testing.assert_array_equal(ours.depth, rd.render(mesh, cameras, device="cpu").depth)
-        first = images.resident(build_bvh(meshes[0]))
+        assert images.resident(build_bvh(meshes[0])) is first, "it is asked for all the time"
     held = images._ring().held_bytes
     assert fake_cuda.used == fitting * n_bytes + held
-    assert images.resident(build_bvh(meshes[0])) is first, "it was asked for all the time"
     last = images.resident(build_bvh(meshes[-1]))
     images.resident(build_bvh(meshes[1]))
     assert images.resident(build_bvh(meshes[-1])) is last
+
+
+def test_what_is_only_kept_makes_room(fake_cuda):
+    """One large view leaves large buffers behind, which are of no use to many small meshes."""
+    fake_cuda.memory = 500_000
+    large, small = rd.cameras.fibonacci(1, size=128), rd.cameras.fibonacci(40, size=16)
+    meshes = [rd.Mesh(*shapes.icosphere(levels=1)) for _ in range(30)]
+    rd.render(meshes[0], large, device="cuda")
+    assert images._ring().held_bytes > fake_cuda.memory / 3
+    together = rd.render_many(((mesh, small) for mesh in meshes), device="cuda")
+    for mesh, ours in zip(meshes, together, strict=True):
+        np.testing.assert_array_equal(ours.depth, rd.render(mesh, small, device="cpu").depth)
+    rd.render(meshes[0], large, device="cuda")
+    rd.render(meshes[0], large, device="cuda", to="device")
+
+
+def test_what_slots_hold_is_free_for_the_next_batch(fake_cuda):
+    fake_cuda.memory = 2_000_000
+    mesh, cameras = rd.Mesh(*shapes.cube()), rd.cameras.fibonacci(40, size=64)
+    n_launches = []
+    for _ in range(3):
+        fake_cuda.launches.clear()
+        rd.render(mesh, cameras, device="cuda")
+        n_launches.append(len(fake_cuda.launches))
+    assert n_launches[0] == n_launches[1] == n_launches[2]
+
+
+def test_only_so_many_bytes_of_slots_are_kept(monkeypatch):
+    slots, views = Ring(FakeDevice()), rd.cameras.fibonacci(9, size=64)
+    mesh = rd.Mesh(*shapes.cube())
+    list(run(slots, DEPTH, [views_of(mesh, views)], output_budget=60_000))
+    assert slots.held_bytes > 150_000
+    slots._release()
+    monkeypatch.setattr(ring, "KEPT", 100_000)
+    list(run(slots, DEPTH, [views_of(mesh, views)], output_budget=60_000))
+    assert 50_000 < slots.held_bytes <= 100_000
+
+
+@pytest.mark.parametrize("size", [1, 4, 9])
+def test_tables_and_multiples_count(size):
+    """They are most of what many tiny views need."""
+    device = FakeDevice(memory=300_000)
+    cameras = rd.cameras.fibonacci(1, size=size)
+    meshes = [rd.Mesh(*shapes.cube()) for _ in range(100)]
+    found = list(run(Ring(device), DEPTH, (views_of(mesh, cameras) for mesh in meshes)))
+    assert len(found) == 100
+    assert device.most_used <= 0.8 * device.memory
+
+
+def test_views_that_stay_on_the_device_are_rendered_some_at_a_time(fake_cuda, monkeypatch):
+    monkeypatch.setattr(batch, "OUTPUT_BUDGET", 3 * threads.beam_bytes((32, 32)))
+    mesh, cameras = rd.Mesh(*shapes.cube()), rd.cameras.fibonacci(10, size=32)
+    ours = rd.render(mesh, cameras, device="cuda", to="device")
+    assert [n for kernel, _, n in fake_cuda.launches if kernel == "resolve"] == [3, 3, 3, 1]
+    expected = rd.render(mesh, cameras, device="cpu")
+    np.testing.assert_array_equal(ours.depth.to_host(), expected.depth)
+
+
+def test_many_threads_at_once(fake_cuda, monkeypatch):
+    """With meshes that have to leave, and batches that nobody finishes."""
+    monkeypatch.setattr(resident, "SHARE", 1e-4)
+    fake_cuda.memory = 1 << 28
+    cameras = rd.cameras.fibonacci(3, size=(40, 30))
+    fisheye = rd.Cameras(
+        rd.cameras.fisheye_intrinsics(80.0, 40), cameras.world_from_camera, 40, model="fisheye"
+    )
+    meshes = [rd.Mesh(*shapes.soup(i, n=50)) for i in range(12)]
+    expected = {
+        (i, views): rd.render(mesh, views, kind="ray", device="cpu").depth
+        for i, mesh in enumerate(meshes)
+        for views in (cameras, fisheye)
+    }
+
+    def work(seed):
+        rng = np.random.default_rng(seed)
+        for _ in range(12):
+            i, how = int(rng.integers(12)), int(rng.integers(4))
+            views = fisheye if how == 1 else cameras
+            to = "device" if how == 2 else "host"
+            if how < 3:
+                ours = rd.render(meshes[i], views, kind="ray", device="cuda", to=to).depth
+                ours = ours.to_host() if to == "device" else ours
+                np.testing.assert_array_equal(ours, expected[i, views])
+            else:
+                pairs = ((mesh, cameras) for mesh in meshes)
+                together = rd.render_many(pairs, kind="ray", device="cuda", threads=2)
+                for j in range(int(rng.integers(1, 12))):
+                    np.testing.assert_array_equal(next(together).depth, expected[j, cameras])
+        return True
+
+    with ThreadPoolExecutor(6) as pool:
+        assert all(pool.map(work, range(6)))
+    gc.collect()
+    assert fake_cuda.in_flight == 0
+
+
+def test_a_batch_that_nobody_finishes_may_end_in_any_thread(fake_cuda, monkeypatch):
+    """Garbage is collected wherever memory is allocated: also in the batch's own threads."""
+    building, dropped, collected = threading.Event(), threading.Event(), threading.Event()
+    complaints = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+
+    def build(mesh):
+        if mesh is meshes[5]:
+            building.set()
+            dropped.wait(10)
+            gc.collect()
+            collected.set()
+        return build_bvh(mesh)
+
+    class Loader:
+        def __init__(self):
+            self.results = rd.render_many(((m, cameras) for m in meshes), device="cuda", threads=1)
+
+    cameras = rd.cameras.fibonacci(4, size=16)
+    meshes = [rd.Mesh(*shapes.cube()) for _ in range(40)]
+    monkeypatch.setattr(many, "build_bvh", build)
+    monkeypatch.setattr(
+        images, "render_batch", lambda v, o: run(images._ring(), o, v, mesh_budget=1)
+    )
+    monkeypatch.setattr(many, "AHEAD", 1)
+    loader = Loader()
+    loader.itself = loader
+    gc.disable()
+    try:
+        next(loader.results)
+        assert building.wait(10)
+        alive = weakref.ref(loader)
+        del loader
+        dropped.set()
+        assert collected.wait(10)
+        assert alive() is None
+    finally:
+        gc.enable()
+    assert not complaints
 
 
 def test_meshes_make_room_where_others_have_taken_the_memory(fake_cuda):

@@ -9,12 +9,15 @@ import sys
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import shapes
+from fake_device import FakeDevice
 
 import raydepth as rd
-from raydepth import batch, cli, pipeline
+from raydepth import batch, cli, pipeline, rendering
 from raydepth.cuda import device as device_module
+from raydepth.cuda import exact
 from raydepth.messages import Setup
 from raydepth.rendering import chosen_device
 from raydepth.settings import Settings
@@ -60,26 +63,73 @@ def test_auto_takes_cuda_where_it_is_right(fake_cuda, auto_may_be_cuda):
     assert many.device == "cuda"
 
 
-def wrong_depth(table, n_blocks, n_jobs, dtype):
-    """A driver that compiles resolve to nothing: depth is what memory held."""
+def nothing(*_):
+    """What a driver might make of a kernel."""
 
 
 def broken(*_):
     raise rd.DeviceError("the CUDA device cannot run resolve: CUDA_ERROR_INVALID_PTX")
 
 
+def resolve_only(dtype):
+    """Resolve of one type is missing."""
+    resolve = FakeDevice.kernels["resolve"]
+    return lambda table, blocks, n, code: code != dtype and resolve(table, blocks, n, code)
+
+
 @pytest.mark.parametrize(
-    ("fault", "message"), [(wrong_depth, r"\d+ of 8192 pixels are not the CPU's"), (broken, "PTX")]
+    ("kernel", "fault", "message"),
+    [
+        ("resolve", broken, "PTX"),
+        ("find_visible", nothing, r"\d+ of 8192 pixels of depth are not the CPU's"),
+        ("find_visible_exactly", nothing, r"\d+ of 8192 pixels of float64 depth within limits"),
+        ("cast_rays", nothing, r"\d+ of 8192 pixels of single rays"),
+        ("resolve", resolve_only(exact.FLOAT32), r"\d+ of 8192 pixels of depth"),
+        ("resolve", resolve_only(exact.FLOAT64), r"\d+ of 8192 pixels of float64 depth"),
+        ("resolve", resolve_only(exact.UINT16), r"\d+ of 8192 pixels of 16 bits"),
+        ("set_up_beams", lambda *_: [].pop(), "pop from empty list"),
+    ],
 )
 def test_auto_is_the_cpu_where_cuda_fails_a_test(
-    fake_cuda, auto_may_be_cuda, monkeypatch, fault, message
+    fake_cuda, auto_may_be_cuda, monkeypatch, kernel, fault, message
 ):
-    monkeypatch.setitem(fake_cuda.kernels, "resolve", fault)
-    with pytest.warns(UserWarning, match=f"'auto' is the CPU, for CUDA failed a test: .*{message}"):
+    monkeypatch.setitem(fake_cuda.kernels, kernel, fault)
+    with pytest.warns(UserWarning, match=f"'auto' is the CPU; CUDA failed a test: .*{message}"):
         assert rd.render(MESH, VIEW).device == "cpu"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert rd.render(MESH, VIEW).device == "cpu", "said once"
+
+
+def test_a_moment_without_memory_is_not_for_ever(fake_cuda, auto_may_be_cuda):
+    fake_cuda.memory = 1000
+    with pytest.warns(UserWarning, match="CUDA failed a test: the CUDA device is out of memory"):
+        assert rd.render(MESH, VIEW).device == "cpu"
+    fake_cuda.memory = 1 << 30
+    assert rd.render(MESH, VIEW).device == "cuda"
+
+
+def test_auto_is_the_cpu_for_what_does_not_fit_the_device(fake_cuda, auto_may_be_cuda):
+    assert rd.render(MESH, VIEW).device == "cuda"
+    fake_cuda.memory = 1_000_000
+    large = rd.Mesh(*shapes.icosphere(levels=5))
+    theirs = rd.render(large, VIEW, device="cpu")
+    ours = rd.render(large, VIEW)
+    assert ours.device == "cpu"
+    np.testing.assert_array_equal(ours.depth, theirs.depth)
+    assert rd.cast_rays(large, (0, 0, 3), (0, 0, -1)).triangle_id >= 0
+    many = list(rd.render_many([(MESH, VIEW), (large, VIEW), (MESH, VIEW), (large, VIEW)]))
+    np.testing.assert_array_equal(many[3].depth, theirs.depth)
+    np.testing.assert_array_equal(many[2].depth, rd.render(MESH, VIEW, device="cpu").depth)
+    assert [result.device for result in rd.render_many([(MESH, VIEW)] * 3)] == ["cuda"] * 3
+    for call in (
+        lambda: rd.render(large, VIEW, device="cuda"),
+        lambda: rd.cast_rays(large, (0, 0, 3), (0, 0, -1), device="cuda"),
+        lambda: list(rd.render_many([(large, VIEW)], device="cuda")),
+        lambda: rd.render(MESH, rd.cameras.fibonacci(1, size=512), device="cuda"),
+    ):
+        with pytest.raises(MemoryError, match="the CUDA device is out of memory"):
+            call()
 
 
 def test_on_the_command_line_a_warning_is_one_line(
@@ -90,17 +140,26 @@ def test_on_the_command_line_a_warning_is_one_line(
     assert cli.main(["demo"]) == 0
     lines = [line for line in capsys.readouterr().err.splitlines() if "warning" in line.lower()]
     assert len(lines) == 1
-    assert lines[0].startswith("raydepth: warning: device 'auto' is the CPU, for CUDA failed")
+    assert lines[0].startswith("raydepth: warning: device 'auto' is the CPU; CUDA failed")
 
 
-def test_a_data_set_goes_on_with_the_device_it_was_begun_with(fake_cuda, monkeypatch):
+def test_a_data_set_goes_on_with_the_device_it_was_begun_with(
+    fake_cuda, auto_may_be_cuda, monkeypatch
+):
     for device in ("cpu", "cuda"):
         found = Settings(VIEW, device=device).to_json()
-        assert batch._device("auto", Path("out"), found) == device
+        assert batch._device("auto", Path("out"), found, "local") == device
+    assert batch._device("auto", Path("out"), None, "local") == "cuda"
+    assert batch._device("auto", Path("out"), None, "ray") == "cpu"
+    assert batch._device("auto", Path("out"), found, "ray") == "cuda"
+    with monkeypatch.context() as patch:
+        patch.setattr(rendering, "_cuda_is_right", lambda: False)
+        with pytest.raises(rd.DeviceError, match="out was begun with device 'cuda', and CUDA fail"):
+            batch._device("auto", Path("out"), found, "local")
     monkeypatch.setattr(device_module, "why_unusable", lambda: "there is none")
     with pytest.raises(rd.DeviceError, match="out was begun with device 'cuda': there is none"):
-        batch._device("auto", Path("out"), found)
-    assert batch._device("auto", Path("out"), None) == "cpu"
+        batch._device("auto", Path("out"), found, "local")
+    assert batch._device("auto", Path("out"), None, "local") == "cpu"
 
 
 def test_processes_share_the_devices_memory(fake_cuda):
@@ -120,10 +179,13 @@ def test_a_data_set_starts_as_many_processes_as_fit_the_device(fake_cuda, tmp_pa
         units, Setup(Settings(VIEW, device="cuda"), "out", ".", True), tmp_path,
         pipeline.Limits(threads=9, memory=1 << 40), lambda n: None, lambda line: None,
     )  # fmt: skip
+    foreign = RuntimeError("Numba cannot operate on non-primary CUDA context 7")
+    with pytest.raises(rd.DeviceError, match="cannot set up: Numba cannot operate"):
+        with_error("cannot set up", foreign)
     with pytest.raises(ZeroDivisionError):
         next(work.outcomes())
     work.stop()
-    assert (len(started), work._memory) == (3, 3 << 30)
+    assert (len(started), work._room, work._memory) == (3, 3 << 30, 1 << 40)
 
 
 def test_a_fork_of_a_process_that_uses_cuda_has_none(monkeypatch):
@@ -181,19 +243,21 @@ def numbas(message):
 
 
 def test_errors_of_the_driver_are_one_line():
-    device = object.__new__(device_module.Device)
     lost = numbas("[700] Call to cuCtxSynchronize\nresults in CUDA_ERROR_ILLEGAL_ADDRESS")
     with pytest.raises(rd.DeviceError, match="cannot run resolve") as caught:
-        with_error(device, "cannot run resolve", lost)
+        with_error("cannot run resolve", lost)
     assert "ILLEGAL_ADDRESS" in str(caught.value)
     assert "\n" not in str(caught.value)
     full = numbas("[2] Call to cuMemAlloc results in CUDA_ERROR_OUT_OF_MEMORY")
     with pytest.raises(MemoryError, match="cannot allocate 5 bytes"):
-        with_error(device, "cannot allocate 5 bytes", full)
+        with_error("cannot allocate 5 bytes", full)
+    foreign = RuntimeError("Numba cannot operate on non-primary CUDA context 7")
+    with pytest.raises(rd.DeviceError, match="cannot set up: Numba cannot operate"):
+        with_error("cannot set up", foreign)
     with pytest.raises(ZeroDivisionError):
-        with_error(device, "is not to blame", ZeroDivisionError())
+        with_error("is not to blame", ZeroDivisionError())
 
 
-def with_error(device, what, error):
-    with device._checked(what):
+def with_error(what, error):
+    with device_module._as_ours(what):
         raise error

@@ -19,7 +19,7 @@ TYPE_CODES = {"i": 0, "u": 1, "f": 2}  # DLDataTypeCode, by NumPy's kind
 
 
 class DeviceArray:
-    """A contiguous array in the memory of device 0; read it with Torch, CuPy or `to_host`.
+    """A contiguous array in the memory of a device; read it with Torch, CuPy or `to_host`.
 
     All work on it is done when you get it, so it needs no stream to wait for.
 
@@ -66,7 +66,7 @@ class DeviceArray:
         return host
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return getattr(self._device, "dlpack_type", CUDA), 0
+        return getattr(self._device, "dlpack_type", CUDA), self._device.number
 
     def __dlpack__(self, *, stream: Any = None, **_: Any) -> Any:
         """A capsule that shares this memory and keeps it alive. Nothing is left to wait for."""

@@ -21,7 +21,7 @@ from raydepth.cuda.chunks import MAX_JOBS, Piece, Request, chunks
 from raydepth.cuda.device import ALIGNMENT, aligned
 from raydepth.cuda.pinned import PinnedPool
 from raydepth.cuda.resident import Flat, Resident, flat_bytes
-from raydepth.cuda.ring import N_SLOTS, Ring, Slot
+from raydepth.cuda.ring import GROWTH, N_SLOTS, Ring, Slot
 from raydepth.cuda.threads import beam_bytes, launches
 
 # Bytes of a chunk's meshes and of its outputs. Small enough that a batch overlaps with itself,
@@ -115,10 +115,7 @@ def start(
     n_jobs = sum(piece.last - piece.first for piece in chunk)
     table_bytes = 8 * jobs.WORDS * n_jobs
     at_input = ALIGNMENT + aligned(table_bytes)
-    n_output = sum(
-        (p.last - p.first) * p.request.view_bytes + ALIGNMENT * (2 + len(batch.kinds))
-        for p in chunk
-    )
+    n_output = sum((piece.last - piece.first) * piece.request.view_bytes for piece in chunk)
     slot.reserve(at_input + sum(piece.request.mesh_bytes for piece in chunk), n_output)
     misfit = slot.staging[:4].view(np.int32)
     misfit[0] = 0
@@ -197,7 +194,8 @@ def run(
     DeviceError
         The device failed.
     """
-    part = int((ring.device.free_bytes() + ring.held_bytes) * SHARE) // (2 * N_SLOTS)
+    free = ring.device.free_bytes() + ring.held_bytes
+    part = int(free * SHARE / GROWTH) // (2 * N_SLOTS)
     budgets = min(mesh_budget, part), min(output_budget, part)
     cut = chunks((request(v, batch) for v in views), *budgets, max_jobs)
     steps = (partial(start, chunk=chunk, batch=batch, pool=ring.pool) for chunk in cut)
@@ -210,11 +208,13 @@ def run(
 
 def request(views: Views, batch: BatchOptions) -> Request:
     width, height = views.size
+    outputs = width * height * (4 + batch.dtype.itemsize * len(batch.kinds))
+    # With its row of the table, and what multiples of ALIGNMENT may add to each of these.
+    around = 8 * jobs.WORDS + ALIGNMENT * (3 + len(batch.kinds))
     return Request(
         mesh_bytes=0 if isinstance(views.mesh, Resident) else flat_bytes(views.mesh),
         n_views=len(views.basis),
-        view_bytes=width * height * (4 + batch.dtype.itemsize * len(batch.kinds))
-        + beam_bytes(views.size),
+        view_bytes=outputs + beam_bytes(views.size) + around,
         size=views.size,
         payload=views,
     )

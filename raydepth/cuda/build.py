@@ -9,7 +9,7 @@ import numpy as np
 
 from raydepth.cuda import device as devices
 from raydepth.cuda import lbvh
-from raydepth.cuda.device import Buffer, aligned
+from raydepth.cuda.device import Buffer, aligned, allocated
 from raydepth.cuda.layout import MAX_SLOTS
 from raydepth.cuda.resident import Resident
 from raydepth.cuda.threads import THREADS
@@ -144,7 +144,7 @@ class _Builder:
 
     def _place(self, sizes: dict[int, int]) -> Buffer:
         """Room for these bytes by word of the table, in one buffer."""
-        buffer = self.device.empty(sum(aligned(n_bytes) for n_bytes in sizes.values()))
+        buffer = allocated(self.device, sum(aligned(n_bytes) for n_bytes in sizes.values()))
         address = buffer.address
         for word, n_bytes in sizes.items():
             self.table[word] = address

@@ -6,18 +6,20 @@ in its place that runs the same kernels on the CPU.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import functools
 import importlib.util
 import os
 import threading
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from raydepth.cuda.threads import THREADS
-from raydepth.errors import DeviceError
+from raydepth.errors import DeviceError, DeviceMemoryError
 
 INSTALL = 'pip install "raydepth[cuda]"'
 # At most so many a thread, so that many threads share a processor. What a kernel would like more of
@@ -102,7 +104,6 @@ def _numba_cuda() -> Any:
     return cuda
 
 
-@functools.cache
 def device() -> Device:
     """The device, set up at the first call.
 
@@ -114,7 +115,27 @@ def device() -> Device:
     reason = why_unusable()
     if reason is not None:
         raise DeviceError(f"device 'cuda': {reason}")
+    return _device()
+
+
+@functools.cache
+def _device() -> Device:
     return Device()
+
+
+def allocated(device: Device, n_bytes: int) -> Buffer:
+    """`Device.empty`; what is only kept for later goes, if it has to.
+
+    Raises
+    ------
+    DeviceMemoryError
+    """
+    try:
+        return device.empty(n_bytes)
+    except DeviceMemoryError:
+        for release in device.keepers:
+            release()
+        return device.empty(n_bytes)
 
 
 def room_for_processes() -> tuple[int, int]:
@@ -126,19 +147,64 @@ def room_for_processes() -> tuple[int, int]:
     return max(1, half // PROCESS_BYTES), half
 
 
+class _Owner:
+    """Of memory on the device."""
+
+
+@contextlib.contextmanager
+def _as_ours(what: str) -> Iterator[None]:
+    """Turn what Numba and the driver raise into DeviceMemoryError and DeviceError."""
+    try:
+        yield
+    except Exception as error:
+        # Numba says by a RuntimeError that somebody else's context is in its way.
+        library = type(error).__module__.partition(".")[0]
+        if library not in ("numba", "numba_cuda", "cuda") and type(error) is not RuntimeError:
+            raise
+        reason = _one_line(error)
+        if "OUT_OF_MEMORY" in reason:
+            raise DeviceMemoryError(
+                f"the CUDA device is out of memory ({what}); render fewer views at a time, or on "
+                "the CPU"
+            ) from None
+        raise DeviceError(
+            f"the CUDA device {what}: {reason}; if it was lost, start a new process"
+        ) from None
+
+
 class Device:
     """A CUDA device: memory, copies and launches, all errors checked.
 
-    Calls that take a stream return at once; work of one stream is done in order.
+    Calls that take a stream return at once; work of one stream is done in order. It is the device
+    that is current where it is first asked for, CUDA's first if nobody has chosen another, and
+    stays the same for all threads.
+
+    Attributes
+    ----------
+    name : str
+    number : int
+        CUDA's.
+    compute_capability : (major, minor)
+    keepers : list of callables
+        Each gives memory free that it only keeps for later.
     """
 
     def __init__(self) -> None:
         self._cuda = _numba_cuda()
         self._kernels: dict[str, Any] = {}
         self._lock = threading.Lock()
+        self.keepers: list[Callable[[], None]] = []
+        self.number = 0
         self._thread = threading.local()
-        with self._checked("cannot be set up"):
+        # Memory that nobody refers to: freed by a thread that has a context.
+        self._dropped: collections.deque[Any] = collections.deque()
+        with _as_ours("cannot be set up"):
+            from numba.cuda.cudadrv.driver import driver
+
+            # A copy by the driver takes a tenth of the time of one by Numba's arrays.
+            self._driver = driver
             current = self._cuda.get_current_device()
+            self.number = int(current.id)
             name = current.name
             self.name = name.decode() if isinstance(name, bytes) else str(name)
             self.compute_capability: tuple[int, int] = tuple(current.compute_capability)
@@ -148,30 +214,29 @@ class Device:
 
     @contextlib.contextmanager
     def _checked(self, what: str) -> Iterator[None]:
-        """Turn what Numba and the driver raise into MemoryError and DeviceError."""
-        try:
-            yield
-        except Exception as error:
-            if type(error).__module__.partition(".")[0] not in ("numba", "numba_cuda", "cuda"):
-                raise
-            reason = _one_line(error)
-            if "OUT_OF_MEMORY" in reason:
-                raise MemoryError(
-                    f"the CUDA device is out of memory ({what}); render fewer views at a time"
-                ) from None
-            raise DeviceError(
-                f"the CUDA device {what}: {reason}; if it was lost, start a new process"
-            ) from None
+        """Let this device be the thread's current one, and its errors be raydepth's."""
+        with _as_ours(what):
+            if not hasattr(self._thread, "has_context"):
+                # What Numba has made is ended in any thread, which must have one then, too.
+                if int(self._driver.cuCtxGetCurrent()) == 0:
+                    self._cuda.select_device(self.number)
+                self._thread.has_context = True
+            with self._cuda.gpus[self.number]:
+                yield
 
     def free_bytes(self) -> int:
         with self._checked("does not tell its free memory"):
+            self._dropped.clear()
             return int(self._cuda.current_context().get_memory_info().free)
 
     def empty(self, n_bytes: int) -> Buffer:
         """Memory on the device, not initialised; its address is a multiple of 256."""
         with self._checked(f"cannot allocate {n_bytes:,} bytes"):
+            self._dropped.clear()
             array = self._cuda.device_array(max(n_bytes, 1), np.uint8)
-        return Buffer(array.__cuda_array_interface__["data"][0], n_bytes, array)
+        owner = _Owner()
+        weakref.finalize(owner, self._dropped.append, array).atexit = False
+        return Buffer(array.__cuda_array_interface__["data"][0], n_bytes, owner)
 
     def pinned(self, n_bytes: int) -> np.ndarray:
         """(n_bytes,) uint8 in main memory that copies need not go through another buffer for."""
@@ -188,7 +253,7 @@ class Device:
         assert offset + host.nbytes <= buffer.n_bytes
         if host.nbytes:
             with self._checked("failed at an upload"):
-                self._driver().cuMemcpyHtoDAsync(
+                self._driver.cuMemcpyHtoDAsync(
                     buffer.address + offset, host.ctypes.data, host.nbytes, stream.handle
                 )
 
@@ -198,7 +263,7 @@ class Device:
         assert offset + host.nbytes <= buffer.n_bytes
         if host.nbytes:
             with self._checked("failed at a download"):
-                self._driver().cuMemcpyDtoHAsync(
+                self._driver.cuMemcpyDtoHAsync(
                     host.ctypes.data, buffer.address + offset, host.nbytes, stream.handle
                 )
 
@@ -227,15 +292,6 @@ class Device:
     def wait(self, event: Any) -> None:
         with self._checked("failed"):
             event.synchronize()
-
-    def _driver(self) -> Any:
-        """The driver's functions, for a copy takes a tenth of the time of one by Numba's arrays."""
-        if not hasattr(self._thread, "driver"):
-            from numba.cuda.cudadrv.driver import driver
-
-            self._cuda.current_context()  # makes it this thread's
-            self._thread.driver = driver
-        return self._thread.driver
 
     def _kernel(self, name: str) -> Any:
         from raydepth.cuda import kernels

@@ -15,7 +15,7 @@ from raydepth.cuda.arrays import DeviceArray
 from raydepth.cuda.batch import BatchOptions, Views
 from raydepth.cuda.build import DeviceMesh
 from raydepth.cuda.chunks import MAX_JOBS, Piece
-from raydepth.cuda.device import aligned, device
+from raydepth.cuda.device import aligned, allocated, device
 from raydepth.cuda.resident import Resident, Residents
 from raydepth.cuda.ring import Ring, Slot
 from raydepth.cuda.threads import THREADS, beam_bytes
@@ -64,8 +64,8 @@ def render_to_device(
     gpu, size, n_views = device(), views.size, len(views.basis)
     shape = (n_views, size[1], size[0])
     n_pixels = math.prod(shape)
-    triangle_id = gpu.empty(4 * n_pixels)
-    depths = {kind: gpu.empty(options.dtype.itemsize * n_pixels) for kind in options.kinds}
+    triangle_id = allocated(gpu, 4 * n_pixels)
+    depths = {kind: allocated(gpu, options.dtype.itemsize * n_pixels) for kind in options.kinds}
     rows, _ = jobs.table(n_views)
     piece = Piece(batches.request(views, options), 0, n_views)
     batches.fill_jobs(rows, piece, views.mesh.addresses, options)

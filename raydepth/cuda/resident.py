@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from raydepth.bvh import Bvh
-from raydepth.cuda.device import Buffer, aligned
+from raydepth.cuda.device import Buffer, aligned, allocated
 from raydepth.cuda.layout import flatten
 
 # Of the device's memory that is free at first, meshes that nobody is rendering take at most this.
@@ -42,7 +42,7 @@ def flat_bytes(flat: Flat) -> int:
 
 def make_resident(device: Any, flat: Flat) -> Resident:
     """Upload a mesh."""
-    buffer = device.empty(flat_bytes(flat))
+    buffer = allocated(device, flat_bytes(flat))
     stream = device.stream()
     offset, addresses = 0, []
     for array in flat:
@@ -64,7 +64,8 @@ class Residents:
         self._budget = int(device.free_bytes() * SHARE)
         # In the order in which they were asked for last.
         self._found: weakref.WeakKeyDictionary[Bvh, Resident] = weakref.WeakKeyDictionary()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        device.keepers.append(self._release)
 
     def of(self, bvh: Bvh) -> Resident:
         """The hierarchy on the device, uploaded if need be."""
@@ -73,14 +74,13 @@ class Residents:
             if found is None:
                 flat = flat_arrays(bvh)
                 self._make_room(flat_bytes(flat))
-                try:
-                    found = make_resident(self._device, flat)
-                except MemoryError:
-                    # Others have taken what was free at first.
-                    self._found.clear()
-                    found = make_resident(self._device, flat)
+                found = make_resident(self._device, flat)
             self._found[bvh] = found
         return found
+
+    def _release(self) -> None:
+        with self._lock:
+            self._found.clear()
 
     def _make_room(self, n_bytes: int) -> None:
         there = list(self._found.items())

@@ -13,10 +13,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from raydepth.cuda.device import Buffer
+from raydepth.cuda.device import Buffer, allocated
 from raydepth.cuda.pinned import PinnedPool
 
 N_SLOTS = 3
+# A buffer that grows becomes so much larger than it must.
+GROWTH = 1.25
 # Slots that nobody uses keep at most so many bytes on the device.
 KEPT = 1 << 29
 
@@ -52,10 +54,10 @@ class Slot:
             self.staging = self.device.pinned(_grown(n_input))
         if n_input > self.input.n_bytes:
             self.input = Buffer(0, 0, None)  # freed before the larger one is asked for
-            self.input = self.device.empty(_grown(n_input))
+            self.input = allocated(self.device, _grown(n_input))
         if n_output > self.output.n_bytes:
             self.output = Buffer(0, 0, None)
-            self.output = self.device.empty(_grown(n_output))
+            self.output = allocated(self.device, _grown(n_output))
 
     def upload(self, n_bytes: int) -> None:
         self.device.upload(self.input, 0, self.staging[:n_bytes], self.stream)
@@ -76,7 +78,10 @@ class Ring:
         self.device = device
         self.pool = PinnedPool(device)
         self._free: list[Slot] = []
-        self._lock = threading.Lock()
+        self._work: dict[int, Any] = {}
+        # Collecting garbage ends generators that nobody finished, at any place, in any thread.
+        self._lock = threading.RLock()
+        device.keepers.append(self._release)
 
     @property
     def held_bytes(self) -> int:
@@ -99,39 +104,42 @@ class Ring:
         ------
         What these return, in order.
         """
-        under_way: collections.deque[tuple[Slot, Any, Callable[[], T]]] = collections.deque()
+        under_way: collections.deque[Slot] = collections.deque()
+        collecting: collections.deque[Callable[[], T]] = collections.deque()
+        # Also referred to from here: the memory of a generator that is garbage may be given away
+        # before the generator is ended.
+        self._work[id(under_way)] = under_way, collecting
 
         def finished() -> T:
-            slot, event, collect = under_way.popleft()
-            self.device.wait(event)
-            result = collect()
-            self._give_back(slot)
+            under_way[0].wait()
+            result = collecting.popleft()()
+            self._give_back(under_way.popleft())
             return result
 
         try:
             for step in steps:
                 if len(under_way) == N_SLOTS:
                     yield finished()
-                slot = self._taken()
-                try:
-                    collect = step(slot)
-                except BaseException:
-                    slot.wait()
-                    raise
-                under_way.append((slot, self.device.record(slot.stream), collect))
+                under_way.append(self._taken())
+                collecting.append(step(under_way[-1]))
             while under_way:
                 yield finished()
         finally:
             # Whoever stops early must not free memory that a copy still goes to.
-            for slot, event, _ in under_way:
-                self.device.wait(event)
-                self._give_back(slot)
+            while under_way:
+                under_way[0].wait()
+                self._give_back(under_way.popleft())
+            del self._work[id(under_way)]
 
     def _taken(self) -> Slot:
         with self._lock:
             if self._free:
                 return self._free.pop()
         return Slot(self.device)
+
+    def _release(self) -> None:
+        with self._lock:
+            self._free.clear()
 
     def _give_back(self, slot: Slot) -> None:
         with self._lock:
@@ -141,4 +149,4 @@ class Ring:
 
 def _grown(n_bytes: int) -> int:
     """Somewhat more, so that buffers do not grow at every piece of work."""
-    return n_bytes + n_bytes // 4
+    return int(n_bytes * GROWTH)
