@@ -158,6 +158,30 @@ def test_a_data_set_is_the_cpus_but_for_the_devices_name(emulated, tmp_path):
             assert content == theirs[path], path
 
 
+def test_threads_may_all_begin_at_once(emulated):
+    """Numba would load a kernel from its cache for each of them."""
+    command = program("""
+from concurrent.futures import ThreadPoolExecutor
+import threading, time
+from numba.cuda.cudadrv import driver
+load, loaded = driver.Context.create_module_image, []
+def slowly(*arguments):
+    loaded.append(1)
+    time.sleep(0.5)
+    return load(*arguments)
+driver.Context.create_module_image = slowly
+mesh, start = rd.Mesh(np.eye(3), [[0, 1, 2]]), threading.Barrier(4)
+def work(i):
+    start.wait()
+    return int(rd.cast_rays(mesh, (1, 1, 1), (-1, -1, -1), device="cuda").triangle_id)
+with ThreadPoolExecutor(4) as pool:
+    print(*pool.map(work, range(4)), len(loaded))
+""")
+    for _ in range(2):
+        result = emulated(*command)
+        assert result.stdout == "0 0 0 0 1\n", result.stdout + result.stderr
+
+
 def test_a_fork_renders_on_the_cpu(emulated):
     result = emulated(
         *program("""

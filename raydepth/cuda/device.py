@@ -115,7 +115,11 @@ def device() -> Device:
     reason = why_unusable()
     if reason is not None:
         raise DeviceError(f"device 'cuda': {reason}")
-    return _device()
+    with _one_at_a_time:
+        return _device()
+
+
+_one_at_a_time = threading.Lock()
 
 
 @functools.cache
@@ -205,6 +209,7 @@ class Device:
             self._driver = driver
             current = self._cuda.get_current_device()
             self.number = int(current.id)
+            self._context = int(self._cuda.current_context().handle)
             name = current.name
             self.name = name.decode() if isinstance(name, bytes) else str(name)
             self.compute_capability: tuple[int, int] = tuple(current.compute_capability)
@@ -221,6 +226,9 @@ class Device:
                 if int(self._driver.cuCtxGetCurrent()) == 0:
                     self._cuda.select_device(self.number)
                 self._thread.has_context = True
+            if int(self._driver.cuCtxGetCurrent()) == self._context:
+                yield
+                return
             with self._cuda.gpus[self.number]:
                 yield
 
@@ -300,7 +308,11 @@ class Device:
             if name not in self._kernels:
                 function = getattr(kernels, name)
                 with self._checked(f"cannot compile {name}"):
-                    self._kernels[name] = self._cuda.jit(
+                    compiled = self._cuda.jit(
                         kernels.SIGNATURES[function], max_registers=REGISTERS[name], cache=True
                     )(function)
+                    # Numba loads it at the first launch, which threads may come to at once.
+                    for kernel in compiled.overloads.values():
+                        kernel.bind()
+                self._kernels[name] = compiled
         return self._kernels[name]
