@@ -467,7 +467,7 @@ _trial: bool | None = None
 
 
 def _cuda_is_right() -> bool:
-    """Whether every kernel gives the CPU's bits in a small rendering; a warning if not.
+    """Whether every kernel that renders gives the CPU's bits for a small scene; a warning if not.
 
     Nobody looks at what "auto" took; and the last compiler of the kernels is part of a driver.
     """
@@ -489,7 +489,7 @@ def _cuda_is_right() -> bool:
 
 
 def _fault_of_cuda() -> str | None:
-    """What CUDA gives other bits for than the CPU, if anything."""
+    """What CUDA gives other bits for than the CPU does, if anything."""
     from raydepth.cuda import images
     from raydepth.cuda.batch import BatchOptions
     from raydepth.export import encode_uint16
