@@ -94,7 +94,7 @@ class Scene(NamedTuple):
         gpu = devices.device()
         stream = gpu.stream()
         gpu.upload(self.table, 0, self.rows, stream)
-        gpu.wait(gpu.record(stream))
+        gpu.wait(stream)
 
     def fetch(self) -> tuple[np.ndarray, np.ndarray]:
         """triangle_id and z depth; the outputs are then filled with garbage."""
@@ -103,10 +103,10 @@ class Scene(NamedTuple):
         found, depth = np.empty(self.shape, np.int32), np.empty(self.shape, np.float32)
         gpu.download(found, self.outputs, 0, stream)
         gpu.download(depth, self.outputs, found.nbytes, stream)
-        gpu.wait(gpu.record(stream))
+        gpu.wait(stream)
         garbage = np.full(self.outputs.n_bytes, 0xA5, np.uint8)
         gpu.upload(self.outputs, 0, garbage, stream)
-        gpu.wait(gpu.record(stream))
+        gpu.wait(stream)
         return found, depth
 
 
@@ -306,10 +306,10 @@ def exact_kernel() -> dict[str, Any]:
     gpu, stream = devices.device(), devices.device().stream()
     records = np.empty(made.beams.n_bytes, np.uint8)
     gpu.download(records, made.beams, 0, stream)
-    gpu.wait(gpu.record(stream))
+    gpu.wait(stream)
     records.view(np.int32).reshape(-1, beams.BYTES // 4)[:, 3] = beams.FLOAT64
     gpu.upload(made.beams, 0, records, stream)
-    gpu.wait(gpu.record(stream))
+    gpu.wait(stream)
     taken = device_seconds(launcher(made, "find_visible_exactly"), 5)
     return {f"{name} 512": {**taken, "grays_per_s": made.n_rays / taken["median"] / 1e9}}
 
@@ -374,7 +374,7 @@ def candidates() -> dict[str, Any]:
                         buffer = gpu.empty(array.nbytes)
                         stream = gpu.stream()
                         gpu.upload(buffer, 0, array, stream)
-                        gpu.wait(gpu.record(stream))
+                        gpu.wait(stream)
                         buffers.append(buffer)
                     before = made.rows[:, jobs.NODES].copy()
                     for view in range(made.n_jobs):
@@ -414,7 +414,7 @@ def wide() -> dict[str, Any]:
         buffer = gpu.empty(nodes.nbytes)
         stream = gpu.stream()
         gpu.upload(buffer, 0, nodes, stream)
-        gpu.wait(gpu.record(stream))
+        gpu.wait(stream)
         for size in (256, 512, 1024):
             made = scene(mesh, cameras_of(size, 12))
             run_once(made, *VISIBILITY, "resolve")
@@ -506,7 +506,7 @@ def copied(copy: Callable[[Any], None]) -> float:
 
     def step() -> None:
         copy(stream)
-        gpu.wait(gpu.record(stream))
+        gpu.wait(stream)
 
     return COPIED / host_seconds(step, 5)["median"] / 1e9
 
@@ -523,7 +523,7 @@ def transfer() -> dict[str, Any]:
     def launches() -> None:
         for _ in range(200):
             launch(stream)
-        gpu.wait(gpu.record(stream))
+        gpu.wait(stream)
 
     return {
         "pinned_to_device_gb_per_s": copied(lambda s: gpu.upload(buffer, 0, pinned, s)),
@@ -531,9 +531,9 @@ def transfer() -> dict[str, Any]:
         "pageable_to_device_gb_per_s": copied(lambda s: gpu.upload(buffer, 0, pageable, s)),
         "device_to_pageable_gb_per_s": copied(lambda s: gpu.download(pageable, buffer, 0, s)),
         "launch_seconds": host_seconds(launches)["median"] / 200,
-        "launch_and_wait_seconds": host_seconds(
-            lambda: (launch(stream), gpu.wait(gpu.record(stream))), 50
-        )["median"],
+        "launch_and_wait_seconds": host_seconds(lambda: (launch(stream), gpu.wait(stream)), 50)[
+            "median"
+        ],
         "pin_gb_per_s": COPIED / host_seconds(lambda: gpu.pinned(COPIED), 3)["median"] / 1e9,
     }
 

@@ -8,9 +8,8 @@ import numpy as np
 
 from raydepth import parallel, rays
 from raydepth.bvh import Bvh
-from raydepth.errors import DeviceMemoryError
 from raydepth.mesh import Mesh
-from raydepth.rendering import chosen_device, hierarchy_of
+from raydepth.rendering import chosen_device, hierarchy_of, where_it_fits
 
 RAYS_PER_TASK = 1 << 13
 
@@ -79,16 +78,13 @@ def cast_rays(
     n_threads = parallel.checked_threads(threads)
     if not 0.0 <= t_min < np.inf:
         raise ValueError(f"t_min is {t_min}; expected a finite number, 0 or more")
-    found = None
-    if device == "cuda":
-        try:
-            found = _cast_on_cuda(bvh, origin, direction, t_min)
-        except DeviceMemoryError:
-            if not is_auto:
-                raise
-    distance, triangle_id, barycentric = found or _cast_on_cpu(
-        bvh, origin, direction, t_min, n_threads
-    )
+
+    def cast(device: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        if device == "cuda":
+            return _cast_on_cuda(bvh, origin, direction, t_min)
+        return _cast_on_cpu(bvh, origin, direction, t_min, n_threads)
+
+    (distance, triangle_id, barycentric), _ = where_it_fits(cast, device, is_auto)
     return RayHits(
         distance.reshape(shape), triangle_id.reshape(shape), barycentric.reshape(*shape, 3)
     )

@@ -6,7 +6,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,8 @@ from raydepth.ray_by_ray import TASK_PIXELS, render_ray_by_ray
 from raydepth.ray_resolver import RayResolver
 from raydepth.rendered import Rendering
 from raydepth.wanted import Wanted, bytes_needed, check_available, on_the_host
+
+T = TypeVar("T")
 
 DEVICES = ("auto", "cpu", "cuda")
 DESTINATIONS = ("host", "device")
@@ -169,18 +171,14 @@ def render(
     scene = mesh if isinstance(mesh, Mesh) else None
     job = _Job(bvh, Wanted(names, dtype, float(miss), n_hits, scene), device, n_threads)
     try:
-        try:
-            triangle_id, arrays = _rendered(job, cameras)
-        except DeviceMemoryError:
-            if not is_auto:
-                raise
-            job = job._replace(device="cpu")
-            triangle_id, arrays = _rendered(job, cameras)
+        (triangle_id, arrays), device = where_it_fits(
+            lambda device: _rendered(job._replace(device=device), cameras), device, is_auto
+        )
     except DeviceMemoryError:
         raise
     except MemoryError:
         raise MemoryError(too_large) from None
-    return Rendering(triangle_id, names, float(miss), job.device, cameras, arrays)
+    return Rendering(triangle_id, names, float(miss), device, cameras, arrays)
 
 
 class _Job(NamedTuple):
@@ -461,6 +459,16 @@ def chosen_device(device: str) -> str:
     return device
 
 
+def where_it_fits(work: Callable[[str], T], device: str, is_auto: bool) -> tuple[T, str]:
+    """`work(device)`, on the CPU if it does not fit the one that "auto" chose; and where it was."""
+    try:
+        return work(device), device
+    except DeviceMemoryError:
+        if not is_auto:
+            raise
+    return work("cpu"), "cpu"
+
+
 # What the first call found out; all threads wait for it.
 _trial_lock = threading.Lock()
 _trial: bool | None = None
@@ -510,7 +518,8 @@ def _fault_of_cuda() -> str | None:
             if n_wrong := np.count_nonzero(ours[name] != theirs[name]):
                 return f"{n_wrong} of {ours[name].size} pixels of {what} are not the CPU's"
     depth = render(mesh, cameras, device="cpu").depth
-    views = views_for_cuda(images.resident(hierarchy_of(mesh)), hierarchy_of(mesh), cameras)
+    bvh = hierarchy_of(mesh)
+    views = views_for_cuda(images.resident(bvh), bvh, cameras)
     scale = 10000.0
     found = images.render_to_host(views, BatchOptions(("z",), np.dtype(np.uint16), 0.0, scale))
     expected = [encode_uint16(view, scale) for view in depth]

@@ -174,10 +174,7 @@ class FakeDevice:
         stream.todo.append(step)
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
 
-    def record(self, stream: Stream) -> Stream:
-        return stream
-
-    def wait(self, event: Stream) -> None:
-        todo, event.todo = event.todo, []
+    def wait(self, stream: Stream) -> None:
+        todo, stream.todo = stream.todo, []
         for step in todo:
             step()

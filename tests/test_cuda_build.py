@@ -24,7 +24,7 @@ def fetched(builder, word, shape, dtype):
     out = np.empty(shape, dtype)
     offset = int(builder.table[word]) - builder.kept.address
     builder.device.download(out, builder.kept, offset, builder.stream)
-    builder.device.wait(builder.device.record(builder.stream))
+    builder.device.wait(builder.stream)
     return out
 
 

@@ -105,7 +105,7 @@ def test_beams_are_the_cpus(name):
         n_blocks = threads.launches((201, 133))["set_up_beams"]
         device.launch("set_up_beams", n_blocks, 3, (np.uint64(table.address),), stream)
         device.download(found, beams, 0, stream)
-        device.wait(device.record(stream))
+        device.wait(stream)
         records.append(found.view(np.float32).reshape(-1, 32))
     ours, theirs = records
     codes = np.array([3, 28])  # kind, axis and whether moved; where rays begin

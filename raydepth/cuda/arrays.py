@@ -62,7 +62,7 @@ class DeviceArray:
         host = np.empty(self.shape, self.dtype)
         stream = self._device.stream()
         self._device.download(host, self._buffer, self._offset, stream)
-        self._device.wait(self._device.record(stream))
+        self._device.wait(stream)
         return host
 
     def __dlpack_device__(self) -> tuple[int, int]:

@@ -164,7 +164,7 @@ class _Builder:
         found = np.empty((lbvh.N_PARTIALS, 8))
         offset = int(self.table[lbvh.PARTIALS]) - self.scratch.address
         self.device.download(found, self.scratch, offset, self.stream)
-        self.device.wait(self.device.record(self.stream))
+        self.device.wait(self.stream)
         return found
 
     def run(self, leaf_size: int) -> None:
@@ -198,7 +198,7 @@ class _Builder:
         if n_live > leaf_size:
             self._step("split", n_nodes, source)
         self._step("write_node", n_nodes, leaf_size)
-        self.device.wait(self.device.record(self.stream))
+        self.device.wait(self.stream)
 
     def _scan(self) -> None:
         """Replace the digits' counts by the sums of those before."""

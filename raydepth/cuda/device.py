@@ -179,9 +179,9 @@ def _as_ours(what: str) -> Iterator[None]:
 class Device:
     """A CUDA device: memory, copies and launches, all errors checked.
 
-    Calls that take a stream return at once; work of one stream is done in order. It is the device
-    that is current where it is first asked for, CUDA's first if nobody has chosen another, and
-    stays the same for all threads.
+    Calls that take a stream return at once, but for `wait`; work of one stream is done in order. It
+    is the device that is current where it is first asked for, CUDA's first if nobody has chosen
+    another, and stays the same for all threads.
 
     Attributes
     ----------
@@ -290,16 +290,10 @@ class Device:
         with self._checked(f"cannot run {kernel}"):
             compiled[(n_blocks, n_jobs), THREADS, stream](*arguments)
 
-    def record(self, stream: Any) -> Any:
-        """An event that comes when all that the stream was given so far is done."""
-        with self._checked("cannot record an event"):
-            event = self._cuda.event(timing=False)
-            event.record(stream)
-        return event
-
-    def wait(self, event: Any) -> None:
+    def wait(self, stream: Any) -> None:
+        """Until all that the stream was given is done."""
         with self._checked("failed"):
-            event.synchronize()
+            stream.synchronize()
 
     def _kernel(self, name: str) -> Any:
         from raydepth.cuda import kernels

@@ -49,7 +49,7 @@ def make_resident(device: Any, flat: Flat) -> Resident:
         addresses.append(buffer.address + offset)
         device.upload(buffer, offset, array, stream)
         offset += aligned(array.nbytes)
-    device.wait(device.record(stream))
+    device.wait(stream)
     return Resident((addresses[0], addresses[1], addresses[2], addresses[3]), buffer)
 
 

@@ -68,7 +68,7 @@ class Slot:
 
     def wait(self) -> None:
         """Until all that the slot was given is done."""
-        self.device.wait(self.device.record(self.stream))
+        self.device.wait(self.stream)
 
 
 class Ring:
