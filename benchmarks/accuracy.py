@@ -25,9 +25,9 @@ from pathlib import Path
 import numpy as np
 
 import raydepth as rd
-from raydepth.bench import cpu_model
-from raydepth.demo import torus_knot
-from raydepth.parallel import default_threads
+from raydepth.bench.bench import cpu_model
+from raydepth.mesh.shapes import torus_knot
+from raydepth.system.parallel import default_threads
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from oracle import brute_force, ulps

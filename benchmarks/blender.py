@@ -30,11 +30,10 @@ from pathlib import Path
 import numpy as np
 
 import raydepth as rd
-from raydepth.bench import cpu_model
-from raydepth.blender import find_blender
-from raydepth.blender.process import run
-from raydepth.crosscheck.reference import blender_job
-from raydepth.demo import torus_knot
+from raydepth.bench.bench import cpu_model
+from raydepth.blender.process import find_blender, run
+from raydepth.comparison.blender.reference import blender_job
+from raydepth.mesh.shapes import torus_knot
 
 # Calls in raydepth's turn: untimed, and timed.
 WARM_CALLS, TIMED_CALLS = 3, 5

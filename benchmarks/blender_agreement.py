@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 import raydepth as rd
-from raydepth.blender import find_blender
-from raydepth.crosscheck import MODES, compare_with_blender
+from raydepth.blender.process import find_blender
+from raydepth.comparison.blender.reference import MODES, compare_with_blender
 
 
 def camera_sets(n: int, size: int) -> dict[str, rd.Cameras]:

@@ -302,7 +302,7 @@ def run_script(program: str, python: str, meshes: list[str], scratch: Path) -> d
 
 def generated(folder: Path) -> Path:
     """480 shapes of about a thousand faces, as STL and OBJ, where there is no folder of meshes."""
-    from raydepth.demo import torus_knot
+    from raydepth.mesh.shapes import torus_knot
 
     folder.mkdir()
     knot = torus_knot()

@@ -26,11 +26,13 @@ import imageio.v3
 import numpy as np
 
 import raydepth as rd
-from raydepth.compiling import compile_kernels
-from raydepth.demo import torus_knot
-from raydepth.export import Metadata, StoredDepth, encode_uint16, stored_depth
-from raydepth.png import encode_png
-from raydepth.stores import STORES, Store
+from raydepth.codecs.png import encode_png
+from raydepth.codecs.uint16 import encode_uint16
+from raydepth.dataset.compilation import compile_kernels
+from raydepth.export import Metadata, StoredDepth, stored_depth
+from raydepth.mesh.shapes import torus_knot
+from raydepth.storage.base import Store
+from raydepth.storage.forms import STORES
 
 RESULTS = Path(__file__).parent / "results" / "encode.json"
 SIZES = (256, 512, 1024)

@@ -34,17 +34,19 @@ import numpy as np
 from cuda_emulator import in_packages
 
 import raydepth as rd
-from raydepth.bench import GENERATED, bumpy_knot, machine
+from raydepth.bench.bench import GENERATED, bumpy_knot, machine
 from raydepth.bvh import build as build_on_cpu
-from raydepth.cuda import batch, beams, images, jobs
+from raydepth.cuda import api, batch, beams, jobs
 from raydepth.cuda import device as devices
-from raydepth.cuda.batch import BatchOptions
 from raydepth.cuda.build import DeviceMesh
 from raydepth.cuda.chunks import Piece
 from raydepth.cuda.resident import flat_arrays, make_resident
 from raydepth.cuda.ring import Ring
 from raydepth.cuda.threads import THREADS, beam_bytes, launches
-from raydepth.rendering import build_bvh, local_ray_basis, views_for_cuda
+from raydepth.outputs.request import RenderRequest
+from raydepth.rendering.cuda_views import views_for_cuda
+from raydepth.rendering.frames import frames_of
+from raydepth.rendering.hierarchies import build_bvh
 
 HERE = Path(__file__).resolve().parent
 
@@ -56,7 +58,7 @@ SHRINK = 16 if SMALL else 1  # of images
 VIEWS = 2 if SMALL else 24
 REPEATS = 2 if SMALL else 15
 MANY = 8 if SMALL else 1000
-DEPTH = BatchOptions(("z",), np.dtype(np.float32), float("inf"))
+DEPTH = RenderRequest(("z",), np.dtype(np.float32), float("inf"))
 
 
 def mesh_named(name: str) -> rd.Mesh:
@@ -113,7 +115,7 @@ class Scene(NamedTuple):
 def scene(mesh: Any, cameras: rd.Cameras) -> Scene:
     gpu = devices.device()
     bvh = mesh if isinstance(mesh, DeviceMesh) else build_bvh(mesh)
-    resident = images.resident(bvh)
+    resident = api.resident(bvh)
     size = cameras.width, cameras.height
     views = views_for_cuda(resident, bvh, cameras)
     rows, _ = jobs.table(len(cameras))
@@ -365,7 +367,7 @@ def candidates() -> dict[str, Any]:
             made = scene(mesh, cameras)
             run_once(made, *VISIBILITY, "resolve")
             expected = made.fetch()[0]
-            basis = local_ray_basis(bvh, cameras)
+            basis = frames_of(cameras, bvh).basis
             for name, by_limit in compiled.items():
                 with recorded(found, f"{mesh_name} {size} {name}"):
                     nodes = CANDIDATES[name].prepare(flat, basis)
@@ -570,7 +572,7 @@ def end_to_end() -> dict[str, Any]:
     for mib in (4, 8, 16, 32, 64):
 
         def step(budget: int = mib << 20) -> list[Any]:
-            views = views_for_cuda(images.resident(build_bvh(mesh)), build_bvh(mesh), cameras)
+            views = views_for_cuda(api.resident(build_bvh(mesh)), build_bvh(mesh), cameras)
             return list(batch.run(ring, DEPTH, [views], output_budget=budget))
 
         cells[f"chunks of {mib} MiB, {name} 512"] = host_seconds(step, 15)
@@ -642,7 +644,7 @@ def warp() -> dict[str, Any]:
     """NVIDIA Warp's mesh_query_ray on the same rays."""
     import warp as wp
 
-    from raydepth.peers import Rays, _warp_kernel
+    from raydepth.bench.peers import Rays, _warp_kernel
 
     wp.init()
     kernel = _warp_kernel(wp)
@@ -681,7 +683,7 @@ def warp() -> dict[str, Any]:
 
 def egl() -> dict[str, Any]:
     """An OpenGL rasteriser through EGL, depth buffer read back; beside render to main memory."""
-    from raydepth.peers import PEERS, Rays
+    from raydepth.bench.peers import PEERS, Rays
 
     renderer = PEERS["opengl"](1)
     found: dict[str, Any] = {"version": renderer.version}

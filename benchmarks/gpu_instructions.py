@@ -31,11 +31,12 @@ from gpu_candidates import CANDIDATES, kernel_of
 from gpu_wide import collapse, find_visible_wide
 
 import raydepth as rd
-from raydepth.bench import GENERATED, bumpy_knot
+from raydepth.bench.bench import GENERATED, bumpy_knot
 from raydepth.cuda import device as devices
 from raydepth.cuda import jobs, kernels, threads
 from raydepth.cuda.resident import Flat, flat_arrays
-from raydepth.rendering import build_bvh, local_ray_basis, projections
+from raydepth.rendering.frames import frames_of
+from raydepth.rendering.hierarchies import build_bvh
 
 HERE = Path(__file__).resolve().parent
 CAPABILITY = (9, 0)
@@ -100,14 +101,14 @@ class Scene:
 
     def __init__(self, mesh: rd.Mesh, cameras: rd.Cameras) -> None:
         bvh = build_bvh(mesh)
-        self.flat, self.basis = flat_arrays(bvh), local_ray_basis(bvh, cameras)
+        self.flat, self.frames = flat_arrays(bvh), frames_of(cameras, bvh)
         self.size, self.n_views = (cameras.width, cameras.height), len(cameras)
         self._pages = np.ones(1, np.uint8)
         self._rows, _ = jobs.table(self.n_views)
         self._kept: list[np.ndarray] = []
         addresses = tuple(self.kept(array) for array in self.flat)
         jobs.fill_views(
-            self._rows, addresses, self.basis, projections(self.basis, cameras.model), self.size,
+            self._rows, addresses, self.frames.basis, self.frames.projection, self.size,
             scale=1.0, miss=0.0,
         )  # fmt: skip
         n_pixels, n_bytes = self.size[0] * self.size[1], threads.beam_bytes(self.size)
@@ -177,7 +178,7 @@ def measure(name: str, size: int, n_views: int, folder: Path) -> dict[str, dict[
 
     for candidate, (prepare, find) in {**CANDIDATES, "wide": (_wide_nodes, None)}.items():
         kernel = find_visible_wide if find is None else kernel_of(devices._numba_cuda(), find)
-        scene.use_nodes(prepare(scene.flat, scene.basis))
+        scene.use_nodes(prepare(scene.flat, scene.frames.basis))
         scene.found.fill(-7)
         found[candidate] = scene.run(
             compiled(kernel, "void(uint64)", folder), n_blocks["find_visible"]

@@ -19,8 +19,10 @@ from pathlib import Path
 import numpy as np
 
 import raydepth as rd
-from raydepth.bench import bumpy_knot, machine
-from raydepth.rendering import build_bvh, find_visible, local_ray_basis, projections
+from raydepth.bench.bench import bumpy_knot, machine
+from raydepth.rendering.affine_views import find_visible
+from raydepth.rendering.frames import frames_of
+from raydepth.rendering.hierarchies import build_bvh
 
 SIZES = (64, 128, 256, 512, 1024, 2048)
 VIEWS_OF_SIZES = 6
@@ -38,12 +40,11 @@ def knot(shape: tuple[int, int]) -> rd.Mesh:
 
 def work_per_hit(mesh: rd.Mesh, cameras: rd.Cameras, hits: int) -> float:
     bvh = build_bvh(mesh)
-    basis = local_ray_basis(bvh, cameras)
-    projection = projections(basis, cameras.model)
+    frames = frames_of(cameras, bvh)
     triangle_id = np.empty((cameras.height, cameras.width), np.int32)
     rows = 0, cameras.height
     work = [
-        find_visible(bvh, basis[view], projection[view], rows, triangle_id)[:2].sum()
+        find_visible(bvh, frames.basis[view], frames.projection[view], rows, triangle_id)[:2].sum()
         for view in range(len(cameras))
     ]
     return float(sum(work)) / hits

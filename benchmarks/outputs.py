@@ -25,9 +25,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import raydepth as rd
-from raydepth.bench import cpu_model
-from raydepth.outputs import OUTPUTS
-from raydepth.parallel import default_threads
+from raydepth.bench.bench import cpu_model
+from raydepth.outputs.table import OUTPUTS
+from raydepth.system.parallel import default_threads
 
 WRITING = "writing 3 float32 a pixel"
 

@@ -29,9 +29,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import raydepth as rd
-from raydepth.bench import cpu_model
-from raydepth.demo import torus_knot
-from raydepth.parallel import default_threads
+from raydepth.bench.bench import cpu_model
+from raydepth.mesh.shapes import torus_knot
+from raydepth.system.parallel import default_threads
 
 SIZE = 512
 N_RANDOM = 200_000

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 
 import raydepth as rd
-from raydepth.cameras import (
-    Cameras,
+from raydepth.camera.camera import Cameras
+from raydepth.camera.intrinsics import (
     cubemap_intrinsics,
     equirectangular_intrinsics,
     fisheye_intrinsics,
-    look_at,
     orthographic_intrinsics,
     perspective_intrinsics,
 )
-from raydepth.png import encode_png
-from raydepth.preview import MISS_COLOUR, viridis
+from raydepth.camera.poses import look_at
+from raydepth.codecs.png import encode_png
+from raydepth.pictures.contact_sheet import MISS_COLOUR, viridis
 
 SIZE = 256
 STEPS = 48

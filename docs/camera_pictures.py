@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from raydepth.camera.placements import words
+from raydepth.camera.placements.table import PLACEMENTS
 from raydepth.cameras import from_spec
-from raydepth.placements import PLACEMENTS, words
-from raydepth.plot import plot_png
+from raydepth.pictures.camera_plot import plot_png
 
 SIZE = 320
 # What every placement may be changed by, shown on one of them.

@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import raydepth as rd
-from raydepth.demo import torus_knot
-from raydepth.preview import MISS_COLOUR, VIRIDIS
-from raydepth.readers.scene import Part, Texture
+from raydepth.mesh.contents import Part, Texture
+from raydepth.mesh.shapes import torus_knot
+from raydepth.pictures.contact_sheet import MISS_COLOUR, VIRIDIS
 
 SIDE, GAP, TEXT = 200, 6, 22
 PANELS = (

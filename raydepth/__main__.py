@@ -5,7 +5,7 @@ import os
 import sys
 from typing import NoReturn
 
-from raydepth import spawning
+from raydepth.runs import spawning
 
 
 def run() -> NoReturn:
@@ -16,7 +16,7 @@ def run() -> NoReturn:
     if sys.argv[1:2] == ["render"] and not spawning.can_fork():
         # It has as much to import as this one, and can do so at the same time.
         spawning.spawn_early()
-    from raydepth.cli import main
+    from raydepth.cli.commands import main
 
     code = main()
     atexit._run_exitfuncs()

@@ -27,14 +27,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raydepth import parallel
-from raydepth.builder import Tree, build_tree
+from raydepth.accel.builder import Tree, build_tree
+from raydepth.accel.local_frame import Prepared, prepare
+from raydepth.accel.refit import check_absent, fit_boxes
+from raydepth.accel.sah import MAX_LEAF
+from raydepth.accel.subtree import MAX_DEPTH
+from raydepth.accel.wide import Wide, collapse
 from raydepth.limits import MAX_COORDINATE
-from raydepth.prepare import Prepared, prepare
-from raydepth.refit import check_absent, fit_boxes
-from raydepth.sah import MAX_LEAF
-from raydepth.subtree import MAX_DEPTH
-from raydepth.wide import Wide, collapse
+from raydepth.system import parallel
 
 __all__ = ["MAX_DEPTH", "MAX_LEAF", "Bvh", "build"]
 
@@ -74,6 +74,13 @@ class Bvh:
 
     def __repr__(self) -> str:
         return f"Bvh({len(self.faces)} faces, {len(self.nodes)} nodes, depth {self.depth})"
+
+    @property
+    def box(self) -> tuple[np.ndarray, np.ndarray]:
+        """The corners of the mesh's box, (3,) float64 each, in the local frame."""
+        root = self.nodes[0]
+        low, high = np.minimum(root[0, :3], root[2, :3]), np.maximum(root[1, :3], root[3, :3])
+        return low.astype(np.float64), high.astype(np.float64)
 
     def refit(self, vertices: np.ndarray, *, threads: int | None = None) -> Bvh:
         """The hierarchy of the same faces with their vertices elsewhere, in half the time.

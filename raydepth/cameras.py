@@ -10,17 +10,16 @@ from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
-from raydepth import placements
-from raydepth.camera import (
-    Cameras,
+from raydepth.camera.camera import Cameras
+from raydepth.camera.intrinsics import (
     cubemap_intrinsics,
     equirectangular_intrinsics,
     fisheye_intrinsics,
     orthographic_intrinsics,
     perspective_intrinsics,
 )
-from raydepth.placements import words
-from raydepth.poses import look_at, opencv_from_opengl, opengl_from_opencv, rolled
+from raydepth.camera.placements import changes, frames, rings, solids, spread, table, words
+from raydepth.camera.poses import look_at, opencv_from_opengl, opengl_from_opencv, rolled
 
 __all__ = [
     "Cameras",
@@ -102,16 +101,16 @@ def on_sphere(
         raise ValueError(f"radius is {radius} and radii {radii}; expected one of them")
     if fov_deg is not None and ortho_width is not None:
         raise ValueError("fov_deg and ortho_width are both given; expected one of them")
-    distances = placements.checked_radii(
+    distances = changes.checked_radii(
         radii if radii is not None else RADIUS if radius is None else radius
     )
-    angles = placements.checked_rolls(rolls)
+    angles = changes.checked_rolls(rolls)
     directions = np.asarray(directions, dtype=np.float64)
     n_views = len(distances) * len(directions) * len(angles)
-    if n_views > placements.MAX_VIEWS:
+    if n_views > frames.MAX_VIEWS:
         raise ValueError(
             f"{len(distances)} radii, {len(directions)} directions and {len(angles)} rolls are "
-            f"{n_views} views; expected {placements.MAX_VIEWS} at most"
+            f"{n_views} views; expected {frames.MAX_VIEWS} at most"
         )
     poses = np.concatenate([look_at(directions * distance, up=up) for distance in distances])
     poses = rolled(np.repeat(poses, len(angles), axis=0), np.tile(angles, n_views // len(angles)))
@@ -148,17 +147,17 @@ class SeededOptions(ViewOptions, total=False):
 
 def fibonacci(n: int, **view: Unpack[SeededOptions]) -> Cameras:
     """n cameras spread evenly over the sphere: `placements.fibonacci`, `on_sphere`."""
-    return _placed(placements.fibonacci(n), **view)
+    return _placed(spread.fibonacci(n), **view)
 
 
 def hammersley(n: int, **view: Unpack[SeededOptions]) -> Cameras:
     """n cameras of low discrepancy: `placements.hammersley`, `on_sphere`."""
-    return _placed(placements.hammersley(n), **view)
+    return _placed(spread.hammersley(n), **view)
 
 
 def ring(n: int, elevation: float = 30.0, **view: Unpack[SeededOptions]) -> Cameras:
     """n cameras around the up axis at one elevation in degrees: `placements.ring`, `on_sphere`."""
-    return _placed(placements.ring(n, elevation), **view)
+    return _placed(rings.ring(n, elevation), **view)
 
 
 def latlong(
@@ -169,58 +168,58 @@ def latlong(
     **view: Unpack[SeededOptions],
 ) -> Cameras:
     """A grid of latitudes and longitudes: `placements.latlong`, `on_sphere`."""
-    return _placed(placements.latlong(rows, columns, lowest, highest), **view)
+    return _placed(rings.latlong(rows, columns, lowest, highest), **view)
 
 
 def icosphere(levels: int, **view: Unpack[SeededOptions]) -> Cameras:
     """10 x 4^levels + 2 cameras: `placements.icosphere`, `on_sphere`."""
-    return _placed(placements.icosphere(levels), **view)
+    return _placed(solids.icosphere(levels), **view)
 
 
 def tetrahedron(**view: Unpack[SeededOptions]) -> Cameras:
     """4 cameras at a tetrahedron's vertices: `placements.tetrahedron`, `on_sphere`."""
-    return _placed(placements.tetrahedron(), **view)
+    return _placed(solids.tetrahedron(), **view)
 
 
 def cube(**view: Unpack[SeededOptions]) -> Cameras:
     """8 cameras at a cube's corners: `placements.cube`, `on_sphere`."""
-    return _placed(placements.cube(), **view)
+    return _placed(solids.cube(), **view)
 
 
 def octahedron(**view: Unpack[SeededOptions]) -> Cameras:
     """6 cameras, two on each axis: `placements.octahedron`, `on_sphere`."""
-    return _placed(placements.octahedron(), **view)
+    return _placed(solids.octahedron(), **view)
 
 
 def dodecahedron(**view: Unpack[SeededOptions]) -> Cameras:
     """20 cameras at a dodecahedron's vertices: `placements.dodecahedron`, `on_sphere`."""
-    return _placed(placements.dodecahedron(), **view)
+    return _placed(solids.dodecahedron(), **view)
 
 
 def icosahedron(**view: Unpack[SeededOptions]) -> Cameras:
     """12 cameras at an icosahedron's vertices: `placements.icosahedron`, `on_sphere`."""
-    return _placed(placements.icosahedron(), **view)
+    return _placed(solids.icosahedron(), **view)
 
 
 def rotationnet(**view: Unpack[SeededOptions]) -> Cameras:
     """A dodecahedron in RotationNet's order: `placements.rotationnet`, `on_sphere`."""
-    return _placed(placements.rotationnet(), **view)
+    return _placed(solids.rotationnet(), **view)
 
 
 def mvcnn12(**view: Unpack[SeededOptions]) -> Cameras:
     """MVCNN's 12 views of upright shapes: `placements.mvcnn12`, `on_sphere`."""
-    return _placed(placements.mvcnn12(), **view)
+    return _placed(rings.mvcnn12(), **view)
 
 
 def mvcnn80(**view: Unpack[SeededOptions]) -> Cameras:
     """MVCNN's 80 views, 20 of 4 rolls: `placements.mvcnn80`, `on_sphere`."""
-    view.setdefault("rolls", placements.ROLLS["mvcnn80"])
-    return _placed(placements.mvcnn80(), **view)
+    view.setdefault("rolls", table.ROLLS["mvcnn80"])
+    return _placed(solids.mvcnn80(), **view)
 
 
 def r2n2(seed: int = 0, **view: Unpack[ViewOptions]) -> Cameras:
     """3D-R2N2's 24 views: `placements.r2n2`, `on_sphere`."""
-    return _placed(placements.r2n2(seed), seed=seed, **view)
+    return _placed(rings.r2n2(seed), seed=seed, **view)
 
 
 def random(
@@ -231,12 +230,12 @@ def random(
     **view: Unpack[ViewOptions],
 ) -> Cameras:
     """n cameras drawn uniformly from the sphere or a band: `placements.random`, `on_sphere`."""
-    return _placed(placements.random(n, seed, lowest, highest), seed=seed, **view)
+    return _placed(spread.random(n, seed, lowest, highest), seed=seed, **view)
 
 
 def hemisphere(n: int, seed: int = 0, **view: Unpack[ViewOptions]) -> Cameras:
     """n cameras drawn uniformly from the upper half: `placements.hemisphere`, `on_sphere`."""
-    return _placed(placements.hemisphere(n, seed), seed=seed, **view)
+    return _placed(spread.hemisphere(n, seed), seed=seed, **view)
 
 
 def from_spec(spec: str, **view: Unpack[SeededOptions]) -> Cameras:
@@ -254,9 +253,9 @@ def from_spec(spec: str, **view: Unpack[SeededOptions]) -> Cameras:
         raise ValueError(
             f"{spec!r} has radii, and radius is given as {given['radius']}; expected one of them"
         )
-    if placement.name in placements.ROLLS:
-        given.setdefault("rolls", placements.ROLLS[placement.name])
-    directions = placements.PLACEMENTS[placement.name](**placement.arguments)
+    if placement.name in table.ROLLS:
+        given.setdefault("rolls", table.ROLLS[placement.name])
+    directions = table.PLACEMENTS[placement.name](**placement.arguments)
     return _placed(directions, **(given | placement.changes))
 
 
@@ -269,8 +268,8 @@ def _placed(
     **view: Any,
 ) -> Cameras:
     """`on_sphere` for directions given in the z-up frame."""
-    directions = placements.turned(directions, azimuth)
+    directions = changes.turned(directions, azimuth)
     if jitter is not None:
-        directions = placements.jittered(directions, jitter, seed)
-    frame = placements.up_frame(view.get("up", "z"))
+        directions = changes.jittered(directions, jitter, seed)
+    frame = frames.up_frame(view.get("up", "z"))
     return on_sphere(directions @ frame.T, **view)

@@ -47,11 +47,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from raydepth.camera import Cameras
-from raydepth.containers import Parts, as_value_error, format_of
-from raydepth.files import write_whole
-from raydepth.outputs import KINDS
-from raydepth.quantize import MAX_VALUE, quantize
+from raydepth.camera.camera import Cameras
+from raydepth.camera.kinds import KINDS
+from raydepth.codecs.formats import Parts, as_value_error, format_of
+from raydepth.codecs.uint16 import (
+    as_number,
+    checked_depth,
+    checked_scale,
+    decode_uint16,
+    encode_uint16,
+    misses,
+    why_invalid,
+)
+from raydepth.system.atomic_files import write_whole
 from raydepth.version import __version__
 
 FORMAT_NAME = "raydepth-depth"
@@ -59,9 +67,6 @@ FORMAT_VERSION = 1
 
 # ASCII only, so that every container takes it; infinities and NaN are not JSON.
 TO_JSON = json.JSONEncoder(allow_nan=False).encode
-
-# Within these every value / values_per_unit is a normal float32.
-MIN_VALUES_PER_UNIT, MAX_VALUES_PER_UNIT = 1e-33, 1e37
 
 
 @dataclass(frozen=True, eq=False)
@@ -285,7 +290,7 @@ def stored_depth(
     ValueError
         As for `write_depth`.
     """
-    depth = _checked_depth(depth)
+    depth = checked_depth(depth)
     if kind not in KINDS:
         raise ValueError(f"kind is {kind!r}; expected 'z' or 'ray'")
     scale = checked_scale(values_per_unit)
@@ -325,63 +330,6 @@ def decode_depth(suffix: str, parts: Parts) -> DepthImage:
     return DepthImage(depth, metadata["kind"], camera, metadata["mesh"], scale, metadata)
 
 
-def encode_uint16(
-    depth: np.ndarray, values_per_unit: float = 10000, miss: float = np.inf
-) -> np.ndarray:
-    """16-bit values of a depth map: `round(depth * values_per_unit)`, 0 for a miss.
-
-    Product and rounding are float64; exactly halfway goes to the even value.
-
-    Parameters
-    ----------
-    depth : (height, width) float
-    values_per_unit : float
-        Depths up to 65535 / values_per_unit fit; the rounding error is at most half of
-        1 / values_per_unit.
-    miss : float
-        The value in `depth` that means a miss; may be NaN.
-
-    Returns
-    -------
-    (height, width) uint16
-
-    Raises
-    ------
-    ValueError
-        A depth would become more than 65535 or 0, or is not finite and > 0 and not a miss. The
-        message has the number of such pixels, the depth that fits least, and the
-        `values_per_unit` that would fit this image.
-    """
-    depth = _checked_depth(depth)
-    scale = checked_scale(values_per_unit)
-    _check_miss(miss)
-    # Of the machine's byte order and in rows, so that few kernels are compiled.
-    dtype = np.float64 if depth.dtype.itemsize == 8 else np.float32
-    with np.errstate(over="ignore"):
-        stored_miss: Any = dtype(depth.dtype.type(miss))
-    values = np.empty(depth.shape, dtype=np.uint16)
-    rows = np.ascontiguousarray(depth, dtype=dtype)
-    if quantize(rows.reshape(-1), scale, stored_miss, values.reshape(-1)):
-        raise ValueError(_why_not_uint16(depth, scale, miss))
-    return values
-
-
-def decode_uint16(values: np.ndarray, values_per_unit: float) -> np.ndarray:
-    """Depth of 16-bit values: `value / values_per_unit` in float64, rounded once; +inf for 0.
-
-    Parameters
-    ----------
-    values : (height, width) uint16
-
-    Returns
-    -------
-    (height, width) float32
-    """
-    depth = np.divide(values, values_per_unit, dtype=np.float64).astype(np.float32)
-    depth[values == 0] = np.inf
-    return depth
-
-
 def checked_floats(pixels: np.ndarray) -> np.ndarray:
     """Float pixels as they came from a file, or a ValueError if they are no depth map."""
     if pixels.dtype not in (np.float32, np.float64):
@@ -392,84 +340,15 @@ def checked_floats(pixels: np.ndarray) -> np.ndarray:
     return pixels
 
 
-def fitting_values_per_unit(nearest: float, farthest: float) -> float | None:
-    """The largest round `values_per_unit` at which all depths from nearest to farthest fit.
-
-    1, 2 or 5 times a power of ten where that fits both ends, else the roundest of up to four
-    digits; None where there is none.
-    """
-    limit = min(MAX_VALUE / farthest, MAX_VALUES_PER_UNIT)
-    exponent = math.floor(math.log10(limit))
-    candidates = [float(f"{digit}e{exponent}") for digit in (5, 2, 1)]
-    # Fewer digits leave more room at the far end; more digits gain it at the near end.
-    for places in range(4):
-        unit = float(f"1e{exponent - places}")
-        candidates.append(float(f"{math.floor(limit / unit)}e{exponent - places}"))
-    for scale in candidates:
-        if scale < MIN_VALUES_PER_UNIT or scale > limit:
-            continue
-        if round(nearest * scale) >= 1 and round(farthest * scale) <= MAX_VALUE:
-            return scale
-    return None
-
-
-def _checked_depth(depth: Any) -> np.ndarray:
-    depth = np.asarray(depth)
-    # Of either byte order.
-    if depth.dtype.kind != "f" or depth.dtype.itemsize > 8:
-        raise ValueError(f"depth has dtype {depth.dtype}; expected float16, float32 or float64")
-    if depth.ndim != 2 or depth.size == 0:
-        raise ValueError(f"depth has shape {depth.shape}; expected (height, width), one view")
-    return depth
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-
-
-def checked_scale(values_per_unit: Any) -> float:
-    """`values_per_unit`, or a ValueError if no 16-bit file can have this scale."""
-    # Written so that NaN fails too.
-    if not (
-        _is_number(values_per_unit)
-        and MIN_VALUES_PER_UNIT <= values_per_unit <= MAX_VALUES_PER_UNIT
-    ):
-        raise ValueError(
-            f"values_per_unit is {values_per_unit!r}; expected a number between "
-            f"{MIN_VALUES_PER_UNIT:g} and {MAX_VALUES_PER_UNIT:g}"
-        )
-    return float(values_per_unit)
-
-
-def as_number(scale: float) -> int | float:
-    """A scale as files hold it: 10000 and 10000.0 are one scale and must give the same bytes."""
-    return int(scale) if scale.is_integer() and scale < 2**53 else scale
-
-
-def _check_miss(miss: Any) -> None:
-    if not _is_number(miss):
-        raise ValueError(f"miss is {miss!r}; expected the number that means a miss in depth")
-
-
-def _misses(depth: np.ndarray, miss: Any) -> np.ndarray:
-    """(height, width) bool, True where `depth` is the miss value."""
-    _check_miss(miss)
-    if math.isnan(miss):
-        return np.isnan(depth)
-    # A miss value was rounded to the array's dtype when it was stored there.
-    with np.errstate(over="ignore"):
-        return depth == depth.dtype.type(miss)
-
-
 def _float_pixels(depth: np.ndarray, miss: float, dtype: str) -> np.ndarray:
     """`depth` as C-ordered little-endian floats with +inf for a miss; the input is left alone."""
-    missed = _misses(depth, miss)
+    missed = misses(depth, miss)
     with np.errstate(over="ignore", under="ignore"):
         pixels = depth.astype(dtype, order="C", copy=False)
     valid = (pixels > 0.0) & (pixels < np.inf)
     valid |= missed
     if not valid.all():
-        invalid = _why_invalid(depth, missed, miss)
+        invalid = why_invalid(depth, missed, miss)
         n_bad = depth.size - int(np.count_nonzero(valid))
         raise ValueError(
             invalid
@@ -479,52 +358,6 @@ def _float_pixels(depth: np.ndarray, miss: float, dtype: str) -> np.ndarray:
     if not math.isinf(miss) or miss < 0:
         pixels = np.where(missed, pixels.dtype.type(np.inf), pixels)
     return pixels
-
-
-def _why_invalid(depth: np.ndarray, missed: np.ndarray, miss: float) -> str | None:
-    """One line on the pixels that are neither a miss nor finite and > 0; None without any."""
-    depths = depth[~missed]
-    invalid = depths[~(np.isfinite(depths) & (depths > 0.0))]
-    if invalid.size == 0:
-        return None
-    n_nan = int(np.count_nonzero(np.isnan(invalid)))
-    found = [f"{n_nan} NaN"] if n_nan else []
-    if n_nan < invalid.size:
-        found.append(f"the smallest {np.nanmin(invalid):.9g}")
-        found.append(f"the largest {np.nanmax(invalid):.9g}")
-    return (
-        f"{invalid.size} of {depth.size} pixels hold no depth ({', '.join(found)}); "
-        f"expected finite depths > 0, and miss={float(miss):g} where nothing was hit"
-    )
-
-
-def _why_not_uint16(depth: np.ndarray, scale: float, miss: float) -> str:
-    """One line: how many pixels do not fit 16 bits, by how much, and what would fit."""
-    missed = _misses(depth, miss)
-    invalid = _why_invalid(depth, missed, miss)
-    if invalid:
-        return invalid
-    depths = depth[~missed]
-    nearest, farthest = float(depths.min()), float(depths.max())
-    ends = []
-    if round(farthest * scale) > MAX_VALUE:
-        ends.append(f"the largest is {farthest:.9g}")
-    if round(nearest * scale) < 1:
-        ends.append(f"the smallest is {nearest:.9g}")
-    with np.errstate(over="ignore"):
-        values = np.rint(np.multiply(depths, scale, dtype=np.float64))
-    n_bad = int(np.count_nonzero((values < 1) | (values > MAX_VALUE)))
-    fitting = fitting_values_per_unit(nearest, farthest)
-    return (
-        f"{n_bad} of {depth.size} pixels hold a depth that does not fit 16 bits at "
-        f"values_per_unit={scale:.9g} ({1 / scale:.9g} to {MAX_VALUE / scale:.9g} units): "
-        f"{' and '.join(ends)}; "
-        + (
-            f"values_per_unit={fitting:.9g} would fit"
-            if fitting is not None
-            else "no values_per_unit fits both the nearest and the farthest, a float format does"
-        )
-    )
 
 
 def _checked_camera(camera: Any, shape: tuple[int, ...], kind: str) -> Cameras | None:

@@ -22,14 +22,15 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
-from raydepth import parallel
-from raydepth.camera import Cameras
+from raydepth.camera.camera import Cameras
+from raydepth.dataset.inputs import find_meshes
+from raydepth.dataset.reader import open_dataset
+from raydepth.dataset.settings import read_settings
 from raydepth.errors import MeshError
-from raydepth.inputs import find_meshes
-from raydepth.loading import FORMATS, load_mesh
-from raydepth.reading import open_dataset
-from raydepth.rendering import chosen_device, render
-from raydepth.settings import read_settings
+from raydepth.mesh.load import FORMATS, load_mesh
+from raydepth.rendering.api import render
+from raydepth.rendering.devices import chosen_device
+from raydepth.system import parallel
 
 
 class View(TypedDict):

@@ -10,7 +10,7 @@ import oracle
 
 import raydepth as rd
 from raydepth.blender.process import Blender
-from raydepth.compare import differences
+from raydepth.comparison.differences import differences
 
 IN_BLENDER = Path(__file__).parent / "in_blender"
 GOLDEN = Path(__file__).parent / "golden"

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 import raydepth as rd
-from raydepth import rendering, workers
 from raydepth.blender.process import VARIABLE, Blender, find_blender
-from raydepth.compiling import compile_kernels
+from raydepth.dataset.compilation import compile_kernels
 from raydepth.errors import BlenderError
-from raydepth.rendering import _cuda_is_right
+from raydepth.rendering import devices
+from raydepth.rendering.devices import _cuda_is_right
+from raydepth.runs import worker_client
 
 
 @pytest.fixture(scope="session")
@@ -60,14 +61,14 @@ def scenes(blender: Blender, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _auto_is_the_cpu(monkeypatch):
     """Also where there is a GPU: what most tests look at is the CPU's."""
-    monkeypatch.setattr(rendering, "_cuda_is_right", lambda: False)
+    monkeypatch.setattr(devices, "_cuda_is_right", lambda: False)
 
 
 @pytest.fixture
 def auto_may_be_cuda(monkeypatch):
     """As it is for users."""
-    monkeypatch.setattr(rendering, "_cuda_is_right", _cuda_is_right)
-    monkeypatch.setattr(rendering, "_trial", None)
+    monkeypatch.setattr(devices, "_cuda_is_right", _cuda_is_right)
+    monkeypatch.setattr(devices, "_trial", None)
 
 
 @pytest.fixture
@@ -75,17 +76,17 @@ def fake_cuda(monkeypatch):
     """Let device="cuda" be the CPU, running what threads of the kernels do; gives the device."""
     from fake_device import FakeDevice
 
-    from raydepth.cuda import device, images
+    from raydepth.cuda import api, device
 
     def forget() -> None:
-        images._ring.cache_clear()
-        images._residents.cache_clear()
+        api._ring.cache_clear()
+        api._residents.cache_clear()
 
     fake = FakeDevice()
     forget()
     monkeypatch.setattr(device, "why_unusable", lambda: None)
     monkeypatch.setattr(device, "device", lambda: fake)
-    monkeypatch.setattr(images, "device", lambda: fake)
+    monkeypatch.setattr(api, "device", lambda: fake)
     yield fake
     forget()
 
@@ -97,18 +98,19 @@ def patched_workers(tmp_path, monkeypatch):
 
     def patch(program: str) -> None:
         path = tmp_path / "patched_worker.py"
-        path.write_text(f"{program}\nfrom raydepth import worker_process\nworker_process.main()\n")
+        start = "from raydepth.runs import worker_process\nworker_process.main()\n"
+        path.write_text(f"{program}\n{start}")
 
         def popen(command, **options):
-            if "raydepth.worker_process" in command:
+            if "raydepth.runs.worker_process" in command:
                 command = [sys.executable, str(path)]
             return started(command, **options)
 
-        workers.close_idle_workers()
+        worker_client.close_idle_workers()
         monkeypatch.setattr(subprocess, "Popen", popen)
 
     def undo() -> None:
-        workers.close_idle_workers()
+        worker_client.close_idle_workers()
         monkeypatch.setattr(subprocess, "Popen", started)
 
     patch.undo = undo  # type: ignore[attr-defined]

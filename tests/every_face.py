@@ -7,7 +7,7 @@ from numba import njit
 
 from raydepth.bvh import Bvh
 from raydepth.kernels import hit_distance, shear
-from raydepth.simd import pointer, stack_float64
+from raydepth.simd.vectors import pointer, stack_float64
 
 
 def nearest(bvh: Bvh, origins: np.ndarray, directions: np.ndarray, t_min: float = 0.0):

@@ -19,9 +19,8 @@ from shapes import cube, icosphere, soup
 
 import raydepth as rd
 from raydepth.blender.process import Answer, Blender, find_blender, run
-from raydepth.crosscheck import MODES
-from raydepth.crosscheck.reference import blender_job
-from raydepth.demo import torus_knot
+from raydepth.comparison.blender.reference import MODES, blender_job
+from raydepth.mesh.shapes import torus_knot
 
 
 def reference_cases() -> dict[str, tuple[rd.Mesh, rd.Cameras]]:

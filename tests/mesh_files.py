@@ -40,7 +40,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 if __name__ == "__main__":
-    from raydepth.demo import torus_knot
+    from raydepth.mesh.shapes import torus_knot
 
     knot = torus_knot(192, 24)
     write_off(Path(sys.argv[1], "ball.off"), *shapes.icosphere())

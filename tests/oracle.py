@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from raydepth.cameras import Cameras
+from raydepth.camera.camera import Cameras
 
 BAND = 1e-3
 

@@ -17,17 +17,18 @@ import shapes
 from mesh_files import contents, write_obj
 
 import raydepth as rd
-from raydepth import pipeline
+from raydepth.dataset.failure_log import Failure, open_failure_log, read_failures
+from raydepth.dataset.inputs import find_meshes, read_list
+from raydepth.dataset.manifest import MANIFEST_FILE, read_manifest
+from raydepth.dataset.settings import SETTINGS_FILE
+from raydepth.dataset.shards import Shard, members
 from raydepth.errors import MeshError
-from raydepth.failures import Failure, open_failure_log, read_failures
-from raydepth.inputs import find_meshes, read_list
-from raydepth.manifest import MANIFEST_FILE, read_manifest
-from raydepth.settings import SETTINGS_FILE
-from raydepth.shards import Shard, members
-from raydepth.stores import LAYOUTS, STORES, store_of
-from raydepth.stores.description import description_hash, hashed
-from raydepth.verify import verify_dataset
-from raydepth.workers import Worker
+from raydepth.runs import scheduler
+from raydepth.runs.verify import verify_dataset
+from raydepth.runs.worker_client import Worker
+from raydepth.storage.description import description_hash, hashed
+from raydepth.storage.forms import STORES, store_of
+from raydepth.storage.layouts import LAYOUTS
 
 ROOT = Path(__file__).resolve().parents[1]
 SUFFIXES = (".obj", ".off", ".ply")
@@ -465,7 +466,7 @@ def test_a_loader_that_is_killed_once_is_replaced():
 
 CRASHING = """
 import os, signal
-from raydepth import {module}
+from raydepth.runs import {module}
 work = {module}.{function}
 def crashing(*args, **options):
     if {condition}:
@@ -498,9 +499,9 @@ def test_a_mesh_that_crashes_its_worker_is_recorded(
 def test_workers_end_with_their_parent(meshes):
     program = (
         "import os, raydepth as rd\n"
-        "from raydepth import workers\n"
+        "from raydepth.runs import worker_client\n"
         "rd.render_dataset('meshes', 'out', rd.cameras.ring(1, size=4))\n"
-        "print(*[worker._process.pid for worker in workers._idle], flush=True)\n"
+        "print(*[worker._process.pid for worker in worker_client._idle], flush=True)\n"
         "os.kill(os.getpid(), 9)\n"
     )
     done = subprocess.run(
@@ -542,7 +543,7 @@ def test_the_loader_says_what_load_mesh_says():
 
 def test_memory_bounds_what_is_rendered_at_once(meshes, cameras, monkeypatch):
     """With room for one mesh only, one after the other is rendered, and none waits for ever."""
-    monkeypatch.setattr(pipeline, "BYTES_PER_FACE", 1 << 40)
+    monkeypatch.setattr(scheduler, "BYTES_PER_FACE", 1 << 40)
     assert rd.render_dataset(meshes, "out", cameras, threads=4).n_rendered == 10
 
 

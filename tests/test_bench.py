@@ -13,10 +13,12 @@ import shapes
 from mesh_files import write_obj
 
 import raydepth as rd
-from raydepth import arguments, bench, bench_tables, cli, peers
-from raydepth.compiling import compile_kernels
+from raydepth.bench import bench, peers, tables
+from raydepth.cli import arguments, commands
 from raydepth.cuda import device
-from raydepth.rendering import build_bvh, render
+from raydepth.dataset.compilation import compile_kernels
+from raydepth.rendering.api import render
+from raydepth.rendering.hierarchies import build_bvh
 
 SMALL = ("--sizes", "16,24", "--repeats", "1")
 START_UP = {"mesh": "knot_80k", "size": 512, "first": 1.0, "later": 0.5}
@@ -80,7 +82,7 @@ def _quick(monkeypatch, tmp_path):
 def run(capsys):
     def call(*arguments: str) -> tuple[int, list[str], list[str]]:
         try:
-            code = cli.main(["bench", *arguments])
+            code = commands.main(["bench", *arguments])
         except SystemExit as exit_:
             code = exit_.code
         said = capsys.readouterr()
@@ -261,7 +263,7 @@ def test_report_without_others(run):
     code, out, err = run("knot_5k", *SMALL, "--json", "out.json")
     assert (code, err) == (0, [])
     report = json.loads(Path("out.json").read_text())
-    assert out == bench_tables.lines(report)
+    assert out == tables.lines(report)
     assert list(report["renderers"]) == ["raydepth"]
     (scene,) = report["scenes"]
     assert (scene["mesh"], scene["triangles"]) == ("knot_5k", 432)
@@ -335,12 +337,12 @@ def test_the_ratio_is_to_the_best_that_agrees():
         "mrays_per_s": {"raydepth": 60.0, "a": 10.0, "b": 20.0, "c": 40.0},
         "agreement": {"a": {"agrees": True}, "b": {"agrees": True}, "c": {"agrees": False}},
     }
-    assert bench_tables.ratio(cell, ["a", "b", "c"]) == 3.0
-    assert bench_tables.ratio(cell, ["c"]) is None
+    assert tables.ratio(cell, ["a", "b", "c"]) == 3.0
+    assert tables.ratio(cell, ["c"]) is None
 
 
 def test_geometric_mean_and_smallest():
-    assert bench_tables._summary("x", [(2.0, "here"), (8.0, "there")]) == [
+    assert tables._summary("x", [(2.0, "here"), (8.0, "there")]) == [
         "x: geometric mean 4.00, smallest 2.00 (here)"
     ]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import raydepth as rd
-from raydepth.blender import BlenderCamera, blender_from_cameras, cameras_from_blender
+from raydepth.blender.convert import BlenderCamera, blender_from_cameras, cameras_from_blender
 
 GOLDEN = json.loads((Path(__file__).parent / "golden/projections.json").read_text())
 POSE = rd.cameras.opengl_from_opencv(rd.cameras.look_at((1.0, -2.0, 0.5)))[0]

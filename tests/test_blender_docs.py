@@ -16,7 +16,7 @@ from blender_runs import run_script
 from mesh_files import write_obj
 
 import raydepth as rd
-from raydepth import cli
+from raydepth.cli import commands
 
 ROOT = Path(__file__).resolve().parents[1]
 DOC = (ROOT / "docs" / "blender.md").read_text(encoding="utf-8")
@@ -66,7 +66,7 @@ def test_every_block_runs_and_prints_what_it_says(blender, scenes, tmp_path, mon
             for line in code.splitlines():
                 command = shlex.split(line)
                 assert command[:3] == ["python", "-m", "raydepth"]
-                assert cli.main(command[3:]) == 0
+                assert commands.main(command[3:]) == 0
         elif code.startswith(IN_BLENDER):
             block = tmp_path / f"block{i}.py"
             block.write_text(OPEN.format(str(tmp_path / "scene.blend")) + code)

@@ -12,9 +12,9 @@ import pytest
 from blender_runs import GOLDEN, as_depth, assert_agrees, depth_passes
 
 import raydepth as rd
-from raydepth import cli
-from raydepth.blender import Scene, load_scene
 from raydepth.blender.process import Answer, run
+from raydepth.blender.scene import Scene, load_scene
+from raydepth.cli import commands
 from raydepth.errors import BlenderError, MeshError
 
 VIEWS = [f"{camera}:{frame}" for frame in (1, 5, 9) for camera in ("Camera", "Second")]
@@ -196,7 +196,7 @@ def fake(tmp_path, monkeypatch, capsys):
 
     def call(*arguments: str) -> tuple[int, list[str], list[str]]:
         try:
-            code = cli.main(["render", *arguments])
+            code = commands.main(["render", *arguments])
         except SystemExit as exit_:
             code = exit_.code
         said = capsys.readouterr()
@@ -434,7 +434,7 @@ def test_the_command_line_with_a_live_blender(blender, scenes, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RAYDEPTH_BLENDER", blender.program)
     options = ["--frames", "1:2", "--camera", "Camera", "--format", "npy"]
-    assert cli.main(["render", str(scenes / "story.blend"), "-o", "out", *options]) == 0
+    assert commands.main(["render", str(scenes / "story.blend"), "-o", "out", *options]) == 0
     capsys.readouterr()
     passes = depth_passes(blender, scenes / "story.blend", ["Camera:1", "Camera:2"], tmp_path)
     for i in range(2):

@@ -13,7 +13,8 @@ import shapes
 from blender_runs import IN_BLENDER, as_depth, assert_agrees, run_script
 
 import raydepth as rd
-from raydepth.blender import blender_from_cameras, script
+from raydepth.blender.convert import blender_from_cameras
+from raydepth.blender.script import script
 
 
 def off_centre(cameras: rd.Cameras, stretch: float = 1.2) -> rd.Cameras:

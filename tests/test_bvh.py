@@ -7,8 +7,10 @@ import pytest
 import shapes
 
 import raydepth as rd
-from raydepth import builder, prepare, refit, wide
-from raydepth.bvh import MAX_DEPTH, MAX_LEAF, build
+from raydepth.accel import builder, local_frame, refit, wide
+from raydepth.accel.sah import MAX_LEAF
+from raydepth.accel.subtree import MAX_DEPTH
+from raydepth.bvh import build
 
 
 def walk(bvh):
@@ -139,7 +141,7 @@ def arrays(bvh):
 def test_same_tree_for_any_number_of_threads(threads, monkeypatch):
     """With small pieces, so that each stage has several; some faces are flat, some coincide."""
     monkeypatch.setattr(builder, "SUBTREE", 100)
-    for module in (builder, prepare, wide, refit):
+    for module in (builder, local_frame, wide, refit):
         monkeypatch.setattr(module, "PIECE", 100)
     vertices, faces = shapes.soup(4, n=3000)
     faces[500:700, 2] = faces[500:700, 1]
@@ -231,8 +233,8 @@ def test_unused_vertices_do_not_matter():
 def test_boxes_are_rounded_outwards():
     third = np.array([1 / 3, -1 / 3, 0.1])
     for x in third:
-        assert x - 1e-7 < float(prepare._round_down(x)) < x
-    assert prepare._round_down(0.5) == 0.5
+        assert x - 1e-7 < float(local_frame._round_down(x)) < x
+    assert local_frame._round_down(0.5) == 0.5
 
 
 def test_repr_says_what_it_holds():

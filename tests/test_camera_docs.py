@@ -10,10 +10,12 @@ import imageio.v3 as iio
 import pytest
 
 import raydepth as rd
-from raydepth import cli
-from raydepth.camera_files import FORMATS, colmap
-from raydepth.placements import PLACEMENTS, words
-from raydepth.stores import LAYOUTS
+from raydepth.camera.files import colmap
+from raydepth.camera.files.formats import FORMATS
+from raydepth.camera.placements import words
+from raydepth.camera.placements.table import PLACEMENTS
+from raydepth.cli import commands
+from raydepth.storage.layouts import LAYOUTS
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 TEXT = (DOCS / "cameras.md").read_text(encoding="utf-8")
@@ -55,7 +57,7 @@ def test_its_code_runs(tmp_path, monkeypatch):
     first, second = (eval(line, {"rd": rd}) for line in code.strip().splitlines()[2:])
     assert (first.world_from_camera == second.world_from_camera).all()
     (command,) = re.findall(r"```\npython -m raydepth (.*)\n```", TEXT)
-    assert cli.main(command.split()) == 0
+    assert commands.main(command.split()) == 0
     assert len(rd.read_cameras("cameras.json")) == 24
 
 

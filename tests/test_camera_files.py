@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import raydepth as rd
-from raydepth.camera_files import bop, rigid
-from raydepth.camera_files.words import cameras_from_words
-from raydepth.cameras import Cameras
+from raydepth.camera.camera import Cameras
+from raydepth.camera.files import bop, rigid
+from raydepth.cli.views import cameras_from_words
 
 PLAIN = rd.cameras.random(7, seed=1, size=(64, 48), fov_deg=47.3, radius=2.1, rolls=(0.0, 33.0))
 RNG = np.random.default_rng(4)

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 import raydepth as rd
-from raydepth import placements
-from raydepth.cameras import Cameras, from_spec, look_at, on_sphere, perspective_intrinsics
+from raydepth.camera.camera import Cameras
+from raydepth.camera.intrinsics import perspective_intrinsics
+from raydepth.camera.placements import frames, rings, solids, spread, table
+from raydepth.camera.poses import look_at
+from raydepth.cameras import from_spec, on_sphere
 
 K = perspective_intrinsics(40, 64)
 
@@ -56,8 +59,8 @@ def test_first_row_is_up_and_columns_go_right():
 
 @pytest.mark.parametrize("up", ["x", "y", "z", (1.0, 2.0, -0.5)])
 def test_look_at_is_a_rotation_everywhere(up):
-    directions = placements.fibonacci(500)
-    axis = placements.up_frame(up)[:, 2]
+    directions = spread.fibonacci(500)
+    axis = frames.up_frame(up)[:, 2]
     poles = [sign * axis for sign in (1, -1)]
     near = [
         p + d * size
@@ -80,7 +83,7 @@ def test_look_at_is_a_rotation_everywhere(up):
 @pytest.mark.parametrize("up", ["y", "z"])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_look_at_is_continuous_at_the_poles(up, sign):
-    frame = placements.up_frame(up)
+    frame = frames.up_frame(up)
     pole = sign * frame[:, 2]
     at_pole = look_at(pole, up=up)
     for azimuth in np.linspace(0, 2 * np.pi, 16):
@@ -106,25 +109,25 @@ def test_placements():
         ("dodecahedron", {}),
         ("random", {"n": 50}),
     ):
-        directions = placements.PLACEMENTS[name](**arguments)
+        directions = table.PLACEMENTS[name](**arguments)
         assert np.allclose(np.linalg.norm(directions, axis=1), 1, atol=1e-15)
-    assert np.allclose(placements.fibonacci(1000).mean(axis=0), 0, atol=1e-3)
-    ring = placements.ring(12, 30.0)
+    assert np.allclose(spread.fibonacci(1000).mean(axis=0), 0, atol=1e-3)
+    ring = rings.ring(12, 30.0)
     assert np.allclose(ring[:, 2], 0.5)
     assert np.allclose(ring[0, 1], 0)
     assert ring[3, 1] > 0.8
-    dots = placements.dodecahedron() @ placements.dodecahedron().T
+    dots = solids.dodecahedron() @ solids.dodecahedron().T
     assert ((dots > 0.74) & (dots < 0.75)).sum(axis=1).tolist() == [3] * 20, "3 neighbours each"
 
 
 def test_fibonacci_spreads_evenly():
-    d = placements.fibonacci(200)
+    d = spread.fibonacci(200)
     nearest = np.sort(np.arccos(np.clip(d @ d.T, -1, 1)), axis=1)[:, 1]
     assert nearest.min() > 0.6 * np.sqrt(4 * np.pi / 200)
 
 
 def test_random_is_seeded_and_uniform():
-    a, b, c = (placements.random(20000, seed) for seed in (5, 5, 6))
+    a, b, c = (spread.random(20000, seed) for seed in (5, 5, 6))
     assert (a == b).all()
     assert (a != c).any()
     assert np.abs(a.mean(axis=0)).max() < 0.02

@@ -18,9 +18,9 @@ import shapes
 from mesh_files import contents, write_obj, write_off
 
 import raydepth as rd
-from raydepth import cli
-from raydepth.camera_files import read_cameras
-from raydepth.stores import STORES
+from raydepth.camera.files.formats import read_cameras
+from raydepth.cli import commands, progress
+from raydepth.storage.forms import STORES
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ("--views", "fibonacci:2", "--size", "8")
@@ -40,7 +40,7 @@ def run(capsys):
 
     def call(*arguments) -> tuple[int, list[str], list[str]]:
         try:
-            code = cli.main([str(argument) for argument in arguments])
+            code = commands.main([str(argument) for argument in arguments])
         except SystemExit as exit_:
             code = exit_.code
         said = capsys.readouterr()
@@ -91,7 +91,7 @@ def refused(result, *words: str) -> None:
 
 def test_views_help_prints_every_placement(capsys):
     with pytest.raises(SystemExit) as ended:
-        cli.main(["render", "--views", "help"])
+        commands.main(["render", "--views", "help"])
     assert ended.value.code == 0
     out = capsys.readouterr().out
     assert "hammersley:24" in out
@@ -228,7 +228,7 @@ def test_a_terminal_that_cannot_show_a_name(run, cube, monkeypatch):
     mesh = cube.rename("兔.obj")
     terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", terminal)
-    assert cli.main(["render", str(mesh), "-o", "out", *SMALL]) == 0
+    assert commands.main(["render", str(mesh), "-o", "out", *SMALL]) == 0
     assert terminal.buffer.getvalue().startswith(b"\\u5154: 12 faces")
 
 
@@ -464,7 +464,7 @@ os.write = full
 
 
 def test_cuda_is_refused_before_any_work(run, monkeypatch):
-    monkeypatch.setattr(cli, "compile_kernels", pytest.fail)
+    monkeypatch.setattr(commands, "compile_kernels", pytest.fail)
     code, out, err = run("render", "missing.obj", "-o", "out", "--device", "cuda")
     assert (code, out, len(err)) == (1, [], 1)
     assert err[0].startswith("raydepth: error: device 'cuda'")
@@ -482,7 +482,7 @@ def test_interrupt_leaves_whole_folders_only(run, cube, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(cli.Words, "mesh", interrupted)
+        patched.setattr(progress.Words, "mesh", interrupted)
         code, _, err = run("render", first, cube, "-o", "out", *sizes)
     assert code == 130
     assert err == ["raydepth: interrupted; what is on disk is whole"]
@@ -691,7 +691,7 @@ def test_progress_is_for_terminals(monkeypatch, terminal):
     stream = io.StringIO()
     stream.isatty = lambda: terminal
     monkeypatch.setattr(sys, "stderr", stream)
-    with cli._progress(3) as bar:
+    with commands._progress(3) as bar:
         assert bar.disable is not terminal
         bar.update(1)
     assert stream.getvalue() == ""  # it was over in a moment

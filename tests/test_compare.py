@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from raydepth.compare import FLOAT32_ROUNDING, agrees, differences, summary
+from raydepth.comparison.differences import FLOAT32_ROUNDING, agrees, differences, summary
 
 SHAPE = (6, 8)
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import numba
 import pytest
 
-from raydepth import kernels, tiles
-from raydepth.compiling import announce_compilation, compile_kernels
+from raydepth.dataset.compilation import announce_compilation, compile_kernels
+from raydepth.outputs import depth
+from raydepth.trace import tiles
 
 
 def test_compilation_is_announced_once_and_its_time_given():
@@ -59,13 +60,13 @@ def test_compile_kernels_leaves_nothing_to_compile():
     import raydepth as rd
 
     compile_kernels()
-    before = [len(kernel.signatures) for kernel in (tiles.visibility, kernels.resolve)]
+    before = [len(kernel.signatures) for kernel in (tiles.visibility, depth.resolve)]
     said = []
     with announce_compilation(said.append):
         for kind in ("z", "ray", ("z", "ray")):
             rd.render(rd.Mesh(*shapes.cube()), rd.cameras.ring(2, size=(5, 40)), kind=kind)
     assert said == []
-    assert [len(kernel.signatures) for kernel in (tiles.visibility, kernels.resolve)] == before
+    assert [len(kernel.signatures) for kernel in (tiles.visibility, depth.resolve)] == before
 
 
 def test_compile_kernels_takes_the_kernels_of_most_views():

@@ -7,8 +7,8 @@ import pytest
 from shapes import cube, icosphere, soup
 
 import raydepth as rd
-from raydepth import contours, coverage, scanlines
-from raydepth.camera import perspective_intrinsics
+from raydepth.camera.intrinsics import perspective_intrinsics
+from raydepth.outputs import contours, coverage, scanlines
 
 
 def by_rays(mesh, cameras, monkeypatch):

@@ -14,16 +14,18 @@ from blender_runs import GOLDEN
 from shapes import icosphere, square
 
 import raydepth as rd
-from raydepth import cli
 from raydepth.blender.process import Answer, Blender, run
-from raydepth.crosscheck import MODES, Report, compare_with_blender
-from raydepth.crosscheck.reference import (
+from raydepth.cli import commands
+from raydepth.comparison.blender.reference import (
+    MODES,
     Section,
     blender_job,
     compare_with_answer,
+    compare_with_blender,
     measured_kind,
     read_back,
 )
+from raydepth.comparison.blender.report import Report
 from raydepth.errors import BlenderError
 
 
@@ -275,7 +277,7 @@ def test_a_blender_that_fails(code, words, ball_file, tmp_path, capsys):
     program = fake_blender(tmp_path, code)
     out = tmp_path / "report.html"
     arguments = ["compare", "blender", str(ball_file), "--blender", str(program), "-o", str(out)]
-    assert cli.main([*arguments, "--timeout", "1", "--size", "16"]) == 1
+    assert commands.main([*arguments, "--timeout", "1", "--size", "16"]) == 1
     said = capsys.readouterr()
     assert said.out == ""
     assert len(said.err.splitlines()) == 1
@@ -287,7 +289,7 @@ def test_no_blender(ball_file, monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("RAYDEPTH_BLENDER", raising=False)
     monkeypatch.setattr("sys.executable", str(tmp_path / "nothing"))
-    assert cli.main(["compare", "blender", str(ball_file)]) == 1
+    assert commands.main(["compare", "blender", str(ball_file)]) == 1
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1
     assert "found no Blender" in error
@@ -303,7 +305,7 @@ def test_no_blender(ball_file, monkeypatch, capsys, tmp_path):
     ],
 )
 def test_wrong_use(arguments, words, ball_file, capsys):
-    assert cli.main(["compare", "blender", str(ball_file), *arguments]) == 2
+    assert commands.main(["compare", "blender", str(ball_file), *arguments]) == 2
     assert words in capsys.readouterr().err
 
 
@@ -315,7 +317,7 @@ def test_the_command_line_with_blender(blender: Blender, ball_file, tmp_path, ca
     out, data = tmp_path / "report.html", tmp_path / "report.json"
     arguments = ["compare", "blender", str(ball_file), "--blender", blender.program]
     arguments += ["--views", "fibonacci:2", "--size", "48x40", "--second-opinion", "--kind", "ray"]
-    assert cli.main([*arguments, "-o", str(out), "--json", str(data)]) == 0
+    assert commands.main([*arguments, "-o", str(out), "--json", str(data)]) == 0
     said = capsys.readouterr().out
     assert "ball, mode camera: agree\n" in said
     assert "ball, mode pose: agree\n" in said

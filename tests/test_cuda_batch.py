@@ -15,17 +15,19 @@ import shapes
 from fake_device import FakeDevice
 
 import raydepth as rd
-from raydepth import many
-from raydepth.cuda import batch, images, resident, ring, threads
-from raydepth.cuda.batch import BatchOptions, run
+from raydepth.codecs.uint16 import encode_uint16
+from raydepth.cuda import api, batch, resident, ring, threads
+from raydepth.cuda.batch import run
 from raydepth.cuda.chunks import Request, chunks
 from raydepth.cuda.pinned import LEAST, PinnedPool
 from raydepth.cuda.resident import Residents, flat_arrays
 from raydepth.cuda.ring import Ring
-from raydepth.export import encode_uint16
-from raydepth.rendering import build_bvh, views_for_cuda
+from raydepth.outputs.request import RenderRequest
+from raydepth.rendering import many
+from raydepth.rendering.cuda_views import views_for_cuda
+from raydepth.rendering.hierarchies import build_bvh
 
-DEPTH = BatchOptions(("z",), np.dtype(np.float32), np.inf)
+DEPTH = RenderRequest(("z",), np.dtype(np.float32), np.inf)
 
 
 def spans(cut):
@@ -291,12 +293,12 @@ def test_a_mesh_is_uploaded_once_and_forgotten_with_its_hierarchy(fake_cuda):
     mesh = rd.Mesh(*shapes.cube())
     cameras = rd.cameras.fibonacci(1, size=8)
     bvh = build_bvh(mesh)
-    first = images.resident(bvh)
+    first = api.resident(bvh)
     rd.render(mesh, cameras, device="cuda")
-    assert images.resident(bvh) is first
+    assert api.resident(bvh) is first
     del first, bvh, mesh
     gc.collect()
-    assert fake_cuda.used == images._ring().held_bytes
+    assert fake_cuda.used == api._ring().held_bytes
 
 
 def test_meshes_that_were_not_asked_for_the_longest_leave_the_device(fake_cuda):
@@ -304,19 +306,19 @@ def test_meshes_that_were_not_asked_for_the_longest_leave_the_device(fake_cuda):
     fake_cuda.memory = 1_000_000
     cameras = rd.cameras.fibonacci(2, size=16)
     meshes = [rd.Mesh(*shapes.icosphere(levels=3)) for _ in range(12)]
-    first = images.resident(build_bvh(meshes[0]))
+    first = api.resident(build_bvh(meshes[0]))
     n_bytes = first.buffer.n_bytes
     fitting = fake_cuda.memory // 2 // n_bytes
     assert 3 < fitting < 8
     for mesh in meshes:
         ours = rd.render(mesh, cameras, device="cuda")
         np.testing.assert_array_equal(ours.depth, rd.render(mesh, cameras, device="cpu").depth)
-        assert images.resident(build_bvh(meshes[0])) is first, "it is asked for all the time"
-    held = images._ring().held_bytes
+        assert api.resident(build_bvh(meshes[0])) is first, "it is asked for all the time"
+    held = api._ring().held_bytes
     assert fake_cuda.used == fitting * n_bytes + held
-    last = images.resident(build_bvh(meshes[-1]))
-    images.resident(build_bvh(meshes[1]))
-    assert images.resident(build_bvh(meshes[-1])) is last
+    last = api.resident(build_bvh(meshes[-1]))
+    api.resident(build_bvh(meshes[1]))
+    assert api.resident(build_bvh(meshes[-1])) is last
 
 
 def test_what_is_only_kept_makes_room(fake_cuda):
@@ -325,7 +327,7 @@ def test_what_is_only_kept_makes_room(fake_cuda):
     large, small = rd.cameras.fibonacci(1, size=128), rd.cameras.fibonacci(40, size=16)
     meshes = [rd.Mesh(*shapes.icosphere(levels=1)) for _ in range(30)]
     rd.render(meshes[0], large, device="cuda")
-    assert images._ring().held_bytes > fake_cuda.memory / 3
+    assert api._ring().held_bytes > fake_cuda.memory / 3
     together = rd.render_many(((mesh, small) for mesh in meshes), device="cuda")
     for mesh, ours in zip(meshes, together, strict=True):
         np.testing.assert_array_equal(ours.depth, rd.render(mesh, small, device="cpu").depth)
@@ -434,9 +436,7 @@ def test_a_batch_that_nobody_finishes_may_end_in_any_thread(fake_cuda, monkeypat
     cameras = rd.cameras.fibonacci(4, size=16)
     meshes = [rd.Mesh(*shapes.cube()) for _ in range(40)]
     monkeypatch.setattr(many, "build_bvh", build)
-    monkeypatch.setattr(
-        images, "render_batch", lambda v, o: run(images._ring(), o, v, mesh_budget=1)
-    )
+    monkeypatch.setattr(api, "render_batch", lambda v, o: run(api._ring(), o, v, mesh_budget=1))
     monkeypatch.setattr(many, "AHEAD", 1)
     loader = Loader()
     loader.itself = loader
@@ -506,7 +506,7 @@ def test_a_failure_leaves_the_ring_usable(fake_cuda, monkeypatch):
 
 
 def test_many_single_rays_are_cut_up(fake_cuda, monkeypatch):
-    monkeypatch.setattr(images, "RAYS", 37)
+    monkeypatch.setattr(api, "RAYS", 37)
     mesh = rd.Mesh(*shapes.icosphere(levels=2))
     rng = np.random.default_rng(0)
     origins, directions = rng.normal(size=(2, 500, 3))
@@ -533,8 +533,8 @@ def test_results_can_stay_on_the_device(fake_cuda):
     np.testing.assert_array_equal(shared, theirs.z_depth)
     del shared
     gc.collect()
-    held = images._ring().held_bytes
-    assert fake_cuda.used == images.resident(build_bvh(mesh)).buffer.n_bytes + held
+    held = api._ring().held_bytes
+    assert fake_cuda.used == api.resident(build_bvh(mesh)).buffer.n_bytes + held
 
 
 def test_an_array_on_the_device_says_where_it_is(fake_cuda):

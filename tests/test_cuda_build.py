@@ -8,10 +8,10 @@ import shapes
 from numba import njit
 
 import raydepth as rd
+from raydepth.accel.local_frame import prepare
 from raydepth.cuda import lbvh
 from raydepth.cuda.build import _Builder
 from raydepth.cuda.layout import COUNT_BITS, STACK
-from raydepth.prepare import prepare
 
 
 def built(device, vertices, faces, leaf_size=4):

@@ -15,13 +15,15 @@ import shapes
 from fake_device import FakeDevice
 
 import raydepth as rd
-from raydepth import batch, cli, pipeline, rendering
+from raydepth.cli import commands
 from raydepth.cuda import device as device_module
 from raydepth.cuda import exact
-from raydepth.messages import Setup
-from raydepth.rendering import chosen_device
-from raydepth.settings import Settings
-from raydepth.tasks import Task, Unit
+from raydepth.dataset.settings import Settings
+from raydepth.rendering import devices
+from raydepth.rendering.devices import chosen_device
+from raydepth.runs import plan, scheduler
+from raydepth.runs.protocol import Setup
+from raydepth.runs.tasks import Task, Unit
 
 MESH = rd.Mesh(*shapes.cube())
 VIEW = rd.cameras.fibonacci(1, size=8)
@@ -137,7 +139,7 @@ def test_on_the_command_line_a_warning_is_one_line(
 ):
     monkeypatch.setitem(fake_cuda.kernels, "resolve", broken)
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["demo"]) == 0
+    assert commands.main(["demo"]) == 0
     lines = [line for line in capsys.readouterr().err.splitlines() if "warning" in line.lower()]
     assert len(lines) == 1
     assert lines[0].startswith("raydepth: warning: device 'auto' is the CPU; CUDA failed")
@@ -148,18 +150,18 @@ def test_a_data_set_goes_on_with_the_device_it_was_begun_with(
 ):
     for device in ("cpu", "cuda"):
         found = Settings(VIEW, device=device).to_json()
-        assert batch._device("auto", Path("out"), found, "local") == device
-    assert batch._device("auto", Path("out"), None, "local") == "cuda"
-    assert batch._device("auto", Path("out"), None, "ray") == "cpu"
-    assert batch._device("auto", Path("out"), found, "ray") == "cuda"
+        assert plan._device("auto", Path("out"), found, "local") == device
+    assert plan._device("auto", Path("out"), None, "local") == "cuda"
+    assert plan._device("auto", Path("out"), None, "ray") == "cpu"
+    assert plan._device("auto", Path("out"), found, "ray") == "cuda"
     with monkeypatch.context() as patch:
-        patch.setattr(rendering, "_cuda_is_right", lambda: False)
+        patch.setattr(devices, "_cuda_is_right", lambda: False)
         with pytest.raises(rd.DeviceError, match="out was begun with device 'cuda', and CUDA fail"):
-            batch._device("auto", Path("out"), found, "local")
+            plan._device("auto", Path("out"), found, "local")
     monkeypatch.setattr(device_module, "why_unusable", lambda: "there is none")
     with pytest.raises(rd.DeviceError, match="out was begun with device 'cuda': there is none"):
-        batch._device("auto", Path("out"), found, "local")
-    assert batch._device("auto", Path("out"), None, "local") == "cpu"
+        plan._device("auto", Path("out"), found, "local")
+    assert plan._device("auto", Path("out"), None, "local") == "cpu"
 
 
 def test_processes_share_the_devices_memory(fake_cuda):
@@ -171,13 +173,13 @@ def test_processes_share_the_devices_memory(fake_cuda):
 def test_a_data_set_starts_as_many_processes_as_fit_the_device(fake_cuda, tmp_path, monkeypatch):
     """And takes no more meshes at a time than fit beside them."""
     started = []
-    monkeypatch.setattr(pipeline, "borrowed_worker", lambda: started.append(1) or 1 / 0)
-    monkeypatch.setattr(pipeline.spawning, "can_fork", lambda: False)
+    monkeypatch.setattr(scheduler, "borrowed_worker", lambda: started.append(1) or 1 / 0)
+    monkeypatch.setattr(scheduler.spawning, "can_fork", lambda: False)
     units = [Unit(i, (Task(str(i), "x.off"),), 1) for i in range(9)]
     fake_cuda.memory = 6 << 30
-    work = pipeline._Pipeline(
+    work = scheduler._Pipeline(
         units, Setup(Settings(VIEW, device="cuda"), "out", ".", True), tmp_path,
-        pipeline.Limits(threads=9, memory=1 << 40), lambda n: None, lambda line: None,
+        scheduler.Limits(threads=9, memory=1 << 40), lambda n: None, lambda line: None,
     )  # fmt: skip
     foreign = RuntimeError("Numba cannot operate on non-primary CUDA context 7")
     with pytest.raises(rd.DeviceError, match="cannot set up: Numba cannot operate"):

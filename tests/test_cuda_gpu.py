@@ -13,11 +13,13 @@ from fake_device import FakeDevice
 import raydepth as rd
 from raydepth.cuda import batch, jobs, threads
 from raydepth.cuda import device as devices
-from raydepth.cuda.batch import BatchOptions, run
+from raydepth.cuda.batch import run
 from raydepth.cuda.chunks import Piece
 from raydepth.cuda.resident import flat_arrays, make_resident
 from raydepth.cuda.ring import Ring
-from raydepth.rendering import build_bvh, views_for_cuda
+from raydepth.outputs.request import RenderRequest
+from raydepth.rendering.cuda_views import views_for_cuda
+from raydepth.rendering.hierarchies import build_bvh
 
 pytestmark = [
     pytest.mark.cuda,
@@ -89,7 +91,7 @@ def test_beams_are_the_cpus(name):
     """What they decide; numbers but for the last bits, since the device fuses sums."""
     cameras = rd.cameras.fibonacci(3, size=(201, 133))
     bvh = build_bvh(rd.Mesh(*SHAPES[name]))
-    options = BatchOptions(("z",), np.dtype(np.float32), np.inf)
+    options = RenderRequest(("z",), np.dtype(np.float32), np.inf)
     n_bytes = threads.beam_bytes((201, 133))
     records = []
     for device in (devices.device(), FakeDevice()):
@@ -178,7 +180,7 @@ def test_results_do_not_depend_on_how_a_batch_is_cut():
     mesh, cameras = rd.Mesh(*SHAPES["sphere"]), rd.cameras.fibonacci(13, size=200)
     bvh = build_bvh(mesh)
     views = views_for_cuda(flat_arrays(bvh), bvh, cameras)
-    options = BatchOptions(("z",), np.dtype(np.float32), np.inf)
+    options = RenderRequest(("z",), np.dtype(np.float32), np.inf)
     (found,) = run(Ring(device), options, [views], output_budget=700_000)
     expected = rd.render(mesh, cameras, device="cpu")
     np.testing.assert_array_equal(found.depths["z"], expected.depth)

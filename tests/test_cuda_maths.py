@@ -13,9 +13,10 @@ from numba import njit
 import raydepth as rd
 from raydepth import kernels
 from raydepth.bvh import build
-from raydepth.cuda import beams, exact, jobs, layout, threads, trace
+from raydepth.cuda import beams, exact, intrinsics, jobs, layout, threads, trace
 from raydepth.cuda.intrinsics import fma
-from raydepth.rendering import local_ray_basis, projections
+from raydepth.rendering.frames import frames_of
+from raydepth.simd import vectors
 
 f4 = np.float32
 
@@ -26,7 +27,7 @@ def _both_distances(vertices, faces, origins, directions, ours, theirs):
         o, d = origins[i], directions[i]
         kx, ky, kz, sx, sy = kernels.shear(d)
         theirs[i] = kernels.hit_distance(
-            kernels.pointer(vertices), kernels.pointer(faces), i, o, d, kx, ky, kz, sx, sy
+            vectors.pointer(vertices), vectors.pointer(faces), i, o, d, kx, ky, kz, sx, sy
         )
         ours[i] = exact.hit_distance(
             np.uint64(vertices.ctypes.data), np.uint64(faces.ctypes.data), np.int64(i),
@@ -255,7 +256,7 @@ def _rays_of(table, nodes, records, n_columns, numbers):
 def rays_of_beams(cameras, size=64):
     """For each block of a view of a mesh that is its own local frame: pixels, rays, numbers."""
     bvh = build(*shapes.cube())
-    basis = local_ray_basis(bvh, cameras)
+    basis = frames_of(cameras, bvh).basis
     rows, _ = jobs.table(1)
     jobs.fill_views(rows, (0, 0, 0, 0), basis, np.zeros((1, 14)), (size, size), scale=1.0, miss=0.0)
     n_blocks = threads.blocks_of((size, size))
@@ -387,7 +388,7 @@ def _enter_all(centres, halves, i, n, entered):
         c, h = centres[b], halves[b]
         enters, leaves = trace.enter(
             c[0], c[1], c[2], h[0], h[1], h[2], i[b, 0], i[b, 1], i[b, 2], n[b, 0], n[b, 1],
-            n[b, 2], trace.as_int(f4(np.inf)),
+            n[b, 2], intrinsics.as_int(f4(np.inf)),
         )  # fmt: skip
         entered[b] = enters <= leaves
 
@@ -489,5 +490,4 @@ def test_bounds_and_constants_of_the_local_frame():
         bvh = build(*SHAPES[name])
         assert np.abs(bvh.vertices).max() <= 1.0
         cameras = rd.cameras.fibonacci(1)
-        basis = local_ray_basis(bvh, cameras)
-        assert projections(basis, "perspective").shape == (1, jobs.BEAMS - jobs.PROJECTION)
+        assert frames_of(cameras, bvh).projection.shape == (1, jobs.BEAMS - jobs.PROJECTION)

@@ -13,11 +13,12 @@ import shapes
 from mesh_files import contents
 
 import raydepth as rd
-from raydepth import folders, views
-from raydepth.camera_files import read_cameras
-from raydepth.dataset import write_views
-from raydepth.folders import whole_folder
-from raydepth.inputs import output_names
+from raydepth.camera.files.formats import read_cameras
+from raydepth.dataset import view_encoder
+from raydepth.dataset.inputs import output_names
+from raydepth.dataset.write_mesh import write_views
+from raydepth.system import atomic_folders
+from raydepth.system.atomic_folders import whole_folder
 
 
 @pytest.fixture
@@ -32,11 +33,11 @@ def cameras() -> rd.Cameras:
 
 def test_chunks_do_not_show(cube, cameras, tmp_path, monkeypatch):
     whole = write_views(cube, cameras, tmp_path / "whole" / "cube")
-    monkeypatch.setattr(views, "CHUNK_PIXELS", 2 * 12 * 10 + 1)
+    monkeypatch.setattr(view_encoder, "CHUNK_PIXELS", 2 * 12 * 10 + 1)
     steps = []
     two_views = write_views(cube, cameras, tmp_path / "two" / "cube", progress=steps.append)
     assert sum(steps) == 5
-    monkeypatch.setattr(views, "CHUNK_PIXELS", 1)
+    monkeypatch.setattr(view_encoder, "CHUNK_PIXELS", 1)
     write_views(cube, cameras, tmp_path / "one" / "cube")
     assert contents(tmp_path / "whole") == contents(tmp_path / "two") == contents(tmp_path / "one")
     assert (whole.n_views, whole.n_rays, whole.n_hits) == (5, 600, two_views.n_hits)
@@ -164,7 +165,7 @@ def test_whole_folder_starts_empty_after_a_killed_run(tmp_path):
 
 def test_whole_folder_has_one_writer(tmp_path, monkeypatch):
     pytest.importorskip("fcntl")
-    monkeypatch.setattr(folders, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(atomic_folders, "LOCK_SECONDS", 0.1)
     with whole_folder(tmp_path / "a", last="z") as aside:
         (aside / "x").write_bytes(b"first")
         with (

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 
 import raydepth as rd
-from raydepth.demo import torus_knot
+from raydepth.mesh.shapes import torus_knot
 
 
 def test_the_knot_is_closed_and_faces_outwards():

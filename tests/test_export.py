@@ -17,16 +17,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from raydepth.cameras import Cameras, look_at, perspective_intrinsics
-from raydepth.containers import FORMATS
-from raydepth.export import (
-    decode_depth,
-    encode_depth,
-    encode_uint16,
-    fitting_values_per_unit,
-    read_depth,
-    write_depth,
-)
+from raydepth.camera.camera import Cameras
+from raydepth.camera.intrinsics import perspective_intrinsics
+from raydepth.camera.poses import look_at
+from raydepth.codecs.formats import FORMATS
+from raydepth.codecs.uint16 import encode_uint16, fitting_values_per_unit
+from raydepth.export import decode_depth, encode_depth, read_depth, write_depth
 from raydepth.version import __version__
 
 # Formats whose package is not installed are tried where it is, and by `test_packages.py`.

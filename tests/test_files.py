@@ -8,8 +8,8 @@ import stat
 
 import pytest
 
-from raydepth import folders
-from raydepth.files import whole_file, write_whole
+from raydepth.system import atomic_folders, file_locks
+from raydepth.system.atomic_files import whole_file, write_whole
 
 
 def names(folder):
@@ -136,9 +136,9 @@ def test_failure_in_one_of_several_exchanges_none(tmp_path):
     assert names(tmp_path) == ["first", "second"]
 
 
-@pytest.mark.parametrize("moment", ["_lock", "_is_still"])
+@pytest.mark.parametrize("moment", ["lock", "leads_to"])
 def test_an_interruption_before_a_folder_is_filled_leaves_none(tmp_path, monkeypatch, moment):
-    real, calls = getattr(folders, moment), []
+    real, calls = getattr(file_locks, moment), []
 
     def interrupted(*arguments):
         calls.append(arguments)
@@ -146,10 +146,10 @@ def test_an_interruption_before_a_folder_is_filled_leaves_none(tmp_path, monkeyp
             raise KeyboardInterrupt
         return real(*arguments)
 
-    monkeypatch.setattr(folders, moment, interrupted)
-    with pytest.raises(KeyboardInterrupt), folders.whole_folder(tmp_path / "mesh", last="a"):
+    monkeypatch.setattr(file_locks, moment, interrupted)
+    with pytest.raises(KeyboardInterrupt), atomic_folders.whole_folder(tmp_path / "mesh", last="a"):
         pass
     assert os.listdir(tmp_path) == []
-    with folders.whole_folder(tmp_path / "mesh", last="a") as aside:
+    with atomic_folders.whole_folder(tmp_path / "mesh", last="a") as aside:
         (aside / "a").write_text("whole")
     assert os.listdir(tmp_path) == ["mesh"]

@@ -14,7 +14,8 @@ from benchmarks.gpu_candidates import CANDIDATES
 from raydepth.cuda import jobs, threads
 from raydepth.cuda.layout import COUNT_BITS
 from raydepth.cuda.resident import flat_arrays
-from raydepth.rendering import build_bvh, local_ray_basis, projections
+from raydepth.rendering.frames import frames_of
+from raydepth.rendering.hierarchies import build_bvh
 
 
 @njit(error_model="numpy")
@@ -42,18 +43,18 @@ def test_a_candidate_finds_what_the_cpu_finds(name, model):
         cameras = rd.cameras.fibonacci(2, size=(70, 50), **options)
         bvh = build_bvh(mesh)
         flat = flat_arrays(bvh)
-        basis = local_ray_basis(bvh, cameras)
+        frames = frames_of(cameras, bvh)
         rows, _ = jobs.table(2)
         found = np.full((2, 50, 70), -7, np.int32)
         addresses = tuple(array.ctypes.data for array in flat)
         jobs.fill_views(
-            rows, addresses, basis, projections(basis, model), (70, 50), scale=1.0, miss=0.0
+            rows, addresses, frames.basis, frames.projection, (70, 50), scale=1.0, miss=0.0
         )
         jobs.fill_outputs(rows, jobs.TRIANGLE_ID, found.ctypes.data, found[0].nbytes)
         n_bytes = threads.beam_bytes((70, 50))
         records = np.empty(2 * n_bytes + 16, np.uint8)
         jobs.fill_outputs(rows, jobs.BEAMS, -(-records.ctypes.data // 16) * 16, n_bytes)
-        nodes = candidate.prepare(flat, basis)
+        nodes = candidate.prepare(flat, frames.basis)
         for view in range(2):
             _set_up_beams(np.uint64(rows.ctypes.data), view, threads.blocks_of((70, 50)))
             rows[view, jobs.NODES] = nodes[view % len(nodes)].ctypes.data

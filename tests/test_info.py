@@ -8,7 +8,7 @@ import shapes
 from mesh_files import write_obj
 
 import raydepth as rd
-from raydepth.info import describe
+from raydepth.cli.info import describe
 
 
 def test_mesh(tmp_path):

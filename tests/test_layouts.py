@@ -11,9 +11,9 @@ from mesh_files import write_obj
 from shapes import cube
 
 import raydepth as rd
-from raydepth import cli
-from raydepth.stores import LAYOUTS
-from raydepth.verify import verify_dataset
+from raydepth.cli import commands
+from raydepth.runs.verify import verify_dataset
+from raydepth.storage.layouts import LAYOUTS
 
 HALF = np.array([0.4, 0.3, 0.2])
 CENTRE = np.array([0.1, -0.2, 0.3])
@@ -176,7 +176,7 @@ def test_what_a_layout_cannot_hold_is_refused(mesh, tmp_path, cameras, words, me
 
 def test_on_the_command_line(mesh, tmp_path, capsys):
     render = ["render", str(mesh), "--views", "ring:2", "--size", "16", "-o", str(tmp_path / "o")]
-    assert cli.main([*render, "--layout", "tum"]) == 0
+    assert commands.main([*render, "--layout", "tum"]) == 0
     assert sorted(p.name for p in (tmp_path / "o/box").iterdir()) == [
         "calibration.txt", "depth", "depth.txt", "groundtruth.txt", "preview.png", "views.json"
     ]  # fmt: skip
@@ -189,5 +189,5 @@ def test_on_the_command_line(mesh, tmp_path, capsys):
         (["--layout", "tum", "--values-per-unit", "10"], "layout tum has 5000"),
         (["--layout", "bop", "--kind", "ray"], "layout bop holds z depth"),
     ):
-        assert cli.main([*render, *words]) == 2
+        assert commands.main([*render, *words]) == 2
         assert message in capsys.readouterr().err

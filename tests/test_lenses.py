@@ -7,18 +7,18 @@ import math
 import numpy as np
 import pytest
 
-from raydepth.cameras import (
-    Cameras,
+from raydepth.camera.camera import Cameras
+from raydepth.camera.intrinsics import (
     cubemap_intrinsics,
     equirectangular_intrinsics,
     fisheye_intrinsics,
-    look_at,
     orthographic_intrinsics,
     perspective_intrinsics,
 )
-from raydepth.lenses import lens_of
-from raydepth.lenses.brown_conrady import BrownConrady
-from raydepth.lenses.increasing import first_root, solve_increasing
+from raydepth.camera.lenses.brown_conrady import BrownConrady
+from raydepth.camera.lenses.increasing import first_root, solve_increasing
+from raydepth.camera.lenses.models import lens_of
+from raydepth.camera.poses import look_at
 
 SKEWED = np.array([[500.0, 1.0, 321.5], [0, 480.0, 238.25], [0, 0, 1]])
 WIDE = np.array([[130.0, 0.7, 300.0], [0, 120.0, 250.0], [0, 0, 1]])

@@ -13,9 +13,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from raydepth import loading
 from raydepth.errors import MeshError
-from raydepth.loading import load_mesh
+from raydepth.mesh.load import FORMATS, load_mesh
 
 SQUARE = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], dtype=np.float64)
 # An arrowhead: a fan from its first corner covers 3.0, the polygon 2.0.
@@ -81,13 +80,13 @@ def test_missing_files_directories_and_unknown_formats(tmp_path, refuse):
     assert refuse("a.obj.gz", gzip.compress(b"v 0 0 0")) == f"unknown mesh format '.gz'; {known}"
 
 
-@pytest.mark.parametrize("suffix", loading.FORMATS)
+@pytest.mark.parametrize("suffix", FORMATS)
 def test_empty_files(refuse, suffix):
     assert refuse("a" + suffix, b"") == "the file is empty"
     assert refuse("a" + suffix, b" \r\n\n") == "the file is empty"
 
 
-@pytest.mark.parametrize("suffix", loading.FORMATS)
+@pytest.mark.parametrize("suffix", FORMATS)
 def test_noise_is_refused_in_every_format(refuse, suffix):
     for seed in range(20):
         noise = np.random.default_rng(seed).bytes(3000)
@@ -96,11 +95,11 @@ def test_noise_is_refused_in_every_format(refuse, suffix):
 
 
 def test_files_of_another_format_than_their_name(refuse, examples):
-    for suffix in loading.FORMATS:
+    for suffix in FORMATS:
         for other, content in examples.items():
             if other != suffix and other != ".obj":
-                found = loading.FORMATS[other].name
-                expected = loading.FORMATS[suffix].name
+                found = FORMATS[other].name
+                expected = FORMATS[suffix].name
                 line = f"named like {expected}, but its content is {found}"
                 assert refuse("a" + suffix, content) == line
         if suffix != ".obj":
@@ -1078,7 +1077,7 @@ def test_all_real_meshes_have_the_faces_of_their_manifest(shared_meshes):
         with manifest.open(newline="") as lines:
             for row in csv.DictReader(lines):
                 path = manifest.parent / row["path"]
-                if path.suffix.lower() not in loading.FORMATS:
+                if path.suffix.lower() not in FORMATS:
                     with pytest.raises(MeshError, match="unknown mesh format"):
                         load_mesh(path)
                     continue

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from raydepth.errors import MeshError
-from raydepth.mesh import Mesh
+from raydepth.mesh.mesh import Mesh
 
 TRIANGLE = [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
 TETRAHEDRON = (

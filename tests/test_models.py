@@ -13,20 +13,23 @@ from mesh_files import write_obj
 from oracle import brute_force_rays, ulps
 
 import raydepth as rd
-from raydepth import cli, ray_by_ray, rendering
-from raydepth.cameras import (
-    Cameras,
+from raydepth.bench.peers import Rays
+from raydepth.camera.camera import Cameras
+from raydepth.camera.intrinsics import (
     cubemap_intrinsics,
     equirectangular_intrinsics,
     fisheye_intrinsics,
-    look_at,
     orthographic_intrinsics,
     perspective_intrinsics,
 )
-from raydepth.crosscheck.reference import blender_job
-from raydepth.peers import Rays
-from raydepth.settings import Settings, difference
-from raydepth.verify import verify_dataset
+from raydepth.camera.poses import look_at
+from raydepth.cli import commands
+from raydepth.comparison.blender.reference import blender_job
+from raydepth.dataset.settings import Settings, difference
+from raydepth.rendering import affine_views, ray_views
+from raydepth.rendering.frames import frames_of
+from raydepth.runs.verify import verify_dataset
+from raydepth.trace import view_frame
 
 FIVE = [-0.25, 0.08, 2e-3, -1e-3, 0.01]
 EIGHT = [0.21, -0.08, 9e-4, 1.7e-3, 0.013, 0.35, -0.05, 7e-3]
@@ -214,8 +217,8 @@ def test_the_same_bits_whatever_the_threads_and_views(name, monkeypatch):
         assert (alone.triangle_id[0] == one.triangle_id[view]).all()
         assert (alone.ray_depth[0] == one.ray_depth[view]).all()
     # Bands and tasks of few rows, such as large images have.
-    monkeypatch.setattr(ray_by_ray, "BAND_PIXELS", 10 * cameras.width)
-    monkeypatch.setattr(ray_by_ray.render_ray_by_ray, "__kwdefaults__", {"task_pixels": 200})
+    monkeypatch.setattr(ray_views, "BAND_PIXELS", 10 * cameras.width)
+    monkeypatch.setattr(ray_views.render_ray_by_ray, "__kwdefaults__", {"task_pixels": 200})
     small = rd.render(mesh, cameras, kind=kinds, threads=2, miss=-1.0)
     assert (small.triangle_id == one.triangle_id).all()
     hit = one.triangle_id >= 0
@@ -327,8 +330,7 @@ def test_among_the_faces_nothing_changes(model, radius, monkeypatch):
     cameras = cameras_of(name, poses)
     limited = cameras_of(name, poses, near=0.3, far=0.9)
     bvh = rd.build_bvh(mesh)
-    projection = rendering.projections(rendering.local_ray_basis(bvh, cameras), model)
-    nearest, farthest = rendering.z_ranges(bvh, projection)
+    nearest, farthest = view_frame.z_ranges(*bvh.box, frames_of(cameras, bvh).projection)
     box = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
     corners = np.where(np.indices((2, 2, 2)).reshape(3, -1).T, box[1], box[0])
     z = ((corners - cameras.centres[:, None]) * cameras.world_from_camera[:, None, :3, 2]).sum(-1)
@@ -337,7 +339,7 @@ def test_among_the_faces_nothing_changes(model, radius, monkeypatch):
     assert (nearest / bvh.scale <= z.min(axis=1) + 1e-12).all(), "its box may be larger only"
     first = [rd.render(mesh, views) for views in (cameras, limited)]
     for range_ in ((-9.0, 9.0), (1e-9, 9.0)):  # ray by ray, in tiles
-        monkeypatch.setattr(rendering, "z_ranges", lambda *_, r=range_: np.tile(r, (2, 1)).T)
+        monkeypatch.setattr(affine_views, "z_ranges", lambda *_, r=range_: np.tile(r, (2, 1)).T)
         for views, expected in zip((cameras, limited), first, strict=True):
             again = rd.render(mesh, views)
             assert (again.triangle_id == expected.triangle_id).all()
@@ -371,12 +373,12 @@ def test_data_sets_with_every_model(name, tmp_path, monkeypatch, compiled, capsy
     (tmp_path / "cameras.json").write_text(json.dumps([c.to_json() for c in cameras]))
     command = ["render", "ball.obj", "-o", "out", "--views", "cameras.json"]
     if not cameras.has_z:
-        assert cli.main(command) == 2
+        assert commands.main(command) == 2
         said = capsys.readouterr().err.strip().splitlines()
         assert len(said) == 1
         assert f"kind is 'z', but {cameras.model} cameras have no z depth; ask for" in said[0]
         assert not (tmp_path / "out").exists()
-    assert cli.main([*command, "--kind", "ray"]) == 0
+    assert commands.main([*command, "--kind", "ray"]) == 0
     (stored,) = rd.open_dataset("out")
     assert stored.cameras.model == cameras.model
     expected = rd.render(rd.load_mesh("ball.obj"), cameras, kind="ray").depth
@@ -424,7 +426,7 @@ def test_info_names_the_model(tmp_path, capsys):
     camera = cameras_of("kannala", near=0.1)[1]
     depth = rd.render(rd.Mesh(*shapes.cube()), camera, kind="ray").depth[0]
     rd.write_depth(tmp_path / "a.png", depth, kind="ray", camera=camera)
-    assert cli.main(["info", str(tmp_path / "a.png")]) == 0
+    assert commands.main(["info", str(tmp_path / "a.png")]) == 0
     said = capsys.readouterr().out
     assert "distorted fisheye at (0.9, 0.5, -0.4), fx " in said
     assert "near 0.1 units" in said

@@ -8,7 +8,7 @@ import pytest
 from shapes import cube, icosphere, soup, square
 
 import raydepth as rd
-from raydepth.outline import BAND, judge
+from raydepth.comparison.outline_judge import BAND, judge
 
 
 def corners_of(vertices, faces, camera: rd.Cameras) -> np.ndarray:

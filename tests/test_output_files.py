@@ -14,11 +14,11 @@ from mesh_files import write_obj
 from shapes import icosphere, soup
 
 import raydepth as rd
-from raydepth.cli import main
-from raydepth.outputs import OUTPUTS, depth_and_others
-from raydepth.stores import STORES
-from raydepth.stores.output_files import decode_output, encode_output
-from raydepth.verify import verify_dataset
+from raydepth.cli.commands import main
+from raydepth.outputs.table import OUTPUTS, depth_and_others
+from raydepth.runs.verify import verify_dataset
+from raydepth.storage.forms import STORES
+from raydepth.storage.output_files import decode_output, encode_output
 
 OTHERS = tuple(name for name in OUTPUTS if name not in ("z", "ray"))
 FORMS = [

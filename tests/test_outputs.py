@@ -8,15 +8,15 @@ from oracle import all_crossings, brute_force, rays, surface, ulps
 from shapes import cube, icosphere, soup, square
 
 import raydepth as rd
-from raydepth import affine_resolver
-from raydepth.camera import (
+from raydepth.camera.intrinsics import (
     cubemap_intrinsics,
     equirectangular_intrinsics,
     fisheye_intrinsics,
     perspective_intrinsics,
 )
-from raydepth.outputs import OUTPUTS
-from raydepth.readers.scene import Part, Texture
+from raydepth.mesh.contents import Part, Texture
+from raydepth.outputs import resolve_affine
+from raydepth.outputs.table import OUTPUTS
 
 ALL = tuple(OUTPUTS)
 
@@ -199,7 +199,7 @@ def test_what_goes_past_the_caches_is_the_same(dtype, monkeypatch):
         cameras = rd.cameras.fibonacci(2, size=(width, 50))
         plain = rd.render(mesh, cameras, outputs=ALL, dtype=dtype)
         with monkeypatch.context() as patch:
-            patch.setattr(affine_resolver, "BEYOND_CACHES", 0)
+            patch.setattr(resolve_affine, "BEYOND_CACHES", 0)
             streamed = rd.render(mesh, cameras, outputs=ALL, dtype=dtype)
         for name in ALL:
             assert streamed[name].tobytes() == plain[name].tobytes(), name

@@ -10,8 +10,8 @@ import imageio.v3
 import numpy as np
 import pytest
 
-from raydepth.outputs import OUTPUTS
-from raydepth.stores.output_files import described
+from raydepth.outputs.table import OUTPUTS
+from raydepth.storage.output_files import described
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 TEXT = (DOCS / "outputs.md").read_text(encoding="utf-8")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import raydepth as rd
-from raydepth import cli
+from raydepth.cli import commands
 from raydepth.errors import MissingPackageError
-from raydepth.packages import needed
-from raydepth.stores import store_of
+from raydepth.storage.forms import store_of
+from raydepth.system.optional_packages import needed
 
 EXR = r"^the package OpenEXR is needed: pip install 'raydepth\[exr\]'"
 ZARR = r"^the package zarr is needed: pip install 'raydepth\[zarr\]'"
@@ -50,7 +50,7 @@ def test_a_folder_of_results_is_no_package(tmp_path, monkeypatch):
 def test_the_command_line_says_it_once_and_does_nothing(tmp_path, file_format, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arguments = ["render", "a.ply", "b.ply", "-o", "out", "--format", file_format]
-    assert cli.main(arguments) == 1
+    assert commands.main(arguments) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert f"pip install 'raydepth[{file_format}]'" in line
     assert list(tmp_path.iterdir()) == []

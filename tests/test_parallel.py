@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from raydepth.parallel import default_threads, for_each
+from raydepth.system.parallel import default_threads, for_each
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 7, 50])

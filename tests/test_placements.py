@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import raydepth as rd
-from raydepth import placements
+from raydepth.camera.placements import changes, rings, solids, spread, words
+from raydepth.camera.placements.table import PLACEMENTS
 from raydepth.cameras import from_spec
-from raydepth.placements import PLACEMENTS, words
 
 ALL = [words.example(name) for name in PLACEMENTS]
 # Vertices, and how many of them are nearest to each: the degree of the solid's vertices.
@@ -64,53 +64,53 @@ def test_solids(name):
 
 
 def test_orders_of_the_solids():
-    assert np.sign(placements.tetrahedron()).tolist() == [
+    assert np.sign(solids.tetrahedron()).tolist() == [
         [1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]
     ]  # fmt: skip
     corners = [list(c) for c in itertools.product((-1, 1), repeat=3)]
-    assert np.sign(placements.cube()).tolist() == corners
-    assert placements.octahedron()[[0, 3, 4]].tolist() == [[1, 0, 0], [0, -1, 0], [0, 0, 1]]
-    assert np.allclose(placements.dodecahedron()[:8], placements.cube())
-    assert [(v == 0).argmax() for v in placements.icosahedron()] == [0] * 4 + [1] * 4 + [2] * 4
+    assert np.sign(solids.cube()).tolist() == corners
+    assert solids.octahedron()[[0, 3, 4]].tolist() == [[1, 0, 0], [0, -1, 0], [0, 0, 1]]
+    assert np.allclose(solids.dodecahedron()[:8], solids.cube())
+    assert [(v == 0).argmax() for v in solids.icosahedron()] == [0] * 4 + [1] * 4 + [2] * 4
 
 
 def test_rotationnets_order():
     """As listed in render_views.m of its authors, which MVCNN's 80 views come from, too."""
     listed = "+++++-+-++---++-+---+---0++0+-0-+0--+0++0--0+-0-++0-+0+-0--0"
     signs = np.array(["-0+".index(sign) - 1 for sign in listed]).reshape(20, 3).tolist()
-    vertices = placements.rotationnet()
+    vertices = solids.rotationnet()
     assert np.sign(vertices).tolist() == signs
     golden = (1 + np.sqrt(5)) / 2
     assert np.allclose(np.abs(vertices[8]), np.array([0, 1 / golden, golden]) / np.sqrt(3))
     assert np.allclose(np.abs(vertices[12]), np.array([golden, 0, 1 / golden]) / np.sqrt(3))
     assert np.allclose(np.abs(vertices[16]), np.array([1 / golden, golden, 0]) / np.sqrt(3))
-    order = [np.abs(placements.dodecahedron() - vertex).sum(axis=1).argmin() for vertex in vertices]
+    order = [np.abs(solids.dodecahedron() - vertex).sum(axis=1).argmin() for vertex in vertices]
     assert sorted(order) == list(range(20)), "the same vertices as those of dodecahedron"
 
 
 def test_hammersley():
     """The radical inverse by its definition, and the lattice's star discrepancy in azimuth."""
     n = 64
-    directions = placements.hammersley(n)
+    directions = spread.hammersley(n)
     assert np.allclose(directions[:, 2], 1 - (2 * np.arange(n) + 1) / n)
     turns = np.arctan2(directions[:, 1], directions[:, 0]) / (2 * np.pi) % 1
     inverse = [int(f"{i:06b}"[::-1], 2) / 64 for i in range(n)]
     assert np.allclose(turns, inverse, atol=1e-12)
     assert np.abs(directions.mean(axis=0)).max() < 0.05
-    assert np.isfinite(placements.hammersley(1)).all()
+    assert np.isfinite(spread.hammersley(1)).all()
 
 
 def test_latlong():
-    grid = placements.latlong(3, 4)
+    grid = rings.latlong(3, 4)
     assert np.allclose(np.degrees(np.arcsin(grid[:, 2])), np.repeat([-60, 0, 60], 4))
     assert np.allclose(np.degrees(np.arctan2(grid[:4, 1], grid[:4, 0])) % 360, [0, 90, 180, 270])
-    band = placements.latlong(2, 1, lowest=0, highest=40)
+    band = rings.latlong(2, 1, lowest=0, highest=40)
     assert np.allclose(np.degrees(np.arcsin(band[:, 2])), [10, 30])
 
 
 @pytest.mark.parametrize("levels", range(4))
 def test_icosphere(levels):
-    vertices = placements.icosphere(levels)
+    vertices = solids.icosphere(levels)
     assert len(vertices) == 10 * 4**levels + 2
     assert np.abs(vertices.mean(axis=0)).max() < 1e-15
     cosines = vertices @ vertices.T
@@ -120,12 +120,12 @@ def test_icosphere(levels):
     assert 63.43 / 2**levels / 1.2 < angles.min()
     assert angles.max() < 63.44 / 2**levels * 1.2
     if levels:
-        coarser = placements.icosphere(levels - 1)
+        coarser = solids.icosphere(levels - 1)
         assert (vertices[: len(coarser)] == coarser).all()
 
 
 def test_mvcnn():
-    assert (placements.mvcnn12() == placements.ring(12, 30.0)).all()
+    assert (rings.mvcnn12() == rings.ring(12, 30.0)).all()
     cameras = rd.cameras.mvcnn80(size=4)
     assert len(cameras) == 80
     assert (cameras.centres == np.repeat(cameras.centres[::4], 4, axis=0)).all()
@@ -135,21 +135,21 @@ def test_mvcnn():
 
 
 def test_r2n2():
-    directions = placements.r2n2()
+    directions = rings.r2n2()
     elevation = np.degrees(np.arcsin(directions[:, 2]))
     assert len(directions) == 24
     assert elevation.min() >= 25
     assert elevation.max() <= 30
-    assert (placements.r2n2(1) != directions).any()
+    assert (rings.r2n2(1) != directions).any()
 
 
 def test_random_bands():
-    band = placements.random(4000, seed=2, lowest=10, highest=50)
+    band = spread.random(4000, seed=2, lowest=10, highest=50)
     low, high = np.sin(np.radians([10, 50]))
     assert low <= band[:, 2].min() < low + 0.01
     assert high - 0.01 < band[:, 2].max() <= high
     assert band[:, 2].mean() == pytest.approx((low + high) / 2, abs=0.01), "uniform in area"
-    half = placements.hemisphere(4000, seed=2)
+    half = spread.hemisphere(4000, seed=2)
     assert half[:, 2].min() >= 0
     assert half[:, 2].mean() == pytest.approx(0.5, abs=0.02)
 
@@ -178,19 +178,19 @@ def test_shells_come_radius_by_radius():
 
 
 def test_jitter():
-    exact = placements.fibonacci(3000)
-    moved = placements.jittered(exact, 5.0, seed=1)
-    assert moved.tobytes() == placements.jittered(exact, 5.0, seed=1).tobytes()
-    assert (moved != placements.jittered(exact, 5.0, seed=2)).any()
+    exact = spread.fibonacci(3000)
+    moved = changes.jittered(exact, 5.0, seed=1)
+    assert moved.tobytes() == changes.jittered(exact, 5.0, seed=1).tobytes()
+    assert (moved != changes.jittered(exact, 5.0, seed=2)).any()
     assert np.abs(np.linalg.norm(moved, axis=1) - 1).max() < 1e-15
     angle = np.degrees(2 * np.arcsin(np.linalg.norm(moved - exact, axis=1) / 2))
     assert 4.9 < angle.max() <= 5.0 + 1e-9
     # Uniform in area: half of them lie within the cap of half the area.
     assert np.median(angle) == pytest.approx(5 / np.sqrt(2), abs=0.1)
     assert np.abs((moved - exact).mean(axis=0)).max() < 0.005, "in no direction more than another"
-    tiny = placements.jittered(exact, 1e-12, seed=1)
+    tiny = changes.jittered(exact, 1e-12, seed=1)
     assert 0 < np.linalg.norm(tiny - exact, axis=1).max() < 1e-13
-    poles = placements.jittered(np.array([[0, 0, 1.0], [0, 0, -1]]), 1.0, seed=0)
+    poles = changes.jittered(np.array([[0, 0, 1.0], [0, 0, -1]]), 1.0, seed=0)
     assert np.isfinite(poles).all()
 
 

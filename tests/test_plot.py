@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import raydepth as rd
-from raydepth import cli
-from raydepth.plot import UP, _frusta, _labels, plot_cameras
+from raydepth.cli import commands
+from raydepth.pictures.camera_plot import UP, _frusta, _labels, plot_cameras
 
 
 def near_up(image: np.ndarray) -> np.ndarray:
@@ -66,7 +66,10 @@ def test_any_cameras_can_be_drawn(cameras):
 def test_cameras_command(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = ["--size", "64x48", "--fov", "50", "--radius", "2"]
-    assert cli.main(["cameras", "ring:3,rolls=2", "-o", "c.json", "--plot", "c.png", *options]) == 0
+    assert (
+        commands.main(["cameras", "ring:3,rolls=2", "-o", "c.json", "--plot", "c.png", *options])
+        == 0
+    )
     assert capsys.readouterr().out == "6 perspective views of 64x48 -> c.json and c.png\n"
     expected = rd.cameras.ring(3, rolls=2, size=(64, 48), fov_deg=50, radius=2)
     read = rd.read_cameras("c.json")
@@ -74,8 +77,8 @@ def test_cameras_command(tmp_path, capsys, monkeypatch):
     assert (read.intrinsics == expected.intrinsics).all()
     assert iio.imread("c.png").shape == (640, 640, 3)
     # From one format to another.
-    assert cli.main(["cameras", "c.json", "-o", "sparse", "--format", "colmap"]) == 0
-    assert cli.main(["cameras", "sparse", "-o", "p.npy", "--axes", "opengl"]) == 0
+    assert commands.main(["cameras", "c.json", "-o", "sparse", "--format", "colmap"]) == 0
+    assert commands.main(["cameras", "sparse", "-o", "p.npy", "--axes", "opengl"]) == 0
     opengl = rd.cameras.opengl_from_opencv(expected.world_from_camera)
     assert np.abs(np.load("p.npy") - opengl[:, :3]).max() < 1e-14
 
@@ -96,7 +99,7 @@ def test_cameras_command(tmp_path, capsys, monkeypatch):
 )
 def test_wrong_use(tmp_path, capsys, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["cameras", *words]) == 2
+    assert commands.main(["cameras", *words]) == 2
     out, err = capsys.readouterr()
     assert message in err
     assert (out, err.count("\n")) == ("", 1)

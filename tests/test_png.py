@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 import raydepth as rd
-from raydepth import deflate, png
-from raydepth.demo import torus_knot
-from raydepth.png import encode_png
+from raydepth.codecs import deflate, png
+from raydepth.codecs.png import encode_png
+from raydepth.mesh.shapes import torus_knot
 
 GREY, RGB = (16, 0), (8, 2)
 

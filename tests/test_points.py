@@ -9,14 +9,14 @@ import pytest
 from shapes import icosphere, soup
 
 import raydepth as rd
-from raydepth.camera import (
+from raydepth.camera.intrinsics import (
     cubemap_intrinsics,
     equirectangular_intrinsics,
     fisheye_intrinsics,
     orthographic_intrinsics,
     perspective_intrinsics,
 )
-from raydepth.pointcloud import ply_bytes
+from raydepth.rendering.point_cloud import ply_bytes
 
 POSES = rd.cameras.look_at([[0.9, 0.5, 1.4], [-1.2, 0.1, 0.8]], [0, 0, 0])
 

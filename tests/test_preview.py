@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from raydepth import preview
-from raydepth.preview import ContactSheet, contact_sheet
+from raydepth.pictures import contact_sheet as sheet
+from raydepth.pictures.contact_sheet import ContactSheet, contact_sheet
 
 
 def sphere(height, width, distance=1.5, radius=0.5):
@@ -20,21 +20,21 @@ def sphere(height, width, distance=1.5, radius=0.5):
         return np.where(chord > 0, distance - np.sqrt(chord), np.inf).astype(np.float32)
 
 
-def cells(image, n_columns, size, left=preview.MARGIN):
+def cells(image, n_columns, size, left=sheet.MARGIN):
     """The cells of a sheet, row by row, each (size, size, 3)."""
-    step = size + preview.GAP
-    n_rows = (image.shape[0] - 2 * preview.MARGIN - preview.LEGEND_HEIGHT + preview.GAP) // step
+    step = size + sheet.GAP
+    n_rows = (image.shape[0] - 2 * sheet.MARGIN - sheet.LEGEND_HEIGHT + sheet.GAP) // step
     return [
         image[y : y + size, x : x + size]
-        for y in preview.MARGIN + step * np.arange(n_rows)
+        for y in sheet.MARGIN + step * np.arange(n_rows)
         for x in left + step * np.arange(n_columns)
     ]
 
 
 def legend_bar(image):
     """One row of the legend's bar, (n, 3), near end first."""
-    y = image.shape[0] - preview.MARGIN - 22 - preview.BAR_HEIGHT // 2
-    return image[y, preview.MARGIN : -preview.MARGIN]
+    y = image.shape[0] - sheet.MARGIN - 22 - sheet.BAR_HEIGHT // 2
+    return image[y, sheet.MARGIN : -sheet.MARGIN]
 
 
 def is_colour(pixels, colour):
@@ -50,8 +50,8 @@ def test_sheet_is_an_rgb_picture_with_a_cell_per_view():
     assert len(all_cells) == 6
     for cell in all_cells:
         # Misses at the edge, the near colour in the middle.
-        assert is_colour(cell[-1, [0, -1]], preview.MISS_COLOUR).all()
-        np.testing.assert_array_equal(cell[128, 128], preview.VIRIDIS[-1])
+        assert is_colour(cell[-1, [0, -1]], sheet.MISS_COLOUR).all()
+        np.testing.assert_array_equal(cell[128, 128], sheet.VIRIDIS[-1])
 
 
 def test_one_colour_scale_holds_for_all_views():
@@ -59,8 +59,8 @@ def test_one_colour_scale_holds_for_all_views():
     image = contact_sheet(depths, kind="z")
     near, middle, far = (cell[128, 128] for cell in cells(image, 3, 256))
     bar = legend_bar(image)
-    np.testing.assert_array_equal(near, preview.VIRIDIS[-1])
-    np.testing.assert_array_equal(far, preview.VIRIDIS[0])
+    np.testing.assert_array_equal(near, sheet.VIRIDIS[-1])
+    np.testing.assert_array_equal(far, sheet.VIRIDIS[0])
     assert np.abs(middle.astype(int) - bar[len(bar) // 2]).max() <= 2
     np.testing.assert_array_equal(bar[[0, -1]], [near, far])
     # The same depth among other views has another colour only because the scale is another.
@@ -85,8 +85,8 @@ def test_near_is_brighter_than_far_everywhere_on_the_scale():
 
 
 def test_no_colour_of_the_scale_is_near_the_colour_of_a_miss():
-    scale = preview.viridis(np.linspace(0, 1, 1000))
-    assert np.abs(scale - preview.MISS_COLOUR).max(axis=1).min() > 25
+    scale = sheet.viridis(np.linspace(0, 1, 1000))
+    assert np.abs(scale - sheet.MISS_COLOUR).max(axis=1).min() > 25
 
 
 @pytest.mark.parametrize("miss", [np.inf, np.nan, 0.0, -1.0])
@@ -101,9 +101,9 @@ def test_misses_do_not_enter_depths_or_range(miss):
     np.testing.assert_array_equal(mean[:, :128], 2.0)
     np.testing.assert_array_equal(coverage[:, 126:129], np.tile([1.0, 0.5, 0.0], (256, 1)))
     first = cells(sheet.image(), 2, 256)[0]
-    np.testing.assert_array_equal(first[128, 126], preview.VIRIDIS[-1])
-    np.testing.assert_array_equal(first[128, 128], preview.MISS_COLOUR)
-    blended = (preview.VIRIDIS[-1] + preview.MISS_COLOUR) / 2
+    np.testing.assert_array_equal(first[128, 126], sheet.VIRIDIS[-1])
+    np.testing.assert_array_equal(first[128, 128], sheet.MISS_COLOUR)
+    blended = (sheet.VIRIDIS[-1] + sheet.MISS_COLOUR) / 2
     np.testing.assert_allclose(first[128, 127], blended, atol=0.5)
 
 
@@ -112,9 +112,9 @@ def test_thumbnail_is_the_mean_of_blocks_that_share_out_all_pixels(height, width
     rng = np.random.default_rng(0)
     depth = rng.uniform(1, 2, (height, width))
     depth[rng.random(depth.shape) < 0.5] = np.inf
-    _, size = preview._layout(1, height, width)
+    _, size = sheet._layout(1, height, width)
     assert max(size) == 256
-    mean, coverage = preview._thumbnail(depth, np.isfinite(depth), size)
+    mean, coverage = sheet._thumbnail(depth, np.isfinite(depth), size)
     assert mean.shape == coverage.shape == size
     rows, columns = (
         np.arange(n + 1) * full // n for n, full in zip(size, depth.shape, strict=True)
@@ -130,9 +130,9 @@ def test_small_images_are_enlarged_by_whole_pixels():
     depth = np.array([[1.0, 2.0], [np.inf, 3.0]])
     image = contact_sheet([depth], kind="z")
     (cell,) = cells(image, 1, 256, left=(image.shape[1] - 256) // 2)
-    np.testing.assert_array_equal(cell[100, 100], preview.VIRIDIS[-1])
-    assert is_colour(cell[128:, :128], preview.MISS_COLOUR).all()
-    assert is_colour(cell[128:, 128:], preview.VIRIDIS[0]).all()
+    np.testing.assert_array_equal(cell[100, 100], sheet.VIRIDIS[-1])
+    assert is_colour(cell[128:, :128], sheet.MISS_COLOUR).all()
+    assert is_colour(cell[128:, 128:], sheet.VIRIDIS[0]).all()
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_small_images_are_enlarged_by_whole_pixels():
      (6, (480, 640), 3), (4, (8, 1000), 1), (4, (1000, 8), 4)],
 )  # fmt: skip
 def test_grid_is_near_square(n_views, size, expected):
-    assert preview._layout(n_views, *size)[0] == expected
+    assert sheet._layout(n_views, *size)[0] == expected
 
 
 def test_of_many_views_64_evenly_chosen_are_kept_and_all_count_for_the_range(monkeypatch):
@@ -184,9 +184,9 @@ def test_legend_says_kind_units_views_and_round_depths(monkeypatch, kind):
 def test_ticks_stand_where_their_depth_is():
     near, far = 0.93, 2.11
     image = contact_sheet([np.array([[near, far]])] * 4, kind="z")
-    y = image.shape[0] - preview.MARGIN - 22 + 3
-    marked = np.flatnonzero(is_colour(image[y], preview.TEXT_COLOUR)) - preview.MARGIN
-    length = image.shape[1] - 2 * preview.MARGIN - 1
+    y = image.shape[0] - sheet.MARGIN - 22 + 3
+    marked = np.flatnonzero(is_colour(image[y], sheet.TEXT_COLOUR)) - sheet.MARGIN
+    length = image.shape[1] - 2 * sheet.MARGIN - 1
     depths = near + marked / length * (far - near)
     steps = np.diff(depths)
     np.testing.assert_allclose(depths, np.round(depths, 1), atol=(far - near) / length)
@@ -206,7 +206,7 @@ def test_ticks_stand_where_their_depth_is():
     ],
 )  # fmt: skip
 def test_ticks_are_round_and_tell_neighbours_apart(near, far, labels):
-    assert [label for _, label in preview._ticks(near, far, 6)] == labels
+    assert [label for _, label in sheet._ticks(near, far, 6)] == labels
 
 
 @pytest.mark.parametrize("n_most", [3, 6, 9])
@@ -215,7 +215,7 @@ def test_ticks_lie_in_the_range_and_differ(seed, n_most):
     rng = np.random.default_rng(seed)
     near = 10 ** rng.uniform(-12, 12)
     far = near * (1 + 10 ** rng.uniform(-6, 3))
-    ticks = preview._ticks(near, far, n_most)
+    ticks = sheet._ticks(near, far, n_most)
     assert 1 <= len(ticks) <= n_most + 1
     assert len({label for _, label in ticks}) == len(ticks)
     for value, label in ticks:
@@ -231,7 +231,7 @@ def test_labels_of_long_numbers_do_not_overlap(monkeypatch):
 
     def text(self, xy, text, *args, **kwargs):
         if kwargs.get("anchor") == "ms":
-            half = ImageFont.load_default(preview.TEXT_SIZE).getlength(text) / 2
+            half = ImageFont.load_default(sheet.TEXT_SIZE).getlength(text) / 2
             spans.append((xy[0] - half, xy[0] + half))
         return draw_text(self, xy, text, *args, **kwargs)
 
@@ -255,12 +255,12 @@ def test_views_of_nothing_say_so(monkeypatch):
     texts = texts_of(monkeypatch)
     image = contact_sheet(np.full((3, 16, 16), np.inf), kind="z")
     assert "no hits" in texts
-    assert is_colour(cells(image, 3, 256)[2][20:], preview.MISS_COLOUR).all()
+    assert is_colour(cells(image, 3, 256)[2][20:], sheet.MISS_COLOUR).all()
 
 
 def test_one_empty_view_among_others():
     image = contact_sheet([np.full((16, 16), np.inf), np.full((16, 16), 2.0)], kind="z")
-    assert is_colour(cells(image, 2, 256)[0][20:], preview.MISS_COLOUR).all()
+    assert is_colour(cells(image, 2, 256)[0][20:], sheet.MISS_COLOUR).all()
 
 
 @pytest.mark.parametrize("value", [2.5, 1e-9, 1e9])
@@ -288,10 +288,10 @@ def is_number(text):
 def test_any_shape_of_view(shape, n_views):
     image = contact_sheet(np.linspace(1, 2, n_views * shape[0] * shape[1]).reshape(n_views, *shape),
                           kind="z")  # fmt: skip
-    assert image.shape[1] >= preview.MIN_SHEET_WIDTH
+    assert image.shape[1] >= sheet.MIN_SHEET_WIDTH
     assert max(image.shape) < 2000
     # Something of the scale is there besides the legend.
-    grid = image[: -preview.LEGEND_HEIGHT - preview.MARGIN].reshape(-1, 3).astype(int)
+    grid = image[: -sheet.LEGEND_HEIGHT - sheet.MARGIN].reshape(-1, 3).astype(int)
     assert (grid.max(axis=1) - grid.min(axis=1) > 60).any()
 
 
@@ -317,8 +317,8 @@ def test_views_not_added_leave_their_cells_empty():
     sheet = ContactSheet(2, kind="z")
     sheet.add(1, sphere(64, 64))
     first, second = cells(sheet.image(), 2, 256)
-    assert is_colour(first, preview.SHEET_COLOUR).all()
-    assert not is_colour(second, preview.SHEET_COLOUR).all()
+    assert is_colour(first, sheet.SHEET_COLOUR).all()
+    assert not is_colour(second, sheet.SHEET_COLOUR).all()
 
 
 @pytest.mark.parametrize(

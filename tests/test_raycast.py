@@ -9,7 +9,7 @@ import shapes
 from oracle import ulps
 
 import raydepth as rd
-from raydepth import rays, tiles
+from raydepth.trace import rays, tiles
 
 SHAPES = {
     "one": lambda: (np.eye(3), [(0, 1, 2)]),
@@ -34,9 +34,9 @@ def camera_rays(cameras: rd.Cameras):
 
 def stepped_rays(cameras: rd.Cameras, bvh):
     """The same rays, computed with the kernel's own order of operations, in the local frame."""
-    from raydepth.rendering import local_ray_basis
+    from raydepth.rendering.frames import frames_of
 
-    basis = local_ray_basis(bvh, cameras)[:, :, None, None]
+    basis = frames_of(cameras, bvh).basis[:, :, None, None]
     x = (np.arange(cameras.width) + 0.5)[:, None]
     y = (np.arange(cameras.height) + 0.5)[:, None, None]
     origin = basis[:, 0] + x * basis[:, 1] + y * basis[:, 2]

@@ -11,8 +11,9 @@ import pytest
 import shapes
 
 import raydepth as rd
-from raydepth.dataset import write_views
-from raydepth.stores import LAYOUTS, STORES
+from raydepth.dataset.write_mesh import write_views
+from raydepth.storage.forms import STORES
+from raydepth.storage.layouts import LAYOUTS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

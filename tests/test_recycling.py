@@ -9,12 +9,12 @@ import pytest
 import shapes
 
 import raydepth as rd
-from raydepth import recycling
+from raydepth.system import array_pool
 
 
 @pytest.fixture(autouse=True)
 def nothing_waits():
-    recycling._waiting.clear()
+    array_pool._waiting.clear()
 
 
 def address(array):
@@ -24,7 +24,7 @@ def address(array):
 @pytest.mark.parametrize("dtype", [np.int32, np.float32, np.float64])
 @pytest.mark.parametrize("shape", [(3, 5, 7), (1,), (0, 4)])
 def test_like_empty(shape, dtype):
-    array = recycling.empty(shape, dtype)
+    array = array_pool.empty(shape, dtype)
     assert (array.shape, array.dtype) == (shape, dtype)
     array[...] = 1
     assert array.flags.c_contiguous
@@ -32,26 +32,26 @@ def test_like_empty(shape, dtype):
 
 
 def test_used_again_when_the_last_view_is_gone():
-    array = recycling.empty((100, 100), np.float32)
+    array = array_pool.empty((100, 100), np.float32)
     array[...] = 7
     at, part = address(array), array[10:20].T[3:]
     del array
-    other = recycling.empty((100, 100), np.float32)
+    other = array_pool.empty((100, 100), np.float32)
     other[...] = 8
     assert address(other) != at
     assert (part == 7).all()
     del part
-    again = recycling.empty((100, 100), np.int32)
+    again = array_pool.empty((100, 100), np.int32)
     assert address(again) == at
     assert (other == 8).all()
 
 
 def test_what_is_held_is_bounded():
-    arrays = [recycling.empty((1000, i), np.uint8) for i in range(1, 20)]
-    arrays.append(recycling.empty((recycling.LARGEST + 1,), np.uint8))
+    arrays = [array_pool.empty((1000, i), np.uint8) for i in range(1, 20)]
+    arrays.append(array_pool.empty((array_pool.LARGEST + 1,), np.uint8))
     del arrays
-    assert len(recycling._waiting) == recycling.WAITING
-    assert all(memory.nbytes <= recycling.LARGEST for memory in recycling._waiting)
+    assert len(array_pool._waiting) == array_pool.WAITING
+    assert all(memory.nbytes <= array_pool.LARGEST for memory in array_pool._waiting)
 
 
 def test_from_many_threads():
@@ -59,7 +59,7 @@ def test_from_many_threads():
 
     def work(number):
         for _ in range(300):
-            array = recycling.empty((64, 64), np.int32)
+            array = array_pool.empty((64, 64), np.int32)
             array[...] = number
             if not (array == number).all():
                 wrong.append(number)

@@ -74,7 +74,7 @@ def test_a_fork_that_is_killed_is_replaced_by_a_new_process():
     """The patch is in the forks only, so that the second try of the mesh succeeds."""
     finished("""
 import os, signal
-from raydepth import worker_process
+from raydepth.runs import worker_process
 load = worker_process.load_mesh
 def crashing(path, **options):
     if str(path).endswith("5.obj"):
@@ -88,7 +88,7 @@ worker_process.load_mesh = crashing
 # The fork that gets the first mesh waits, with its files open.
 WAITING = """
 import time
-from raydepth import worker_process
+from raydepth.runs import worker_process
 def waiting(path, **options):
     open("waits", "w").close()
     time.sleep(600)

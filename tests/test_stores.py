@@ -17,13 +17,15 @@ import shapes
 from mesh_files import contents
 
 import raydepth as rd
-from raydepth import dataset as rd_dataset
+from raydepth.dataset import write_mesh as rd_dataset
+from raydepth.dataset.settings import Settings
+from raydepth.dataset.view_encoder import ViewRenderer
 from raydepth.export import stored_depth
-from raydepth.settings import Settings
-from raydepth.stores import LAYOUTS, MeshViews, Store, located, store_of
-from raydepth.stores import STORES as ALL_STORES
-from raydepth.stores.folders import FolderStore
-from raydepth.views import ViewRenderer
+from raydepth.storage.base import MeshViews, Store
+from raydepth.storage.folder import FolderStore
+from raydepth.storage.forms import STORES as ALL_STORES
+from raydepth.storage.forms import located, store_of
+from raydepth.storage.layouts import LAYOUTS
 
 # Forms whose package is not installed are tried where it is, and by `test_packages.py`.
 STORES = {

@@ -12,7 +12,8 @@ import shapes
 from mesh_files import write_obj
 
 import raydepth as rd
-from raydepth import cli, export
+from raydepth import export
+from raydepth.cli import commands
 
 SIZES = {"large": 0.5, "small": 0.25}
 
@@ -36,7 +37,7 @@ def folder(tmp_path_factory):
         "--views",
         str(folder / "cameras.json"),
     ]
-    assert cli.main(command) == 0
+    assert commands.main(command) == 0
     return folder / "out"
 
 

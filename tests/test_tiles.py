@@ -11,9 +11,10 @@ import pytest
 import shapes
 
 import raydepth as rd
-from raydepth import tiles
-from raydepth.demo import torus_knot
-from raydepth.rendering import find_visible, local_ray_basis, projections
+from raydepth.mesh.shapes import torus_knot
+from raydepth.rendering.affine_views import find_visible
+from raydepth.rendering.frames import frames_of
+from raydepth.trace import tiles
 
 SIZE = 128
 
@@ -38,11 +39,10 @@ def work_per_tile(vertices, faces, size: int = SIZE) -> np.ndarray:
     """Mean counts of `tiles.WORK` over the tiles of four views."""
     bvh = rd.build_bvh(rd.Mesh(vertices, faces))
     cameras = rd.cameras.fibonacci(4, size=size)
-    basis = local_ray_basis(bvh, cameras)
-    projection = projections(basis, cameras.model)
+    frames = frames_of(cameras, bvh)
     triangle_id = np.empty((size, size), np.int32)
     work = [
-        find_visible(bvh, basis[view], projection[view], (0, size), triangle_id)
+        find_visible(bvh, frames.basis[view], frames.projection[view], (0, size), triangle_id)
         for view in range(len(cameras))
     ]
     return np.sum(work, axis=0) / (len(cameras) * (size / tiles.TILE) ** 2)

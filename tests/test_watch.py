@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from raydepth.watch import Watch
+from raydepth.runs.deadlines import Watch
 
 
 def test_what_takes_too_long_is_given_up_once():

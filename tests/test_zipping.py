@@ -8,8 +8,8 @@ import zipfile
 
 import pytest
 
-from raydepth import zipping
-from raydepth.zipping import Member, write_zip
+from raydepth.codecs import zip
+from raydepth.codecs.zip import Member, write_zip
 
 
 def archive_of(members) -> bytes:
@@ -50,7 +50,7 @@ def test_more_members_than_16_bits_count():
 
 def test_offsets_beyond_the_limit_are_written_in_64_bits(monkeypatch):
     """As if 32 bits ended at 1000: the reader takes what is beyond from the ZIP64 records."""
-    monkeypatch.setattr(zipping, "LIMIT_32", 1000)
+    monkeypatch.setattr(zip, "LIMIT_32", 1000)
     parts = [(f"{i}", Member.stored(bytes([i]) * 300)) for i in range(9)]
     data = bytearray(archive_of(parts))
     # The reader looks for 0xFFFFFFFF where this wrote its limit.
@@ -62,6 +62,6 @@ def test_offsets_beyond_the_limit_are_written_in_64_bits(monkeypatch):
 
 
 def test_a_member_that_is_too_large_is_refused():
-    huge = Member(0, 1 << 32, b"", zipping.DEFLATED)
+    huge = Member(0, 1 << 32, b"", zip.DEFLATED)
     with pytest.raises(ValueError, match="a has 4294967296 bytes; a member must be below 4 GiB"):
         archive_of([("a", huge)])

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from raydepth.camera import Cameras
-from raydepth.poses import ROTATION_TOLERANCE, opencv_from_opengl, opengl_from_opencv
+from raydepth.camera.camera import Cameras
+from raydepth.camera.poses import ROTATION_TOLERANCE, opencv_from_opengl, opengl_from_opencv
 
 MODEL_OF_TYPE = {"PERSP": "perspective", "ORTHO": "orthographic"}
 TYPE_OF_MODEL = {model: kind for kind, model in MODEL_OF_TYPE.items()}

@@ -15,10 +15,10 @@ import numpy as np
 
 from raydepth.blender.convert import BlenderCamera, cameras_from_blender
 from raydepth.blender.process import TIMEOUT, Answer, find_blender, run
-from raydepth.camera import Cameras
+from raydepth.camera.camera import Cameras
 from raydepth.errors import MeshError
-from raydepth.mesh import Mesh
-from raydepth.readers.scene import Instance, counted, flatten, plain
+from raydepth.mesh.contents import Instance, counted, flatten, plain
+from raydepth.mesh.mesh import Mesh
 
 SUFFIX = ".blend"
 

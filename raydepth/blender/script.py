@@ -14,9 +14,9 @@ import numpy as np
 
 from raydepth.blender.convert import blender_from_cameras
 from raydepth.blender.process import INSIDE
-from raydepth.camera import Cameras
-from raydepth.files import write_whole
-from raydepth.mesh import Mesh
+from raydepth.camera.camera import Cameras
+from raydepth.mesh.mesh import Mesh
+from raydepth.system.atomic_files import write_whole
 from raydepth.version import __version__
 
 TEMPLATE = Path(__file__).with_name("template.py")

@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from raydepth.cuda.pinned import PinnedPool
 from raydepth.cuda.resident import Flat, Resident, flat_bytes
 from raydepth.cuda.ring import GROWTH, N_SLOTS, Ring, Slot
 from raydepth.cuda.threads import beam_bytes, launches
+from raydepth.outputs.request import RenderRequest
+from raydepth.trace.view_frame import ViewFrames
 
 # Bytes of a chunk's meshes and of its outputs. Small enough that a batch overlaps with itself,
 # large enough that launches cost little beside what they do.
@@ -47,10 +49,8 @@ class Views:
     ----------
     mesh : Flat or Resident
     scale : of the mesh's local frame
-    basis : (n_views, 6, 3) float64, in the local frame
-    projection : (n_views, 14) float64
+    frames : ViewFrames
     size : (width, height)
-    limits : near and far, (n_views,) float64 each, in units of the local frame
     triangle_id : (n_views, height, width) int32
     depths : by kind the same of the batch's type
     misfits : set if a depth does not fit 16 bits
@@ -58,40 +58,30 @@ class Views:
 
     mesh: Flat | Resident
     scale: float
-    basis: np.ndarray
-    projection: np.ndarray
+    frames: ViewFrames
     size: tuple[int, int]
-    limits: tuple[np.ndarray, np.ndarray]
     triangle_id: np.ndarray | None = None
     depths: dict[str, np.ndarray] = field(default_factory=dict)
     misfits: bool = False
 
 
 def fill_jobs(
-    rows: np.ndarray, piece: Piece, addresses: tuple[int, int, int, int], batch: BatchOptions
+    rows: np.ndarray, piece: Piece, addresses: tuple[int, int, int, int], batch: RenderRequest
 ) -> None:
     """The job table's rows of one piece, but for where outputs go."""
     views: Views = piece.request.payload
+    frames, some = views.frames, slice(piece.first, piece.last)
     jobs.fill_views(
         rows,
         addresses,
-        views.basis[piece.first : piece.last],
-        views.projection[piece.first : piece.last],
+        frames.basis[some],
+        frames.projection[some],
         views.size,
-        (views.limits[0][piece.first : piece.last], views.limits[1][piece.first : piece.last]),
+        (frames.near[some], frames.far[some]),
         scale=views.scale,
         miss=batch.miss,
-        values_per_unit=batch.values_per_unit,
+        values_per_unit=batch.values_per_unit or 0.0,
     )
-
-
-class BatchOptions(NamedTuple):
-    """What all views of a batch share; `values_per_unit` is for uint16."""
-
-    kinds: tuple[str, ...]
-    dtype: np.dtype
-    miss: float
-    values_per_unit: float = 0.0
 
 
 def launch(
@@ -105,7 +95,7 @@ def launch(
 
 
 def start(
-    slot: Slot, chunk: list[Piece], batch: BatchOptions, pool: PinnedPool
+    slot: Slot, chunk: list[Piece], batch: RenderRequest, pool: PinnedPool
 ) -> Callable[[], list[Piece]]:
     """Pack, upload, render and download a chunk; what it returns is called when that is done.
 
@@ -175,7 +165,7 @@ def _pack(slot: Slot, mesh: Flat | Resident, at: int) -> tuple[tuple[int, int, i
 
 def run(
     ring: Ring,
-    batch: BatchOptions,
+    batch: RenderRequest,
     views: Iterable[Views],
     *,
     mesh_budget: int = MESH_BUDGET,
@@ -206,23 +196,23 @@ def run(
                     yield piece.request.payload
 
 
-def request(views: Views, batch: BatchOptions) -> Request:
+def request(views: Views, batch: RenderRequest) -> Request:
     width, height = views.size
     outputs = width * height * (4 + batch.dtype.itemsize * len(batch.kinds))
     # With its row of the table, and what multiples of ALIGNMENT may add to each of these.
     around = 8 * jobs.WORDS + ALIGNMENT * (3 + len(batch.kinds))
     return Request(
         mesh_bytes=0 if isinstance(views.mesh, Resident) else flat_bytes(views.mesh),
-        n_views=len(views.basis),
+        n_views=len(views.frames.basis),
         view_bytes=outputs + beam_bytes(views.size) + around,
         size=views.size,
         payload=views,
     )
 
 
-def _allocate(views: Views, batch: BatchOptions, pool: PinnedPool) -> None:
+def _allocate(views: Views, batch: RenderRequest, pool: PinnedPool) -> None:
     """Where the results of one mesh go; once, though its views may come in several pieces."""
     if views.triangle_id is None:
-        shape = (len(views.basis), views.size[1], views.size[0])
+        shape = (len(views.frames.basis), views.size[1], views.size[0])
         views.triangle_id = pool.empty(shape, np.int32)
         views.depths = {kind: pool.empty(shape, batch.dtype) for kind in batch.kinds}

@@ -16,8 +16,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from raydepth.bvh import MAX_LEAF, Bvh
-from raydepth.simd import pointer
+from raydepth.accel.sah import MAX_LEAF
+from raydepth.bvh import Bvh
+from raydepth.simd.vectors import pointer
 
 f4 = np.float32
 

@@ -1,0 +1,1 @@
+"""Build the hierarchy: local frame, splits, subtrees, wide nodes, refit."""

@@ -1,0 +1,101 @@
+"""Fit the boxes of a binary tree to vertices that moved; who is below whom stays."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from raydepth.accel.local_frame import AHEAD, Prepared
+from raydepth.simd.vectors import least, load, pointer, prefetch, splat, store
+from raydepth.system import aligned, parallel
+
+f4 = np.float32
+
+# Nodes that one thread handles at a time.
+PIECE = 1 << 13
+
+
+def fit_boxes(nodes: np.ndarray, slot_face: np.ndarray, mesh: Prepared, threads: int) -> np.ndarray:
+    """The nodes (layout in bvh.py) with the boxes of `mesh`."""
+    fitted = aligned.empty(nodes.shape, np.float32)
+    fitted[:] = nodes
+    links = fitted.view(np.int32)
+
+    def fit(task: int) -> None:
+        begin = task * PIECE
+        _fit_leaves(fitted, links, begin, begin + PIECE, slot_face, mesh.vertex_boxes, mesh.corners)
+
+    parallel.for_each(fit, -(-len(nodes) // PIECE), threads)
+    _fit_inner(fitted, links)
+    return fitted
+
+
+def check_absent(slot_face: np.ndarray, mesh: Prepared) -> None:
+    """Raise if a face that is in no leaf could now be seen.
+
+    Build leaves out faces without area and those that coincide with one of lower index.
+    """
+    absent = np.zeros(len(mesh.corners), bool)
+    absent[mesh.references.view(np.int32)[0, : mesh.n_live, 3]] = True
+    absent[slot_face] = False
+    if not absent.any():
+        return
+
+    def place(face: int) -> bytes:
+        return mesh.vertices[mesh.corners[face]].tobytes()
+
+    lowest: dict[bytes, int] = {}
+    for face in np.sort(slot_face).tolist():
+        lowest.setdefault(place(face), face)
+    for face in np.flatnonzero(absent).tolist():
+        if lowest.get(place(face), face) >= face:
+            raise ValueError(
+                f"face {face} had no area or coincided with another when the hierarchy was built, "
+                "and no longer does; build the hierarchy anew"
+            )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fit_leaves(nodes, links, begin, end, slot_face, vertex_boxes, corners):
+    row, link, box = pointer(nodes), pointer(links), pointer(vertex_boxes)
+    face_of, corner_of = pointer(slot_face), pointer(corners)
+    last = slot_face.shape[0] - 1
+    for child in range(2 * begin, min(2 * end, 2 * nodes.shape[0])):
+        first, count = np.int64(link[8 * child + 3]), link[8 * child + 7]
+        if count == 0:
+            continue
+        whole = splat(f4(np.inf), 8)
+        for slot in range(first, first + count):
+            # Faces and vertices may stand in any order: what comes later is asked for early.
+            prefetch(corner_of, 3 * np.int64(face_of[min(slot + 2 * AHEAD, last)]))
+            soon = 3 * np.int64(face_of[min(slot + AHEAD, last)])
+            at = 3 * np.int64(face_of[slot])
+            for corner in range(3):
+                prefetch(box, 8 * np.int64(corner_of[soon + corner]))
+                whole = least(whole, load(box, 8 * np.int64(corner_of[at + corner]), 8))
+        _put(row, link, child, whole)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _put(row, link, child, box):
+    """Store the box of a child; its link and count stay."""
+    first, count = link[8 * child + 3], link[8 * child + 7]
+    store(row, 8 * child, box)
+    store(row, 8 * child + 4, f4(0.0) - load(row, 8 * child + 4, 4))
+    link[8 * child + 3], link[8 * child + 7] = first, count
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fit_inner(nodes, links):
+    row, link = pointer(nodes), pointer(links)
+    # Children stand behind their parents.
+    for child in range(2 * nodes.shape[0] - 1, -1, -1):
+        below = 16 * np.int64(link[8 * child + 3])
+        # 0 is the empty side of a tree of one leaf.
+        if link[8 * child + 7] > 0 or below == 0:
+            continue
+        for axis in range(3):
+            low, other = row[below + axis], row[below + 8 + axis]
+            row[8 * child + axis] = low if low < other else other
+            high, other = row[below + 4 + axis], row[below + 12 + axis]
+            row[8 * child + 4 + axis] = high if high > other else other

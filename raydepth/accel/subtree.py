@@ -1,0 +1,180 @@
+"""Build a subtree of the hierarchy: one thread, one loop."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from raydepth.accel.sah import (
+    BIN_FLOATS,
+    MAX_LEAF,
+    N_BINS,
+    RECORD,
+    SIDES,
+    may_split,
+    measure,
+    scale_bins,
+    split_by_sah,
+)
+from raydepth.simd.vectors import load, pointer, stack_float32, stack_int32, store
+
+f4 = np.float32
+
+# No path from the root is longer than this, so a kernel's stack of this size never overflows.
+MAX_DEPTH = 64
+# A node that waits to be split, in int32: its references, in which of the two buffers, its level
+# (the root's is 0), which node points to it and from which of its sides.
+BEGIN, END, BUFFER, LEVEL, PARENT, SIDE, N_INTEGERS = range(7)
+# One node per level waits while its sibling is built.
+WAITING_INTEGERS = (MAX_DEPTH + 2) * N_INTEGERS
+WAITING_FLOATS = (MAX_DEPTH + 2) * RECORD
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _drop_coincident(references, face_of, begin, end, bits, corners):
+    """Keep the lowest of faces that coincide, at the front; return their end.
+
+    A hash table with linear probing, at most half full, of positions in the kept part. `bits` are
+    the coordinates' bit patterns.
+    """
+    table_size = 2
+    while table_size < 2 * (end - begin):
+        table_size *= 2
+    table = np.empty(table_size, np.int32)
+    for at in range(table_size):
+        table[at] = -1
+    kept = begin
+    for slot in range(begin, end):
+        face = np.int64(face_of[8 * slot + 3])
+        key = np.uint64(0)
+        for corner in range(3):
+            for axis in range(3):
+                # Knuth's multiplicative hashing; the golden ratio's bits spread well upwards.
+                key ^= bits[3 * np.int64(corners[3 * face + corner]) + axis]
+                key *= np.uint64(0x9E3779B97F4A7C15)
+                key ^= key >> np.uint64(32)
+        at = np.int64(key & np.uint64(table_size - 1))
+        found = np.int64(table[at])
+        while found >= 0 and not _coincide(bits, corners, face, np.int64(face_of[8 * found + 3])):
+            at = (at + 1) & (table_size - 1)
+            found = np.int64(table[at])
+        if found < 0:
+            table[at] = kept
+            store(references, 8 * kept, load(references, 8 * slot, 8))
+            kept += 1
+        elif face < face_of[8 * found + 3]:
+            store(references, 8 * found, load(references, 8 * slot, 8))
+    return kept
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _coincide(bits, corners, face, other):
+    for corner in range(3):
+        for axis in range(3):
+            x = bits[3 * np.int64(corners[3 * face + corner]) + axis]
+            if x != bits[3 * np.int64(corners[3 * other + corner]) + axis]:
+                return False
+    return True
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def build_subtree(
+    buffer_0, buffer_1, begin, end, buffer, level, root_box, max_depth,
+    bits, corners, nodes, links, slot_face, root_link,
+):  # fmt: skip
+    """Build the tree over `begin` to `end` into the same range of `nodes` and of `slot_face`.
+
+    The links of node i of the subtree stand in `nodes[begin + i]`; those to nodes are such i, those
+    to slots count from 0 as `slot_face` does. `root_link` gets the link to the root and its count.
+    Returns how many nodes and slots were written, and the depth of the tree down to here.
+    """
+    even, odd = pointer(buffer_0), pointer(buffer_1)
+    even_faces, odd_faces = pointer(buffer_0.view(np.int32)), pointer(buffer_1.view(np.int32))
+    node_rows, node_links = pointer(nodes), pointer(links)
+    bins = stack_float32(BIN_FLOATS)
+    counts = stack_int32(N_BINS)
+    binning = stack_float32(8)
+    box = stack_float32(RECORD)
+    sides = stack_float32(SIDES)
+    waiting = stack_int32(WAITING_INTEGERS)
+    boxes = stack_float32(WAITING_FLOATS)
+
+    waiting[BEGIN], waiting[END], waiting[BUFFER], waiting[LEVEL] = begin, end, buffer, level
+    waiting[PARENT], waiting[SIDE] = -1, 0
+    store(boxes, 0, load(pointer(root_box), 0, RECORD))
+    n_waiting = 1
+    n_nodes = 0
+    next_slot = np.int64(begin)
+    depth = level
+    while n_waiting > 0:
+        n_waiting -= 1
+        at = N_INTEGERS * n_waiting
+        first, last = np.int64(waiting[at + BEGIN]), np.int64(waiting[at + END])
+        buffer, level = np.int64(waiting[at + BUFFER]), np.int64(waiting[at + LEVEL])
+        parent, side = np.int64(waiting[at + PARENT]), np.int64(waiting[at + SIDE])
+        store(box, 0, load(boxes, RECORD * n_waiting, RECORD))
+        source, target = (even, odd) if buffer == 0 else (odd, even)
+        face_of = even_faces if buffer == 0 else odd_faces
+
+        middle = np.int64(-1)
+        n_bins = 0
+        if last - first > MAX_LEAF and may_split(level, last - first, max_depth):
+            n_bins = scale_bins(box, last - first, binning)
+        if n_bins > 0:
+            middle = split_by_sah(source, target, first, last, n_bins, binning, bins, counts, sides)
+        if middle >= 0:
+            buffer = 1 - buffer
+        elif last - first > MAX_LEAF:
+            # Nothing tells the faces apart, or the path gets too long: halves, as they come.
+            last = _drop_coincident(source, face_of, first, last, pointer(bits), pointer(corners))
+            if last - first > MAX_LEAF:
+                middle = (first + last) // 2
+                for child in range(2):
+                    low, high = (first, middle) if child == 0 else (middle, last)
+                    measure(source, low, high, sides, RECORD * child)
+
+        is_leaf = middle < 0
+        if parent >= 0:
+            row = 16 * (begin + parent) + 8 * side
+            node_links[row + 3] = next_slot if is_leaf else n_nodes
+            node_links[row + 7] = last - first if is_leaf else 0
+        else:
+            root_link[0] = next_slot if is_leaf else n_nodes
+            root_link[1] = last - first if is_leaf else 0
+        if is_leaf:
+            for slot in range(first, last):
+                slot_face[next_slot] = face_of[8 * slot + 3]
+                next_slot += 1
+            continue
+        row = 16 * (begin + n_nodes)
+        for child in range(2):
+            at = RECORD * child
+            store(node_rows, row + 8 * child, load(sides, at, 4))
+            store(node_rows, row + 8 * child + 4, f4(0.0) - load(sides, at + 4, 4))
+        level += 1
+        depth = max(depth, level)
+        # The left side waits on top, so that slots are written from left to right.
+        for child in range(1, -1, -1):
+            at = N_INTEGERS * n_waiting
+            waiting[at + BEGIN] = first if child == 0 else middle
+            waiting[at + END] = middle if child == 0 else last
+            waiting[at + BUFFER], waiting[at + LEVEL] = buffer, level
+            waiting[at + PARENT], waiting[at + SIDE] = n_nodes, child
+            store(boxes, RECORD * n_waiting, load(sides, RECORD * child, RECORD))
+            n_waiting += 1
+        n_nodes += 1
+    return n_nodes, next_slot - begin, depth
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def place_subtree(rows, links, begin, n_nodes, first_node, slot_shift, target, target_links):
+    """Copy a subtree's nodes to where they stay, and turn its links to match."""
+    source, source_links = pointer(rows), pointer(links)
+    out, out_links = pointer(target), pointer(target_links)
+    for node in range(n_nodes):
+        at, to = 16 * (begin + node), 16 * (first_node + node)
+        store(out, to, load(source, at, 16))
+        for child in range(2):
+            is_leaf = source_links[at + 8 * child + 7] > 0
+            shift = slot_shift if is_leaf else first_node
+            out_links[to + 8 * child + 3] = source_links[at + 8 * child + 3] + shift

@@ -1,0 +1,198 @@
+"""The eight-wide layout of a hierarchy: what the tile kernel walks.
+
+The binary build tree is collapsed top down: of a node's children so far, the one of the largest
+surface is replaced by its two, until there are eight (Wald, Benthin, Boulos, "Getting Rid of
+Packets: Efficient SIMD Single-Ray Traversal using Multi-branching BVHs", 2008). Leaves are
+those of the binary tree.
+
+| array  | shape             | row  | dtype   | meaning                                            |
+| ------ | ----------------- | ---- | ------- | -------------------------------------------------- |
+| nodes  | (n_nodes, 8, 8)   | 0-2  | float32 | eight children's centres x, y, z                   |
+|        |                   | 3-5  | float32 | half extents x, y, z; of unused children -inf      |
+|        |                   | 6    | int32   | inner: index of the child's node; leaf:            |
+|        |                   |      |         | ~(8 * index of the leaf + number of faces - 1)     |
+|        |                   | 7    |         | unused: a node is four cache lines                 |
+| leaves | (n_leaves, 10, 8) | 0-8  | float32 | x, y, z of vertices 0, 1, 2 of eight faces (local) |
+|        |                   | 9    | int32   | index of the face as the user gave it              |
+
+Eight children or faces lie side by side for one vector operation. Unused lanes of a leaf repeat
+its last face. Node 0 is the root; parents stand before their children.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from raydepth.accel.subtree import MAX_DEPTH
+from raydepth.simd.vectors import integers, pointer, prefetch
+from raydepth.system import aligned, parallel
+
+f4 = np.float32
+
+WIDTH = 8
+NODE = 8 * WIDTH
+LINKS = 6 * WIDTH
+LEAF = 10 * WIDTH
+FACES = 9 * WIDTH
+# Leaves or nodes that one thread fills at a time.
+PIECE = 1 << 12
+
+# A centre and a half extent of float32 bounds carry one rounding each of at most 2^-24 relative
+# to the box's corners, which are at most 1 in the local frame; the tile kernel's own bound on
+# rounding errors (tiles.py) starts from centres, so this is all that is added here.
+GROWTH = f4(1.0 + 2.0**-21)
+MARGIN = f4(2.0**-23)
+
+
+class Wide(NamedTuple):
+    """The arrays of the table above."""
+
+    nodes: np.ndarray
+    leaves: np.ndarray
+
+
+def collapse(
+    nodes: np.ndarray, slot_face: np.ndarray, vertices: np.ndarray, faces: np.ndarray, threads: int
+) -> Wide:
+    """Collapse the binary tree (layout in bvh.py) of a mesh in its local frame."""
+    n = len(nodes)
+    children = np.empty((n, WIDTH), np.int32)
+    links = np.empty((n, WIDTH), np.int32)
+    leaf_slots = np.empty((n + 1, 2), np.int32)
+    n_nodes, n_leaves = _choose_children(nodes, nodes.view(np.int32), children, links, leaf_slots)
+    children, leaf_slots = children[:n_nodes], leaf_slots[:n_leaves]
+    wide_nodes = aligned.empty((n_nodes, NODE // WIDTH, WIDTH), np.float32)
+    leaves = aligned.empty((n_leaves, LEAF // WIDTH, WIDTH), np.float32)
+
+    def fill(task: int) -> None:
+        at = task * PIECE
+        _fill_nodes(nodes, children, links, at, at + PIECE, wide_nodes)
+        _fill_leaves(leaf_slots, at, at + PIECE, vertices, faces, slot_face, leaves)
+
+    parallel.for_each(fill, -(-max(n_nodes, n_leaves) // PIECE), threads)
+    return Wide(wide_nodes, leaves)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _half_area(nodes, child):
+    node, row = child >> 1, 2 * (child & 1)
+    x = nodes[node, row + 1, 0] - nodes[node, row, 0]
+    y = nodes[node, row + 1, 1] - nodes[node, row, 1]
+    z = nodes[node, row + 1, 2] - nodes[node, row, 2]
+    return x * y + y * z + z * x
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _choose_children(nodes, links, children, wide_links, leaf_slots):
+    """For each wide node its children, and the links to them; for each wide leaf its slots.
+
+    A child is `2 * node + side` of the binary tree, -1 = none; slots are the first and how many.
+    Returns the number of wide nodes and of wide leaves: no more than one a binary node, and one.
+    """
+    link = pointer(links)
+    chosen = np.empty(WIDTH, np.int64)
+    areas = np.empty(WIDTH, np.float32)
+    # Wide nodes to be filled and the binary nodes that they start from. Last in, first out: so
+    # what lies together in the binary tree does so here. (At most all but one child of each level.)
+    waiting = np.empty((WIDTH * MAX_DEPTH, 2), np.int32)
+    waiting[0, 0] = 0
+    waiting[0, 1] = 0
+    n_waiting = 1
+    n_nodes = 1
+    n_leaves = 0
+    while n_waiting > 0:
+        n_waiting -= 1
+        wide, node = waiting[n_waiting, 0], np.int64(waiting[n_waiting, 1])
+        # The place of the child to open next; at first, where to put the node's own two.
+        opened = 0
+        n_chosen = 1
+        while opened >= 0:
+            for side in range(2):
+                at = opened if side == 0 else n_chosen
+                child = 2 * node + side
+                chosen[at] = child
+                # Leaves are not opened, and nothing links to the root but the side of a tree of
+                # one leaf that is empty.
+                inner = link[8 * child + 7] == 0 and link[8 * child + 3] > 0
+                areas[at] = _half_area(nodes, child) if inner else f4(-1.0)
+            n_chosen += 1
+            opened = -1
+            largest = f4(-0.5)
+            if n_chosen < WIDTH:
+                for i in range(n_chosen):
+                    if areas[i] > largest:
+                        largest = areas[i]
+                        opened = i
+            if opened >= 0:
+                node = np.int64(link[8 * chosen[opened] + 3])
+        for i in range(WIDTH):
+            children[wide, i] = -1
+            wide_links[wide, i] = 0
+            if i >= n_chosen:
+                continue
+            child = chosen[i]
+            first, count = link[8 * child + 3], link[8 * child + 7]
+            if count > 0:
+                children[wide, i] = child
+                wide_links[wide, i] = ~np.int32(WIDTH * n_leaves + count - 1)
+                leaf_slots[n_leaves, 0] = first
+                leaf_slots[n_leaves, 1] = count
+                n_leaves += 1
+            elif first > 0:
+                children[wide, i] = child
+                wide_links[wide, i] = n_nodes
+                waiting[n_waiting, 0] = n_nodes
+                waiting[n_waiting, 1] = first
+                n_waiting += 1
+                n_nodes += 1
+    return n_nodes, n_leaves
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fill_nodes(nodes, children, links, begin, end, wide_nodes):
+    box, out = pointer(nodes), pointer(wide_nodes)
+    out_links = integers(out)
+    for wide in range(begin, min(end, children.shape[0])):
+        for lane in range(WIDTH):
+            child = np.int64(children[wide, lane])
+            out_links[NODE * wide + LINKS + lane] = links[wide, lane]
+            out[NODE * wide + LINKS + WIDTH + lane] = f4(0.0)
+            for axis in range(3):
+                to = NODE * wide + WIDTH * axis + lane
+                if child < 0:
+                    out[to] = f4(0.0)
+                    out[to + 3 * WIDTH] = f4(-np.inf)
+                else:
+                    low, high = box[8 * child + axis], box[8 * child + 4 + axis]
+                    centre = f4(0.5) * (low + high)
+                    half = max(high - centre, centre - low)
+                    out[to] = centre
+                    out[to + 3 * WIDTH] = half * GROWTH + MARGIN
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fill_leaves(leaf_slots, begin, end, vertices, faces, slot_face, leaves):
+    vertex, corner_of, face_of = pointer(vertices), pointer(faces), pointer(slot_face)
+    out = pointer(leaves)
+    out_faces = integers(out)
+    last = leaf_slots.shape[0] - 1
+    for leaf in range(begin, min(end, last + 1)):
+        # What the leaves behind this one need: soon vertices, later who they are.
+        soon, later = min(leaf + 2, last), min(leaf + 6, last)
+        for slot in range(leaf_slots[soon, 0], leaf_slots[soon, 0] + leaf_slots[soon, 1]):
+            for corner in range(3):
+                prefetch(vertex, 3 * np.int64(corner_of[3 * np.int64(face_of[slot]) + corner]))
+        for slot in range(leaf_slots[later, 0], leaf_slots[later, 0] + leaf_slots[later, 1]):
+            prefetch(corner_of, 3 * np.int64(face_of[slot]))
+        first, count = np.int64(leaf_slots[leaf, 0]), np.int64(leaf_slots[leaf, 1])
+        for lane in range(WIDTH):
+            face = np.int64(face_of[first + (lane if lane < count else count - 1)])
+            out_faces[LEAF * leaf + FACES + lane] = np.int32(face)
+            for corner in range(3):
+                at = 3 * np.int64(corner_of[3 * face + corner])
+                to = LEAF * leaf + 3 * WIDTH * corner + lane
+                for axis in range(3):
+                    out[to + WIDTH * axis] = f4(vertex[at + axis])

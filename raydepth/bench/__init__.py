@@ -1,0 +1,1 @@
+"""`python -m raydepth bench`: measure each stage, beside other renderers."""

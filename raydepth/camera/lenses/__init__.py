@@ -1,0 +1,1 @@
+"""Lenses: the rays of pixels and the pixels of points of each camera model, in its own frame."""

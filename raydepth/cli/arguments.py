@@ -1,0 +1,426 @@
+"""What the command line takes: commands, their options, and the words of their help."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any, NoReturn
+
+from raydepth import blender
+from raydepth.bench import bench as bench_module
+from raydepth.bench.peers import PEERS
+from raydepth.camera.files.formats import FORMATS as CAMERA_FORMATS
+from raydepth.camera.files.matrices import AXES, DIRECTIONS
+from raydepth.camera.kinds import KINDS
+from raydepth.camera.placements.words import help_text
+from raydepth.comparison import blender as crosscheck
+from raydepth.mesh.mesh import NORMALIZATIONS
+from raydepth.outputs.table import OUTPUTS
+from raydepth.rendering.devices import DEVICES
+from raydepth.runs.run import ENGINES, MOST_PREVIEWED
+from raydepth.runs.tasks import TIMEOUT
+from raydepth.runs.verify import N_SAMPLES
+from raydepth.storage.forms import STORES
+from raydepth.storage.layouts import LAYOUTS
+from raydepth.version import __version__
+
+WRONG_USE = 2
+
+NORMALIZE = "sphere: radius 0.5 around the origin; cube: longest side 1"
+RENDERED_VIEWS, COMPARED_VIEWS = "fibonacci:24", "fibonacci:12"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(WRONG_USE, f"{self.prog}: error: {message} ({self.prog} --help says more)\n")
+
+
+class _Views(argparse.Action):
+    """Keeps what --views was given; `help` prints what it takes, and ends."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        if values == "help":
+            print(help_text(), flush=True)
+            parser.exit()
+        setattr(namespace, self.dest, values)
+
+
+def _size(text: str) -> int | tuple[int, int]:
+    """`512` or `640x480`."""
+    width, x, height = text.lower().partition("x")
+    if not width.isdecimal() or (x and not height.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; expected 512 or 640x480")
+    return (int(width), int(height)) if x else int(width)
+
+
+def _whole_number(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+    return int(text)
+
+
+def _frames(text: str) -> list[int] | str:
+    """`12`, `1:24` with both ends, or `keys`."""
+    if text == blender.KEYFRAMES:
+        return text
+    first, colon, last = text.partition(":")
+    try:
+        numbers = list(range(int(first), int(last if colon else first) + 1))
+    except ValueError:
+        numbers = []
+    try:
+        blender.checked_frames(numbers)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} are no frames; expected 12, 1:24 or {blender.KEYFRAMES}"
+        ) from None
+    return numbers
+
+
+def _seconds(text: str) -> float:
+    return _above_0(text, "are no seconds")
+
+
+def _gibibytes(text: str) -> float:
+    return _above_0(text, "is no number of GiB")
+
+
+def _above_0(text: str, what_it_is_not: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0.0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} {what_it_is_not} above 0")
+    return number
+
+
+def _sizes(text: str) -> list[int]:
+    """`256,512`"""
+    return [_whole_number(size) for size in text.split(",")]
+
+
+def _names(text: str) -> list[str]:
+    """`z,normal,instance`"""
+    return [name.strip() for name in text.lower().split(",")]
+
+
+def _peers(text: str) -> list[str]:
+    """`open3d,warp`"""
+    names = text.lower().split(",")
+    for name in names:
+        if name not in PEERS:
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(PEERS)}")
+    return list(dict.fromkeys(names))
+
+
+def parser() -> argparse.ArgumentParser:
+    """What reads the command line; `command` of its result names what to do."""
+    whole = _Parser(prog="raydepth", description="Exact metric depth maps of meshes.")
+    whole.add_argument("--version", action="version", version=f"raydepth {__version__}")
+    commands = whole.add_subparsers(required=True, metavar="COMMAND")
+
+    render = commands.add_parser(
+        "render",
+        help="depth maps of mesh files",
+        description="Render depth maps of mesh files: OUT/<mesh>/000.png ..., views.json and "
+        "preview.png for each mesh. A .blend is rendered as its own cameras see it, with the help "
+        "of Blender; where its geometry moves, each state has a folder named by its first frame.",
+    )
+    render.add_argument(
+        "meshes",
+        nargs="*",
+        metavar="MESH",
+        help="mesh files, folders of them, patterns, or scene.blend",
+    )
+    render.add_argument(
+        "--list",
+        metavar="FILE",
+        help='meshes in a list, one path a line, or the column "path" of a CSV file; - is '
+        "standard input",
+    )
+    render.add_argument("-o", "--out", type=Path, required=True, help="folder for the results")
+    render.add_argument(
+        "--normalize", choices=NORMALIZATIONS, default="none", help=f"{NORMALIZE} (default: none)"
+    )
+    _add_views(render, RENDERED_VIEWS)
+    render.add_argument(
+        "--format",
+        choices=[name for name in STORES if name not in LAYOUTS],
+        help="of the files (default: png16)",
+    )
+    render.add_argument(
+        "--layout",
+        choices=list(LAYOUTS),
+        help="16-bit PNGs and the files beside them that programs for these data sets read",
+    )
+    render.add_argument(
+        "--outputs",
+        type=_names,
+        default=[],
+        metavar="NAMES",
+        help="what to write besides depth, such as z,normal,instance: "
+        + ", ".join(name for name in OUTPUTS if name not in KINDS),
+    )
+    render.add_argument(
+        "--hits",
+        type=_whole_number,
+        default=4,
+        metavar="N",
+        help="how many hits of a ray the output hits has (default: 4)",
+    )
+    render.add_argument(
+        "--values-per-unit",
+        type=float,
+        metavar="N",
+        help="scale of 16-bit images, the same for all (default: 10000; 5000 for tum)",
+    )
+    render.add_argument(
+        "--device", choices=DEVICES, default="auto", help="where to render (default: auto)"
+    )
+    render.add_argument(
+        "--preview",
+        action=argparse.BooleanOptionalAction,
+        help=f"a contact sheet for each mesh (default: for up to {MOST_PREVIEWED} meshes)",
+    )
+    render.add_argument(
+        "--timeout",
+        type=_seconds,
+        metavar="SECONDS",
+        help=f"give up a mesh that takes longer to load, or to render (default: {TIMEOUT:g}), or "
+        f"Blender (default: {blender.TIMEOUT:g})",
+    )
+    sets = render.add_argument_group("for many meshes")
+    sets.add_argument(
+        "--overwrite", action="store_true", help="remove the data set in OUT, and begin anew"
+    )
+    sets.add_argument(
+        "--retry-failed", action="store_true", help="try meshes again that failed before"
+    )
+    sets.add_argument(
+        "--memory",
+        type=_gibibytes,
+        metavar="GIB",
+        help="refuse a mesh that takes more to load (default: a quarter of the machine's)",
+    )
+    sets.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="render part I, counted from 0, of N parts of about the same size; slurm takes both "
+        "from SLURM's variables",
+    )
+    sets.add_argument(
+        "--engine", choices=ENGINES, default="local", help="this machine, or a Ray cluster"
+    )
+    sets.add_argument(
+        "--ray-address", metavar="ADDRESS", help="of the Ray cluster (default: what Ray finds)"
+    )
+    sets.add_argument(
+        "--log-json", action="store_true", help="JSON lines on standard output instead of words"
+    )
+    scenes = render.add_argument_group("for .blend files")
+    scenes.add_argument("--camera", metavar="NAME", help="one of its cameras (default: all)")
+    scenes.add_argument(
+        "--frames",
+        type=_frames,
+        metavar="A:B",
+        help=f"frames A to B, one frame, or {blender.KEYFRAMES}: those at which a camera has "
+        "keyframes (default: the one it was saved at)",
+    )
+    _add_blender(scenes)
+    render.set_defaults(command="render")
+
+    compare = commands.add_parser(
+        "compare",
+        help="raydepth beside Blender on the same mesh and cameras",
+        description="Render with another program, too, and compare.",
+    ).add_subparsers(required=True, metavar="PROGRAM")
+    beside_blender = compare.add_parser(
+        "blender",
+        help="Blender's Cycles",
+        description="Render meshes with raydepth and with Blender's Cycles and compare the depth "
+        "maps pixel by pixel. The exit code is 0 if they agree: no pixel that only one of the two "
+        "hits and no error beyond the bound, but within 0.001 pixel of an outline.",
+    )
+    beside_blender.add_argument("meshes", nargs="+", type=Path, metavar="MESH", help="mesh files")
+    beside_blender.add_argument(
+        "-o", "--out", type=Path, metavar="REPORT", help="write an HTML page with all pictures"
+    )
+    beside_blender.add_argument("--json", type=Path, metavar="FILE", help="write all numbers")
+    beside_blender.add_argument(
+        "--mode",
+        choices=crosscheck.MODES,
+        help="camera: in each camera's frame, where float32 is best; pose: the mesh where it is, "
+        "against the camera that Blender reads back (default: both)",
+    )
+    beside_blender.add_argument(
+        "--second-opinion",
+        action="store_true",
+        help="also cast the rays through Blender's BVHTree; some seconds a view",
+    )
+    beside_blender.add_argument(
+        "--normalize",
+        choices=NORMALIZATIONS,
+        help=f"{NORMALIZE} (default: sphere, or none with a views.json)",
+    )
+    _add_views(beside_blender, COMPARED_VIEWS)
+    _add_blender(beside_blender)
+    beside_blender.add_argument(
+        "--timeout",
+        type=_seconds,
+        metavar="SECONDS",
+        help=f"stop Blender after them (default: {blender.TIMEOUT:g})",
+    )
+    beside_blender.set_defaults(command="compare blender")
+
+    verify = commands.add_parser(
+        "verify",
+        help="whether a data set on disk is whole and right",
+        description="Read every file of a data set, compare it with its metadata and hashes, and "
+        "trace some pixels of each mesh again in float64. Exit code 1 if anything is missing, "
+        "damaged or wrong.",
+    )
+    verify.add_argument("out", type=Path, metavar="OUT", help="folder of the data set")
+    verify.add_argument(
+        "--samples",
+        type=_whole_number,
+        default=N_SAMPLES,
+        metavar="N",
+        help=f"pixels of each mesh to trace again (default: {N_SAMPLES})",
+    )
+    verify.set_defaults(command="verify")
+
+    cameras = commands.add_parser(
+        "cameras",
+        help="write cameras for another program, or draw them",
+        description="Write cameras of a placement or of a file for another program, and draw them "
+        "around the sphere on which they stand.",
+    )
+    cameras.add_argument(
+        "views",
+        metavar="SPEC",
+        action=_Views,
+        help="placement such as fibonacci:24, or a file of cameras; help prints all",
+    )
+    cameras.add_argument(
+        "-o", "--out", type=Path, metavar="FILE",
+        help="cameras.json, transforms.json, scene_camera.json, poses.npy, or a folder (colmap)",
+    )  # fmt: skip
+    cameras.add_argument("--plot", type=Path, metavar="PNG", help="a picture of them")
+    cameras.add_argument(
+        "--plot-size", type=_whole_number, default=640, metavar="PIXELS",
+        help="of the square picture (default: 640)",
+    )  # fmt: skip
+    cameras.add_argument(
+        "--format", choices=list(CAMERA_FORMATS), help="of the file (default: by its name)"
+    )
+    cameras.add_argument("--axes", choices=AXES, help="of npy (default: opencv)")
+    cameras.add_argument(
+        "--direction", choices=DIRECTIONS, help="of npy (default: world_from_camera)"
+    )
+    _add_lens(cameras)
+    cameras.set_defaults(command="cameras")
+
+    demo = commands.add_parser(
+        "demo", help="the main job on a shape made in code", description="Render a torus knot."
+    )
+    demo.add_argument(
+        "-o", "--out", type=Path, default=Path("raydepth-demo"),
+        help="folder for the results (default: raydepth-demo)",
+    )  # fmt: skip
+    demo.set_defaults(command="demo")
+
+    info = commands.add_parser(
+        "info",
+        help="what a mesh or a depth file holds",
+        description="Say what a mesh file or a depth file holds.",
+    )
+    info.add_argument("file", type=Path, metavar="FILE")
+    info.set_defaults(command="info")
+
+    bench = commands.add_parser(
+        "bench",
+        help="how fast this machine is, also beside other renderers",
+        description="Time every stage on generated meshes or on yours, and rays per second beside "
+        "other renderers, on the same rays, taking turns. Takes minutes.",
+    )
+    bench.add_argument(
+        "meshes",
+        nargs="*",
+        default=list(bench_module.GENERATED),
+        metavar="MESH",
+        help=f"mesh files, or generated ones by name (default: {' '.join(bench_module.GENERATED)})",
+    )
+    bench.add_argument(
+        "--against",
+        type=_peers,
+        default=[],
+        metavar="NAMES",
+        help=f"other renderers, of {','.join(PEERS)}: those that are installed take part",
+    )
+    bench.add_argument(
+        "--sizes",
+        type=_sizes,
+        default=list(bench_module.SIZES),
+        metavar="PIXELS",
+        help=f"of the square images (default: {','.join(map(str, bench_module.SIZES))})",
+    )
+    bench.add_argument(
+        "--repeats",
+        type=_whole_number,
+        default=bench_module.REPEATS,
+        metavar="N",
+        help=f"turns that a median is taken of, at least (default: {bench_module.REPEATS})",
+    )
+    bench.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured")
+    bench.set_defaults(command="bench")
+    return whole
+
+
+def _add_views(parser: argparse.ArgumentParser, default: str) -> None:
+    """The options that say where the cameras stand and what depth means."""
+    parser.add_argument(
+        "--views",
+        metavar="SPEC",
+        action=_Views,
+        help="placement such as fibonacci:24, ring:12,elevation=30,up=y, or a file of cameras; "
+        f"help prints all (default: {default})",
+    )
+    _add_lens(parser)
+    parser.add_argument(
+        "--kind",
+        choices=KINDS,
+        default="z",
+        help="z: along the camera's axis; ray: from the camera's centre (default: z)",
+    )
+
+
+def _add_lens(parser: argparse.ArgumentParser) -> None:
+    """The options that a placement leaves open."""
+    parser.add_argument(
+        "--radius", type=float, help="distance of the cameras from the origin (default: 1.5 units)"
+    )
+    parser.add_argument(
+        "--fov", type=float, help="degrees across the image's longer side (default: 40)"
+    )
+    parser.add_argument("--size", type=_size, help="pixels: 512 or 640x480 (default: 512)")
+
+
+def _add_blender(parser: argparse._ActionsContainer) -> None:
+    """The option that says which Blender."""
+    parser.add_argument(
+        "--blender",
+        type=Path,
+        metavar="PATH",
+        help="a blender executable or a Python that has bpy (default: RAYDEPTH_BLENDER, or the "
+        "first on the PATH)",
+    )

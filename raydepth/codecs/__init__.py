@@ -1,0 +1,1 @@
+"""Turn the pixels of one image into bytes, and back."""

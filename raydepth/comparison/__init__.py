@@ -1,0 +1,1 @@
+"""Compare two depth maps; Blender as an independent witness in `blender`."""

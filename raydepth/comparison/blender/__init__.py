@@ -1,0 +1,6 @@
+"""raydepth beside Blender Cycles: the same triangles and cameras through both, and a report."""
+
+from raydepth.comparison.blender.reference import MODES, Section, compare_with_blender
+from raydepth.comparison.blender.report import Report
+
+__all__ = ["MODES", "Report", "Section", "compare_with_blender"]

@@ -1,6 +1,0 @@
-"""raydepth beside Blender Cycles: the same triangles and cameras through both, and a report."""
-
-from raydepth.crosscheck.reference import MODES, Section, compare_with_blender
-from raydepth.crosscheck.report import Report
-
-__all__ = ["MODES", "Report", "Section", "compare_with_blender"]

@@ -1,0 +1,270 @@
+"""The share of each pixel that is covered: of SAMPLES x SAMPLES rays, those that meet something."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from raydepth.bvh import Bvh
+from raydepth.camera.camera import Cameras
+from raydepth.outputs import contours, scanlines
+from raydepth.outputs.scanlines import FIELD_BIAS, SAMPLES, SEGMENT
+from raydepth.outputs.vertex_tables import tables_of
+from raydepth.trace import rays
+from raydepth.trace.view_frame import PERSPECTIVE, ViewFrames
+
+# Takes a view's number, its basis and projection, rows from and to, and fills its `triangle_id`.
+See = Callable[[int, np.ndarray, np.ndarray, tuple[int, int], np.ndarray], None]
+
+# Rounding of places in the image, relative to what they are computed from, is far below this.
+ROUNDING = 2.0**-44
+# In samples; beyond this, contours are not asked.
+MOST_SLACK = 2.0**-16
+# A crossing costs about as much as this many samples that are rays.
+SAMPLES_PER_CROSSING = 4
+
+
+# Arrays of each kind that wait to be used again, and the bytes of the largest.
+WAITING = 16
+LARGEST = 1 << 24
+
+
+class _Contours(NamedTuple):
+    """The contours of a view; without segments where rays are better."""
+
+    numbers: np.ndarray | None  # of which the first are the segments of scanlines.py
+    n: int  # segments
+    entries: np.ndarray  # as scanlines.py has them, like `begins`
+    begins: np.ndarray
+    some_near: bool
+    rows_left: int  # that have not been filled
+
+
+class _Pool:
+    """Flat arrays that are used again: memory that is new costs more than what is put into it.
+
+    They are zeros at first, and whoever needs that gives them back as such. A bounded number waits,
+    none of them large; whatever thread may take them.
+    """
+
+    def __init__(self, dtype: type[np.generic]) -> None:
+        self._dtype = dtype
+        self._free: list[np.ndarray] = []
+
+    def take(self, n: int) -> np.ndarray:
+        """An array of at least `n` elements."""
+        try:
+            array = self._free.pop()
+        except IndexError:
+            array = np.zeros(0, self._dtype)
+        return array if len(array) >= n else np.zeros(n + n // 2, self._dtype)
+
+    def give(self, array: np.ndarray) -> None:
+        if len(self._free) < WAITING and array.nbytes <= LARGEST:
+            self._free.append(array)
+
+
+_numbers, _integers, _marks = _Pool(np.float64), _Pool(np.int64), _Pool(np.bool_)
+
+
+class Coverage:
+    """The coverage of some views, filled some rows at a time.
+
+    Contours say how much of a pixel is covered, see contours.py and scanlines.py; rays decide where
+    they are not sure, or where they would not pay. The results are those of rays for all samples.
+
+    Parameters
+    ----------
+    bvh : Bvh
+    cameras : Cameras
+        Affine ones.
+    frames : ViewFrames
+    see : See
+        Finds the faces in rows of a view.
+    nearest : (n_views,) float64
+        The least z of the mesh, local units; 0 where it is not wholly in front of the camera and
+        within its limits.
+    """
+
+    def __init__(
+        self,
+        bvh: Bvh,
+        cameras: Cameras,
+        frames: ViewFrames,
+        see: See,
+        nearest: np.ndarray,
+    ) -> None:
+        basis, projection = frames.basis, frames.projection
+        self._bvh, self._size = bvh, (cameras.height, cameras.width)
+        self._basis, self._projection, self._see = basis, projection, see
+        self._images = sample_images(projection)
+        self._eyes = eyes(basis, self._images)
+        self._slacks = slacks(basis, self._images, nearest, self._size)
+        by_contours = (nearest > 0.0) & (self._slacks[:, 0] <= MOST_SLACK)
+        self._by_contours = by_contours
+        # Here, and not by the first of many threads.
+        self._edges = tables_of(bvh).edges if by_contours.any() else None
+        # Found by whoever needs them first, and kept until all rows of the view are filled.
+        self._contours: dict[int, _Contours] = {}
+        self._locks = [threading.Lock() for _ in range(len(cameras))]
+
+    def fill(self, view: int, rows: tuple[int, int], coverage: np.ndarray) -> None:
+        """Fill `coverage` (n_rows, width) float, some rows of a view."""
+        with self._locks[view]:
+            found = self._contours.get(view)
+            if found is None:
+                found = self._contours[view] = self._found(view)
+        if found.numbers is None:
+            self._leave(view, len(coverage))
+            self._fill_from_rays(view, rows[0], coverage)
+            return
+        segments = found.numbers[: SEGMENT * found.n].reshape(found.n, SEGMENT)
+        marks = _marks.take(coverage.size)
+        unsure = marks[: coverage.size].reshape(coverage.shape)
+        some_unsure = scanlines.cover(
+            segments, found.begins, found.entries, found.some_near, rows[0],
+            coverage, unsure,
+        )  # fmt: skip
+        self._leave(view, len(coverage))
+        if some_unsure:
+            bvh = self._bvh
+            rays.cover(
+                *bvh.wide, bvh.vertices, bvh.faces, samples_basis(self._basis[view], rows[0]),
+                SAMPLES, unsure, coverage,
+            )  # fmt: skip
+            unsure[:] = False
+        _marks.give(marks)
+
+    def _leave(self, view: int, n_rows: int) -> None:
+        """So many more rows of a view are filled; with the last of them its contours go."""
+        with self._locks[view]:
+            found = self._contours.pop(view)
+            rows_left = found.rows_left - n_rows
+            if rows_left > 0:
+                self._contours[view] = found._replace(rows_left=rows_left)
+            elif found.numbers is not None:
+                _numbers.give(found.numbers)
+
+    def _found(self, view: int) -> _Contours:
+        height, width = self._size
+        nothing = np.empty(0)
+        none = _Contours(None, 0, nothing, nothing, False, height)
+        edges = self._edges
+        if edges is None or not self._by_contours[view]:
+            return none
+        vertices = self._bvh.vertices
+        n_sides = len(edges.steps)
+        capacity = 2 * n_sides + len(edges.other_ends) + edges.corners.size
+        # Three int32 each, and the sides: two are one int64, and eight sides.
+        scratch = _integers.take(2 * capacity + n_sides)
+        integers = scratch.view(np.int32)
+        ends = integers[: 2 * capacity].reshape(-1, 2)
+        changes = integers[2 * capacity : 3 * capacity]
+        sides = scratch[2 * capacity :].view(np.int8)
+        n = contours.find(edges, vertices, self._eyes[view], sides, ends, changes)
+        numbers = _numbers.take(SEGMENT * n)
+        slack, relative_slack = self._slacks[view]
+        segments = numbers[: SEGMENT * n].reshape(n, SEGMENT)
+        rows, begins = np.empty((n, 2), np.int32), np.empty(height + 1, np.int64)
+        n_crossings, n_near, most = scanlines.project(
+            vertices, ends, changes, self._images[view], slack, relative_slack, segments, rows,
+            begins,
+        )  # fmt: skip
+        _integers.give(scratch)
+        too_many = SAMPLES_PER_CROSSING * n_crossings >= SAMPLES**2 * height * width
+        if too_many or most >= FIELD_BIAS:
+            _numbers.give(numbers)
+            return none
+        entries = np.empty(begins[-1], np.int32)
+        scanlines.sort(rows, begins, entries)
+        return _Contours(numbers, n, entries, begins, n_near > 0, height)
+
+    def _fill_from_rays(self, view: int, first_row: int, coverage: np.ndarray) -> None:
+        """By a ray for every sample."""
+        basis = samples_basis(self._basis[view], first_row)
+        n_rows, width = (SAMPLES * side for side in coverage.shape)
+        projection = self._projection[view].copy()
+        x, y, along = projection[:PERSPECTIVE].reshape(3, 4)
+        y -= first_row * (along if projection[PERSPECTIVE] else np.array([0.0, 0.0, 0.0, 1.0]))
+        x *= SAMPLES
+        y *= SAMPLES
+        seen = np.empty((n_rows, width), np.int32)
+        self._see(view, basis, projection, (0, n_rows), seen)
+        share_of_samples(seen, coverage)
+
+
+def sample_images(projection: np.ndarray) -> np.ndarray:
+    """What takes points to X, Y, S, seen at the samples X / S and Y / S: (n_views, 3, 4)."""
+    images = projection[:, :PERSPECTIVE].reshape(-1, 3, 4).copy()
+    images[projection[:, PERSPECTIVE] == 0.0, 2] = 0.0, 0.0, 0.0, 1.0
+    images[:, :2] *= SAMPLES
+    return images
+
+
+def eyes(basis: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Where views are seen from, (n_views, 4), see `contours.find`."""
+    result = np.zeros((len(basis), 4))
+    handedness = np.linalg.det(images[:, :, :3])
+    perspective = handedness != 0.0
+    result[:, :3] = np.cross(images[:, 0, :3], images[:, 1, :3])
+    result[:, :3] /= np.abs(result).max(axis=1, keepdims=True)
+    sign = -np.sign(handedness[perspective, None])
+    result[perspective] = sign * np.column_stack((basis[perspective, 0], sign**2))
+    return result
+
+
+def slacks(
+    basis: np.ndarray, images: np.ndarray, nearest: np.ndarray, size: tuple[int, int]
+) -> np.ndarray:
+    """By how many samples projected vertices may be off, and by how much of their coordinates.
+
+    Coordinates in the local frame are at most 2. What is multiplied and added up bounds the
+    rounding of the sums, and that of the inverse that made `images` of `basis`. (n_views, 2).
+    """
+    height, width = size
+    steps = np.array([1.0, width, height])
+    origin, along = (np.einsum("i,nij->nj", steps, np.abs(basis[:, at : at + 3])) for at in (0, 3))
+    reach = (2.0 + origin).max(axis=1, keepdims=True)
+    farthest = reach * (1.0 + along / along.max(axis=1, keepdims=True))
+    x, y, s = np.einsum("nij,nj->in", np.abs(images[:, :, :3]), farthest)
+    # How much larger what is seen from `nearest` looks than what is seen from 1; of parallel rays
+    # everything looks as large.
+    with np.errstate(divide="ignore"):
+        larger = np.where(s > 0.0, 1.0 / nearest, 1.0)
+    slack = ROUNDING * np.maximum(x, y) * larger * (1.0 + reach[:, 0] * larger)
+    return np.column_stack((slack, ROUNDING * (1.0 + s * larger)))
+
+
+def samples_basis(basis: np.ndarray, first_row: int) -> np.ndarray:
+    """A view's ray basis, samples for pixels, with rows counted from `first_row` (of pixels) on."""
+    basis = basis.copy()
+    for first in (0, 3):
+        basis[first] += first_row * basis[first + 2]
+        basis[first + 1 : first + 3] /= SAMPLES
+    return basis
+
+
+def with_samples(cameras: Cameras) -> Cameras:
+    """The same views with SAMPLES x SAMPLES pixels in place of one."""
+    intrinsics = cameras.intrinsics.copy()
+    intrinsics[:, :2] *= SAMPLES
+    size = SAMPLES * cameras.width, SAMPLES * cameras.height
+    return Cameras(
+        intrinsics,
+        cameras.world_from_camera,
+        size,
+        model=cameras.model,
+        distortion=cameras.distortion,
+        near=cameras.near,
+        far=cameras.far,
+    )
+
+
+def share_of_samples(seen: np.ndarray, coverage: np.ndarray) -> None:
+    """Fill `coverage` (height, width) from the faces of its pixels' samples."""
+    height, width = coverage.shape
+    blocks = (seen >= 0).reshape(height, SAMPLES, width, SAMPLES)
+    coverage[:] = blocks.mean(axis=(1, 3))

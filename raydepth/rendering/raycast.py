@@ -1,0 +1,145 @@
+"""Any rays against a mesh: the nearest hit of each."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from raydepth.bvh import Bvh
+from raydepth.cuda import api
+from raydepth.mesh.mesh import Mesh
+from raydepth.rendering.devices import choose_device
+from raydepth.rendering.hierarchies import hierarchy_of
+from raydepth.system import parallel
+from raydepth.trace import rays
+
+RAYS_PER_TASK = 1 << 13
+
+
+class RayHits(NamedTuple):
+    """What `cast_rays` returns; `...` is the shape of the rays without their last axis.
+
+    Attributes
+    ----------
+    distance : (...) float64
+        In lengths of the ray's direction: the hit is at `origin + distance * direction`. Units,
+        if directions have length 1. +inf = miss.
+    triangle_id : (...) int32
+        The face that was hit, an index into the mesh's faces; -1 = miss.
+    barycentric : (..., 3) float64
+        Weights of the face's three vertices, in their order in the mesh, that give the hit; their
+        sum is 1. NaN = miss.
+    """
+
+    distance: np.ndarray
+    triangle_id: np.ndarray
+    barycentric: np.ndarray
+
+
+def cast_rays(
+    mesh: Mesh | Bvh,
+    origins: Any,
+    directions: Any,
+    *,
+    t_min: float = 0.0,
+    device: str = "auto",
+    threads: int | None = None,
+) -> RayHits:
+    """The first face that each ray meets, in float64; both sides of a face are seen.
+
+    Parameters
+    ----------
+    mesh : Mesh or Bvh
+    origins, directions : (..., 3) float
+        In the world; broadcast against each other. Directions need not have length 1; one of
+        length 0 hits nothing.
+    t_min : float
+        Nothing nearer than this is hit, in lengths of the direction.
+    device : "auto", "cpu" or "cuda"
+        See `render`. The results are the same, bit for bit.
+    threads : int, optional
+        Processors to use; all of them if not given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is not what was expected, or not finite.
+    DeviceError
+        The device cannot be used here, or fails.
+    """
+    choice = choose_device(device)
+    bvh = hierarchy_of(mesh)
+    rays_in = [_points(origins, "origins"), _points(directions, "directions")]
+    try:
+        origin, direction = np.broadcast_arrays(*rays_in)
+    except ValueError:
+        shapes = " and ".join(str(points.shape) for points in rays_in)
+        raise ValueError(f"origins and directions have shapes {shapes}, which differ") from None
+    shape = origin.shape[:-1]
+    origin, direction = origin.reshape(-1, 3), direction.reshape(-1, 3)
+    n_threads = parallel.checked_threads(threads)
+    if not 0.0 <= t_min < np.inf:
+        raise ValueError(f"t_min is {t_min}; expected a finite number, 0 or more")
+
+    def cast(device: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        if device == "cuda":
+            return _cast_on_cuda(bvh, origin, direction, t_min)
+        return _cast_on_cpu(bvh, origin, direction, t_min, n_threads)
+
+    (distance, triangle_id, barycentric), _ = choice.run(cast)
+    return RayHits(
+        distance.reshape(shape), triangle_id.reshape(shape), barycentric.reshape(*shape, 3)
+    )
+
+
+def _cast_on_cpu(
+    bvh: Bvh, origin: np.ndarray, direction: np.ndarray, t_min: float, n_threads: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Distance, triangle_id and barycentric of rays in the world, some at a time on threads."""
+    n_rays = len(origin)
+    distance = np.empty(n_rays)
+    triangle_id = np.empty(n_rays, np.int32)
+    barycentric = np.empty((n_rays, 3))
+
+    def cast(task: int) -> None:
+        some = slice(task * RAYS_PER_TASK, (task + 1) * RAYS_PER_TASK)
+        origins, directions = _local(bvh, origin[some]), np.ascontiguousarray(direction[some])
+        rays.cast(
+            *bvh.wide, bvh.vertices, bvh.faces, origins, directions,
+            distance[some], triangle_id[some], barycentric[some], t_min * bvh.scale,
+        )  # fmt: skip
+        distance[some] /= bvh.scale
+        rays.put_in_mesh_order(barycentric[some], triangle_id[some], bvh.faces, bvh.mesh_faces)
+
+    parallel.for_each(cast, -(-n_rays // RAYS_PER_TASK), n_threads)
+    return distance, triangle_id, barycentric
+
+
+def _cast_on_cuda(
+    bvh: Bvh, origin: np.ndarray, direction: np.ndarray, t_min: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same on the device, all at once."""
+    distance, triangle_id, barycentric = api.cast_rays(
+        bvh, _local(bvh, origin), np.ascontiguousarray(direction), t_min * bvh.scale
+    )
+    distance /= bvh.scale
+    rays.put_in_mesh_order(barycentric, triangle_id, bvh.faces, bvh.mesh_faces)
+    return distance, triangle_id, barycentric
+
+
+def _local(bvh: Bvh, origins: np.ndarray) -> np.ndarray:
+    """Origins in the hierarchy's local frame."""
+    return (origins - bvh.centre) * bvh.scale
+
+
+def _points(value: Any, name: str) -> np.ndarray:
+    try:
+        points = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} is not an array of numbers") from None
+    if points.ndim == 0 or points.shape[-1] != 3:
+        raise ValueError(f"{name} has shape {points.shape}; expected (..., 3)")
+    if not np.isfinite(points).all():
+        raise ValueError(f"{name} holds values that are not finite")
+    return points

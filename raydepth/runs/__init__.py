@@ -1,0 +1,1 @@
+"""Render data sets: plan, worker processes, clusters, verification."""

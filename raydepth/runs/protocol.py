@@ -1,0 +1,162 @@
+"""What a run and its worker processes say to each other, as pickles with their length in front.
+
+To a worker                    and back
+                                   Ready(), once, when it is
+    Compile(...)                   Said(...), if it takes time; then Compiled() or Broken(...)
+    Setup(...)                     nothing
+    Load(...)                      Loaded(...) or Refused(...)
+    Render(...)                    Weighed(...) or Refused(...)
+        Go(...)                        Progress(...), now and then
+                                       Rendered(...) or Broken(...)
+    Stop()                         nothing; the process ends as soon as it can
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from typing import IO, Any, NamedTuple
+
+from raydepth.dataset.settings import Settings
+from raydepth.mesh.mesh import Mesh
+from raydepth.runs.tasks import Outcome, Task
+from raydepth.storage.base import MeshViews
+
+LENGTH = struct.Struct("<Q")
+
+
+class Ready(NamedTuple):
+    """All is imported: what takes time from now on is the mesh."""
+
+
+class Compile(NamedTuple):
+    """Compile all that rendering needs, or load it from the disk cache."""
+
+    device: str
+
+
+class Said(NamedTuple):
+    """A line for the user."""
+
+    line: str
+
+
+class Compiled(NamedTuple):
+    """All that rendering needs is there."""
+
+
+class Setup(NamedTuple):
+    """What all renderings of a run share."""
+
+    settings: Settings
+    out: str
+    folder: str  # what all paths are relative to
+    keep_others: bool
+
+
+class Load(NamedTuple):
+    """Load a mesh and send it back."""
+
+    path: str
+    folder: str
+    normalize: str
+    memory: int  # bytes
+
+
+class Loaded(NamedTuple):
+    """A mesh."""
+
+    mesh: Mesh
+
+
+class Refused(NamedTuple):
+    """A mesh could not be loaded."""
+
+    reason: str
+    out_of_memory: bool
+    seconds: float
+
+
+class Render(NamedTuple):
+    """Load a mesh and say how large it is."""
+
+    task: Task
+    unit_number: int
+    memory: int  # bytes
+
+
+class Weighed(NamedTuple):
+    """How large the mesh is."""
+
+    n_vertices: int
+    n_faces: int
+    seconds: float
+
+
+class Go(NamedTuple):
+    """Render it, and write it if it is a unit of its own."""
+
+    threads: int
+    timeout: float
+
+
+class Progress(NamedTuple):
+    """Views that were finished since the last word."""
+
+    n_views: int
+
+
+class Rendered(NamedTuple):
+    """What became of a mesh, and its views where the unit is not written yet."""
+
+    outcome: Outcome
+    views: MeshViews | None
+    n_views: int  # finished since the last word
+
+
+class Broken(NamedTuple):
+    """The run cannot go on."""
+
+    error: BaseException
+
+
+class Stop(NamedTuple):
+    """Nobody wants the results any more."""
+
+
+def send(pipe: IO[bytes], message: Any) -> None:
+    """Write a message; arrays follow without being copied."""
+    arrays: list[pickle.PickleBuffer] = []
+    content = pickle.dumps(message, protocol=5, buffer_callback=arrays.append)
+    raw = [array.raw() for array in arrays]
+    sizes = pickle.dumps([view.nbytes for view in raw])
+    for part in (sizes, content):
+        pipe.write(LENGTH.pack(len(part)))
+        pipe.write(part)
+    for view in raw:
+        pipe.write(view)
+    pipe.flush()
+
+
+def receive(pipe: IO[bytes]) -> Any:
+    """Read what `send` wrote; EOFError when the other end is gone. Arrays are read-only."""
+    sizes = pickle.loads(_read_part(pipe))
+    content = _read_part(pipe)
+    arrays = [memoryview(_read(pipe, size)).toreadonly() for size in sizes]
+    return pickle.loads(content, buffers=arrays)
+
+
+def _read_part(pipe: IO[bytes]) -> bytearray:
+    (length,) = LENGTH.unpack(_read(pipe, LENGTH.size))
+    return _read(pipe, length)
+
+
+def _read(pipe: IO[bytes], length: int) -> bytearray:
+    content = bytearray(length)
+    view, filled = memoryview(content), 0
+    while filled < length:
+        n_bytes = pipe.readinto(view[filled:])  # type: ignore[attr-defined]
+        if not n_bytes:
+            raise EOFError
+        filled += n_bytes
+    return content

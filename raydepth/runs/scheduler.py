@@ -1,0 +1,290 @@
+"""Load, build, render, encode and write many meshes at once, on all cores and in bounded memory.
+
+Each of as many processes as there are processors takes one mesh after the other through all stages
+(see worker_process.py); here a thread waits for each of them. Processes, because the stages spend a
+third of their time in Python, which runs in one thread of a process at a time. Large files are
+begun first, and as many meshes at a time as fit the memory; what becomes of one does not depend on
+the others. A mesh that is rendered while processors have nothing to do gets them, too. On a CUDA
+device there are only as many processes as fit its memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+
+from raydepth.dataset.compilation import announce_compilation, compile_kernels
+from raydepth.dataset.settings import Settings
+from raydepth.dataset.view_encoder import Clock
+from raydepth.runs import spawning, worker_process
+from raydepth.runs.protocol import Setup
+from raydepth.runs.tasks import TIMEOUT, Outcome, Unit, failed, write_unit
+from raydepth.runs.worker_client import Worker, WorkerStopped, borrowed_worker
+from raydepth.storage.base import MeshViews
+from raydepth.storage.forms import store_of
+from raydepth.system import parallel
+from raydepth.system.memory import available_memory
+
+# What a mesh takes while it is rendered: its arrays, the hierarchy and what building needs.
+BYTES_PER_VERTEX = 100
+BYTES_PER_FACE = 250
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a run may take.
+
+    Attributes
+    ----------
+    timeout : float
+        Seconds for loading a mesh, and for rendering it.
+    memory : int or None
+        Bytes for loading a mesh, and about as many for all that are rendered at a time; a quarter
+        of what there is if None.
+    threads : int or None
+        Processors; all there are if None.
+    """
+
+    timeout: float = TIMEOUT
+    memory: int | None = None
+    threads: int | None = None
+
+
+class _UnitInWork:
+    """A unit whose meshes are finished in any order."""
+
+    def __init__(self, unit: Unit) -> None:
+        self.unit = unit
+        self.outcomes: list[Outcome | None] = [None] * len(unit.tasks)
+        self.views: list[MeshViews | None] = [None] * len(unit.tasks)
+
+
+def render_units(
+    units: Sequence[Unit],
+    settings: Settings,
+    out: Path,
+    *,
+    limits: Limits,
+    folder: str | None = None,
+    keep_others: bool = True,
+    on_views: Callable[[int], object] = lambda n_views: None,
+    on_word: Callable[[str], object] = lambda line: None,
+) -> Iterator[Outcome]:
+    """Render and write units, each whole or not at all.
+
+    Parameters
+    ----------
+    units : sequence of Unit
+        No name twice.
+    folder : str, optional
+        What paths are relative to; by default the working directory.
+    keep_others : bool
+        Whether to refuse a mesh in whose place other depth maps are; else they are replaced.
+    on_views : callable
+        Called, from any thread, with the number of views finished since its last call.
+    on_word : callable
+        Called, from any thread, with a line for the user when kernels are compiled.
+
+    Yields
+    ------
+    Outcome
+        One for each task, as they are finished; those of a unit together, after it was written.
+
+    Raises
+    ------
+    OSError
+        The disk is full, for one. It is not the mesh's fault, so the run is over.
+    DeviceError
+    """
+    folder = folder or os.getcwd()
+    setup = Setup(settings, str(out), folder, keep_others)
+    pipeline = _Pipeline(units, setup, out, limits, on_views, on_word)
+    try:
+        yield from pipeline.outcomes()
+    finally:
+        pipeline.stop()
+
+
+class _Pipeline:
+    def __init__(
+        self,
+        units: Sequence[Unit],
+        setup: Setup,
+        out: Path,
+        limits: Limits,
+        on_views: Callable[[int], object],
+        on_word: Callable[[str], object],
+    ) -> None:
+        self._setup = setup
+        self._store = store_of(setup.settings.file_format)
+        self._out = out
+        self._timeout = limits.timeout
+        # For loading a mesh; for all that are rendered at a time.
+        self._memory = self._room = limits.memory or available_memory() // 4
+        self._on_views = on_views
+        self._on_word = on_word
+        self._compiling = threading.Lock()
+        self._is_compiled = False
+        self._n_units = len(units)
+        self._n_processors = parallel.checked_threads(limits.threads)
+        self._n_todo = sum(len(unit.tasks) for unit in units)
+        self._todo = _parts(units)
+        self._n_busy = 0
+        self._bytes_in_work = 0
+        self._finished: SimpleQueue[list[Outcome] | BaseException] = SimpleQueue()
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._threads: list[threading.Thread] = []
+        self._workers: list[Worker] = []
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Start the threads, and give what they finish."""
+        n_workers = min(self._n_processors, self._n_todo)
+        if self._setup.settings.device == "cuda":
+            from raydepth.cuda.device import room_for_processes
+
+            n_fitting, n_bytes = room_for_processes()
+            n_workers, self._room = min(n_workers, n_fitting), min(self._room, n_bytes)
+        self._fork(n_workers)
+        for _ in range(n_workers):
+            thread = threading.Thread(target=self._work, name="raydepth-pipeline", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        for _ in range(self._n_units):
+            finished = self._finished.get()
+            if isinstance(finished, BaseException):
+                raise finished
+            yield from finished
+
+    def stop(self) -> None:
+        """End all threads; what they have not finished is given up."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+            for worker in self._workers:
+                worker.stop()
+        for thread in self._threads:
+            thread.join()
+
+    def _fork(self, n_workers: int) -> None:
+        """Load the kernels once for all workers, where they can be forks of this process."""
+        device = self._setup.settings.device
+        # A device that a process has begun to use is not there in its forks.
+        if n_workers and device == "cpu" and spawning.can_fork():
+            with announce_compilation(self._on_word):
+                compile_kernels(device)
+            spawning.fork_early(n_workers, worker_process.main)
+
+    def _work(self) -> None:
+        """What a thread does: take one mesh after the other through its worker."""
+        try:
+            with borrowed_worker() as worker:
+                with self._changed:
+                    self._workers.append(worker)
+                try:
+                    self._compile(worker)
+                    while (part := self._next()) is not None:
+                        self._render(worker, *part)
+                finally:
+                    # Now it may be another run's.
+                    with self._changed:
+                        self._workers.remove(worker)
+        except WorkerStopped:
+            pass
+        except BaseException as error:
+            self._finished.put(error)
+
+    def _compile(self, worker: Worker) -> None:
+        """Let one worker compile; the others find it on the disk then."""
+        device = self._setup.settings.device
+        with self._compiling:
+            if not self._is_compiled:
+                worker.compile(device, self._on_word)
+                self._is_compiled = True
+                return
+        worker.compile(device, self._on_word)
+
+    def _next(self) -> tuple[_UnitInWork, int] | None:
+        with self._changed:
+            if self._stopping:
+                raise WorkerStopped
+            if not self._n_todo:
+                return None
+            self._n_todo -= 1
+            self._n_busy += 1
+            return next(self._todo)
+
+    def _render(self, worker: Worker, unit: _UnitInWork, place: int) -> None:
+        try:
+            outcome, views = worker.render(
+                self._setup,
+                unit.unit.tasks[place],
+                unit.unit.number,
+                timeout=self._timeout,
+                memory=self._memory,
+                admitted=self._admitted,
+                on_views=self._on_views,
+            )
+        finally:
+            with self._changed:
+                self._n_busy -= 1
+        self._finish(unit, place, outcome, views)
+
+    @contextlib.contextmanager
+    def _admitted(self, n_vertices: int, n_faces: int) -> Iterator[int]:
+        """Wait until there is room for a mesh; gives the processors for it."""
+        n_bytes = BYTES_PER_VERTEX * n_vertices + BYTES_PER_FACE * n_faces
+        with self._changed:
+            self._changed.wait_for(
+                lambda: (
+                    self._stopping
+                    or self._bytes_in_work == 0
+                    or self._bytes_in_work + n_bytes <= self._room
+                )
+            )
+            if self._stopping:
+                raise WorkerStopped
+            self._bytes_in_work += n_bytes
+            # Towards the end there are more processors than meshes.
+            threads = max(1, self._n_processors // (self._n_busy + self._n_todo))
+        try:
+            yield threads
+        finally:
+            with self._changed:
+                self._bytes_in_work -= n_bytes
+                self._changed.notify_all()
+
+    def _finish(
+        self, unit: _UnitInWork, place: int, outcome: Outcome, views: MeshViews | None
+    ) -> None:
+        """Count a mesh as finished, and write its unit if it was the last of it."""
+        with self._changed:
+            unit.outcomes[place] = outcome
+            unit.views[place] = views
+            is_last = None not in unit.outcomes
+        if not is_last:
+            return
+        outcomes = [outcome for outcome in unit.outcomes if outcome is not None]
+        meshes = [views for views in unit.views if views is not None]
+        if meshes:
+            try:
+                write_unit(self._store, self._out, meshes, unit.unit.number, Clock())
+            except (ValueError, FileExistsError) as error:
+                outcomes = [
+                    outcome if outcome.failure else failed(outcome.task, "write", error, {})
+                    for outcome in outcomes
+                ]
+        self._finished.put(outcomes)
+
+
+def _parts(units: Sequence[Unit]) -> Iterator[tuple[_UnitInWork, int]]:
+    """All meshes, the largest units first, so that no processor is left with one at the end."""
+    for unit in sorted(units, key=lambda unit: -unit.weight):
+        in_work = _UnitInWork(unit)
+        for place in range(len(unit.tasks)):
+            yield in_work, place

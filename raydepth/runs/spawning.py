@@ -1,0 +1,156 @@
+"""Start worker processes, also before a run needs them.
+
+On Linux `python -m raydepth` forks them from itself: they have everything imported and loaded then.
+On other systems and in a user's program, which may have threads, each is a new Python; one that is
+started early gets ready while others do something else.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import IO, Protocol
+
+PIPE_BYTES = 1 << 20  # the most that Linux gives without asking
+
+
+class Process(Protocol):
+    """What is used of a `subprocess.Popen`."""
+
+    pid: int
+    stdin: IO[bytes] | None
+    stdout: IO[bytes] | None
+
+    def kill(self) -> None:
+        """End it, unless it has ended."""
+
+    def wait(self) -> int:
+        """Wait for its end; gives the exit code, or minus the number of a signal."""
+
+
+# Started, and not asked for yet.
+_early: list[Process] = []
+_early_lock = threading.Lock()
+
+_is_raydepths = False
+
+
+def is_raydepths_own() -> None:
+    """Say that this process runs nothing but `python -m raydepth`."""
+    global _is_raydepths
+    _is_raydepths = True
+
+
+def can_fork() -> bool:
+    """Whether a fork of this process is a worker as good as a new one."""
+    return _is_raydepths and sys.platform == "linux" and threading.active_count() == 1
+
+
+def spawn_early() -> None:
+    """Start a process before a run needs it, so that it gets ready meanwhile."""
+    with _early_lock:
+        _early.append(_spawn())
+
+
+def fork_early(n_processes: int, program: Callable[[], object]) -> None:
+    """Fork processes that run `program`, for the run that begins now; `can_fork` says whether."""
+    with _early_lock:
+        for _ in range(n_processes - len(_early)):
+            _early.append(_Fork(program))
+
+
+def spawned() -> Process:
+    """A process, with pipes to its standard input and output, that will say when it is ready."""
+    with _early_lock:
+        if _early:
+            return _early.pop()
+    return _spawn()
+
+
+@atexit.register
+def end_early() -> None:
+    """End what nobody asked for."""
+    with _early_lock:
+        while _early:
+            process = _early.pop()
+            process.kill()
+            process.wait()
+
+
+def _spawn() -> Process:
+    folder = os.getcwd()
+    environment = dict(os.environ)
+    environment["PYTHONPATH"] = os.pathsep.join(path or folder for path in sys.path)
+    # NumPy's linear algebra is only asked for 4x4 matrices here, and its threads wait by spinning.
+    environment.setdefault("OPENBLAS_NUM_THREADS", "1")
+    return subprocess.Popen(
+        # -P: what lies in the working directory is not to be imported.
+        [sys.executable, "-P", "-m", "raydepth.runs.worker_process"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        start_new_session=True,  # Ctrl-C is for the process that the user sees
+        pipesize=PIPE_BYTES,
+    )
+
+
+class _Fork:
+    """A fork of this process that runs `program` and ends."""
+
+    def __init__(self, program: Callable[[], object]) -> None:
+        requests, answers = os.pipe(), os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                _leave_parent(requests[0], answers[1])
+                program()
+            finally:
+                os._exit(1)
+        os.close(requests[0])
+        os.close(answers[1])
+        self.stdin: IO[bytes] | None = os.fdopen(_widened(requests[1]), "wb")
+        self.stdout: IO[bytes] | None = os.fdopen(_widened(answers[0]), "rb")
+        self._code: int | None = None
+        self._lock = threading.Lock()
+
+    def kill(self) -> None:
+        # Until it was waited for, its number is no other process's.
+        with self._lock:
+            if self._code is None:
+                os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self) -> int:
+        if self._code is None:
+            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        with self._lock:
+            if self._code is None:
+                self._code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            return self._code
+
+
+def _leave_parent(requests: int, answers: int) -> None:
+    """Keep nothing of the parent's but what it has in memory."""
+    os.setsid()  # Ctrl-C is for the process that the user sees
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    for number, file in enumerate((requests, answers, nothing)):
+        os.dup2(file, number)
+    for file in map(int, os.listdir("/proc/self/fd")):
+        if file > 2:
+            with contextlib.suppress(OSError):  # the one that was listed through
+                os.close(file)
+    _early.clear()
+
+
+def _widened(pipe: int) -> int:
+    import fcntl
+
+    with contextlib.suppress(OSError):  # the system's limit may be lower
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    return pipe

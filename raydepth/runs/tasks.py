@@ -1,0 +1,177 @@
+"""One mesh of a run: what is asked for, how it is rendered and written, and what became of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from raydepth.dataset.failure_log import Failure
+from raydepth.dataset.settings import Settings
+from raydepth.dataset.view_encoder import Clock, StageError, ViewRenderer
+from raydepth.dataset.write_mesh import refuse_other_contents
+from raydepth.errors import DeviceError, MeshError, one_line
+from raydepth.mesh.mesh import Mesh
+from raydepth.storage.base import MeshViews, Store
+
+# Seconds that a mesh may take to load, and again to render, if nothing else is said.
+TIMEOUT = 300.0
+
+
+class Task(NamedTuple):
+    """One mesh of a run: its name in the data set and its file."""
+
+    name: str
+    path: str
+
+
+class Unit(NamedTuple):
+    """Meshes that are written together; `number` counts the units of the data set."""
+
+    number: int
+    tasks: tuple[Task, ...]
+    weight: int  # about how much work it is, in bytes of files
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one mesh.
+
+    Attributes
+    ----------
+    failure : Failure or None
+        None if it was rendered and written.
+    unit_index : int
+        Of the unit it was written with.
+    n_faces, n_hits : int
+        Of what was rendered.
+    n_views : int
+        How many were rendered.
+    notes : tuple of str
+        What loading did to the file's contents.
+    seconds : dict
+        In each stage.
+    """
+
+    task: Task
+    failure: Failure | None = None
+    unit_index: int = 0
+    n_faces: int = 0
+    n_hits: int = 0
+    n_views: int = 0
+    notes: tuple[str, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class TaskRenderer:
+    """Renders the tasks of one run, one after the other.
+
+    Parameters
+    ----------
+    out : Path
+    keep_others : bool
+        Whether to refuse a mesh in whose place other depth maps are; else they are replaced.
+    """
+
+    def __init__(self, settings: Settings, out: Path, keep_others: bool) -> None:
+        self._renderer = ViewRenderer(settings)
+        self._out = out
+        self._keep_others = keep_others
+
+    def render(
+        self,
+        mesh: Mesh,
+        task: Task,
+        unit_number: int,
+        *,
+        load_seconds: float,
+        timeout: float,
+        threads: int,
+        on_views: Callable[[int], object],
+    ) -> tuple[Outcome, MeshViews | None]:
+        """Render a mesh, and write it if it is a unit of its own.
+
+        Returns
+        -------
+        Outcome
+        MeshViews or None
+            The encoded views of a mesh that is written with others; None where it failed or is
+            written.
+
+        Raises
+        ------
+        OSError
+            The disk is full, for one. It is not the mesh's fault.
+        DeviceError
+        """
+        store = self._renderer.store
+        clock = Clock()
+        clock.seconds["load"] = load_seconds
+        start = time.perf_counter()
+
+        def progress(n_views: int) -> None:
+            on_views(n_views)
+            if time.perf_counter() - start > timeout:
+                raise StageError("render", MeshError(rendering_takes_too_long(timeout)))
+
+        views = self._renderer.views(
+            mesh, task.name, clock=clock, threads=lambda: threads, progress=progress
+        )
+        try:
+            if self._keep_others:
+                refuse_other_contents(self._out, task.name, views.description)
+            if store.meshes_per_unit > 1:
+                views.views = list(views.views)
+            else:
+                write_unit(store, self._out, [views], unit_number, clock)
+        except StageError as error:
+            if isinstance(error.cause, DeviceError):
+                raise error.cause from None
+            return failed(task, error.stage, error.cause, dict(clock.seconds)), None
+        except (ValueError, FileExistsError) as error:
+            return failed(task, "write", error, dict(clock.seconds)), None
+        entries = views.description["views"]
+        outcome = Outcome(
+            task,
+            unit_index=unit_number,
+            n_faces=len(mesh.faces),
+            n_hits=sum(entry["hits"] for entry in entries),
+            n_views=len(entries),
+            notes=mesh.notes,
+            seconds=dict(clock.seconds),
+        )
+        return outcome, views if store.meshes_per_unit > 1 else None
+
+
+def write_unit(
+    store: Store, out: Path, meshes: Sequence[MeshViews], number: int, clock: Clock
+) -> None:
+    """`Store.write`, with the place named in what goes wrong."""
+    before = sum(clock.seconds.values())
+    start = time.perf_counter()
+    try:
+        store.write(out, meshes, index=number)
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(store.place(out, meshes[0].name, index=number))
+        raise
+    finally:
+        # Writing asks for the views, and they are rendered then.
+        elsewhere = sum(clock.seconds.values()) - before
+        clock.seconds["write"] += time.perf_counter() - start - elsewhere
+
+
+def rendering_takes_too_long(timeout: float) -> str:
+    """Why a mesh was given up."""
+    return f"rendering takes more than {timeout:g} s"
+
+
+def failed(task: Task, stage: str, error: BaseException, seconds: dict[str, float]) -> Outcome:
+    """The outcome of a mesh that could not be rendered."""
+    reason = one_line(error)
+    if not isinstance(error, (ValueError, OSError)):
+        reason = f"{type(error).__name__}: {reason}"
+    failure = Failure(task.path, stage, reason.removeprefix(f"{task.path}: "))
+    return Outcome(task, failure, seconds=seconds)

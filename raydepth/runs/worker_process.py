@@ -1,0 +1,197 @@
+"""The program of a worker process, which loads, renders and writes meshes one after the other.
+
+It is told what to do over its standard input, and answers over what was its standard output (see
+messages.py); workers.py is the other end. It ends when that end is gone, whatever it is doing.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import gc
+import os
+import pickle
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from queue import SimpleQueue
+from typing import IO, Any
+
+from raydepth.dataset.compilation import announce_compilation, compile_kernels
+from raydepth.mesh.load import load_mesh
+from raydepth.mesh.mesh import Mesh
+from raydepth.runs import protocol
+from raydepth.runs.tasks import TaskRenderer
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
+# Seconds between two words on how a rendering goes on.
+PACE = 0.1
+
+
+class _Worker:
+    def __init__(self, requests: IO[bytes], answers: IO[bytes]) -> None:
+        self._requests = requests
+        self._answers = answers
+        self._todo: SimpleQueue[Any] = SimpleQueue()
+        self._folder = "."
+        self._normalize = "none"
+        self._uv = False
+        self._renderer: TaskRenderer | None = None
+
+    def work(self) -> None:
+        """Do what is asked for until it is to stop."""
+        threading.Thread(target=self._listen, daemon=True).start()
+        self._say(protocol.Ready())
+        while True:
+            request = self._todo.get()
+            if isinstance(request, protocol.Stop):
+                return
+            if isinstance(request, protocol.Compile):
+                self._compile(request.device)
+            elif isinstance(request, protocol.Setup):
+                self._folder = request.folder
+                self._normalize = request.settings.normalize
+                self._uv = "uv" in request.settings.outputs
+                self._renderer = TaskRenderer(
+                    request.settings, Path(request.out), request.keep_others
+                )
+            elif isinstance(request, protocol.Load):
+                answer = _load(*request)
+                self._say(protocol.Loaded(answer) if isinstance(answer, Mesh) else answer)
+            else:
+                self._render(request)
+
+    def _listen(self) -> None:
+        """Pass requests on; see at once when there is nobody left to work for."""
+        while True:
+            try:
+                request = protocol.receive(self._requests)
+            except EOFError:
+                os._exit(0)
+            self._todo.put(request)
+            if isinstance(request, protocol.Stop):
+                # Whatever is half written is cleared away by the main thread.
+                _thread.interrupt_main()
+
+    def _say(self, message: Any) -> None:
+        protocol.send(self._answers, message)
+
+    def _compile(self, device: str) -> None:
+        try:
+            with announce_compilation(lambda line: self._say(protocol.Said(line))):
+                compile_kernels(device)
+        except Exception as error:
+            self._say(protocol.Broken(_picklable(error)))
+        else:
+            self._say(protocol.Compiled())
+
+    def _render(self, request: protocol.Render) -> None:
+        assert self._renderer is not None
+        start = time.perf_counter()
+        mesh = _load(request.task.path, self._folder, self._normalize, request.memory, uv=self._uv)
+        if isinstance(mesh, protocol.Refused):
+            self._say(mesh)
+            return
+        seconds = time.perf_counter() - start
+        self._say(protocol.Weighed(len(mesh.vertices), len(mesh.faces), seconds))
+        go = self._todo.get()
+        if isinstance(go, protocol.Stop):
+            raise KeyboardInterrupt
+        said, n_views = time.monotonic(), 0
+
+        def progress(n_more: int) -> None:
+            nonlocal said, n_views
+            n_views += n_more
+            # Each word interrupts whoever works on the other end's processor.
+            if time.monotonic() > said + PACE:
+                self._say(protocol.Progress(n_views))
+                said, n_views = time.monotonic(), 0
+
+        try:
+            outcome, views = self._renderer.render(
+                mesh,
+                request.task,
+                request.unit_number,
+                load_seconds=seconds,
+                timeout=go.timeout,
+                threads=go.threads,
+                on_views=progress,
+            )
+        except Exception as error:
+            self._say(protocol.Broken(_picklable(error)))
+        else:
+            self._say(protocol.Rendered(outcome, views, n_views))
+
+
+def _load(
+    path: str, folder: str, normalize: str, memory: int, *, uv: bool = False
+) -> Mesh | protocol.Refused:
+    """Load one mesh; whatever is wrong with it becomes the answer's reason."""
+    start = time.perf_counter()
+    try:
+        os.chdir(folder)
+        with _limited_memory(memory):
+            mesh = load_mesh(path, normalize=normalize, uv=uv)
+            mesh.sha256  # noqa: B018  kept by the mesh, so that nobody else needs to compute it
+    except MemoryError:
+        return protocol.Refused("", True, time.perf_counter() - start)
+    except (ValueError, OSError) as error:
+        return protocol.Refused(str(error), False, time.perf_counter() - start)
+    except Exception as error:  # a fault of raydepth's; the other meshes are not to suffer from it
+        reason = f"{path}: {type(error).__name__}: {error}"
+        return protocol.Refused(reason, False, time.perf_counter() - start)
+    return mesh
+
+
+@contextlib.contextmanager
+def _limited_memory(n_bytes: int) -> Iterator[None]:
+    """Let allocations fail (MemoryError) beyond so many bytes more, where that is possible.
+
+    It is the address space that is limited: what was reserved and never touched counts too.
+    """
+    if resource is None or not os.path.exists("/proc/self/statm"):
+        yield
+        return
+    with open("/proc/self/statm") as file:
+        in_use = int(file.read().split()[0]) * resource.getpagesize()
+    before, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = in_use + n_bytes
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (before, hard))
+
+
+def _picklable(error: Exception) -> Exception:
+    """The error itself, or its text where it cannot be sent."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def main() -> None:
+    """Work for whoever holds the other ends of standard input and output."""
+    # What is there by now stays: its cycles need not be looked through again and again.
+    gc.freeze()
+    # Whatever a library prints must not get into the answers.
+    requests = os.fdopen(os.dup(0), "rb")
+    answers = os.fdopen(os.dup(1), "wb", buffering=1 << 16)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+        _Worker(requests, answers).work()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

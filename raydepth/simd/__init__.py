@@ -1,0 +1,1 @@
+"""Vectors, pointers and stack memory in jitted functions, and the one `jit`."""

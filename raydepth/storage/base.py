@@ -1,0 +1,352 @@
+"""What every form of storage can do: `Store`; what it takes and gives back."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raydepth.camera.camera import Cameras
+from raydepth.camera.kinds import KINDS
+from raydepth.export import DepthImage, StoredDepth
+from raydepth.outputs.table import OUTPUTS
+from raydepth.storage.output_files import decode_output, described, encode_output, suffix_of
+
+# Values per unit of 16-bit forms, if nothing else is said.
+DEFAULT_SCALE = 10000
+
+
+@dataclass
+class MeshViews:
+    """All views of one mesh, encoded, on their way to the disk.
+
+    Attributes
+    ----------
+    name : str
+        Of the mesh in the data set; no part of it begins with a dot. A "/" makes folders.
+    description : dict
+        The JSON object to keep with it (see `description`).
+    views : iterable
+        What `Store.encode` gave for each view, in their order. A store asks for them one by one and
+        looks at `description` and `preview` only behind the last, so that these may be filled in
+        by then.
+    preview : bytes or None
+        A PNG of the contact sheet.
+    """
+
+    name: str
+    description: dict[str, Any]
+    views: Iterable[Any]
+    preview: bytes | None = None
+
+
+class Store(ABC):
+    """One form of storage. A store holds no state: it can be used from any thread and be pickled.
+
+    Attributes
+    ----------
+    file_format : str
+        Its name, as in `--format`.
+    stores_uint16 : bool
+        Whether pixels are 16-bit values with a scale, or float32 in units.
+    suffix : str
+        Of one view's name.
+    meshes_per_unit : int
+        How many meshes, but for the last unit, go into one call of `write`: a unit appears whole
+        or not at all.
+    package : (str, str) or None
+        The module it needs, and raydepth's extra that installs it.
+    description_file : str
+        What the description is called, in messages.
+    outputs : frozenset of str
+        What it can hold besides depth.
+    """
+
+    file_format: str
+    stores_uint16: bool
+    suffix: str = ""
+    meshes_per_unit: int = 1
+    package: tuple[str, str] | None = None
+    description_file: str = "views"
+    # Outputs besides depth that it can hold.
+    outputs: frozenset[str] = frozenset(OUTPUTS) - frozenset(KINDS)
+
+    @property
+    def values_per_unit(self) -> float:
+        """The scale of 16-bit forms, if nothing else is said."""
+        return DEFAULT_SCALE
+
+    def check(self, cameras: Cameras, kind: str, values_per_unit: float) -> None:
+        """ValueError if this form cannot hold what these settings give; most hold everything."""
+        return
+
+    def file_of(self, view: int, n_views: int) -> str:
+        """The name of one view, such as "007.png": its file, or what stands for it inside one."""
+        digits = max(3, len(str(n_views - 1)))
+        return f"{view:0{digits}}{self.suffix}"
+
+    @abstractmethod
+    def encode(self, view: StoredDepth) -> Any:
+        """One view in memory, ready to be written; can be pickled."""
+
+    def contents(self, encoded: Any) -> Iterable[bytes]:
+        """What `encode` gave as the bytes that stand in files: what the hash of a view is of."""
+        return (encoded,)
+
+    def output_file(self, view_file: str, name: str) -> str:
+        """Where a further output of a view is: a file, or what stands for it inside one."""
+        return view_file.removesuffix(self.suffix) + suffix_of(name)
+
+    def describe_outputs(self, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+        """What a description says of the further outputs."""
+        return described(names)
+
+    def encode_output(self, name: str, values: np.ndarray) -> bytes:
+        """A further output of one view, in memory.
+
+        Raises
+        ------
+        ValueError
+            It does not fit.
+        """
+        return encode_output(name, values)
+
+    @abstractmethod
+    def place(self, out: Path, name: str, *, index: int = 0) -> Path:
+        """The file or folder that a mesh is in, if it is in unit `index`."""
+
+    @abstractmethod
+    def write(self, out: Path, meshes: Sequence[MeshViews], *, index: int = 0) -> None:
+        """Write one unit: at most `meshes_per_unit` meshes, which are unit `index` of the data set.
+
+        Whatever happens, the unit is there whole or not at all. What an earlier run left of the
+        same unit is replaced; `out` is made with its parents.
+
+        Raises
+        ------
+        OSError
+            The place cannot be written, or another process is writing it.
+        """
+
+    @abstractmethod
+    def find(self, out: Path, name: str) -> StoredMesh | None:
+        """What is at a mesh's place, unread; None where nothing is."""
+
+    def found(self, out: Path, name: str) -> dict[str, Any] | None:
+        """The description of a finished mesh; None where there is none.
+
+        Raises
+        ------
+        FileExistsError
+            Its place is taken by something else.
+        """
+        mesh = self.find(out, name)
+        if mesh is None:
+            return None
+        try:
+            return mesh.metadata
+        except (OSError, ValueError):
+            raise FileExistsError(
+                f"{mesh.place} exists and holds no {self.description_file} of raydepth; "
+                "choose another place"
+            ) from None
+
+    def is_whole(self, out: Path, name: str) -> bool:
+        """Whether a mesh is there, with all its views.
+
+        Raises
+        ------
+        FileExistsError
+            As for `found`.
+        """
+        return self.found(out, name) is not None
+
+    @abstractmethod
+    def remove(self, out: Path, name: str) -> None:
+        """Take a mesh away, and with it the others of its unit; never half."""
+
+    @abstractmethod
+    def open(self, out: Path) -> list[StoredMesh]:
+        """The finished meshes, sorted by name; no pixels and no descriptions are read.
+
+        Raises
+        ------
+        ValueError
+            A file that is damaged or not raydepth's stands where a unit should.
+        OSError
+        """
+
+
+class StoredMesh(ABC):
+    """One mesh of a data set on disk. Views are read when they are asked for.
+
+    Attributes
+    ----------
+    name : str
+    place : Path
+        The file or folder it is in.
+    """
+
+    def __init__(self, name: str, place: Path) -> None:
+        self.name = name
+        self.place = place
+
+    @cached_property
+    def metadata(self) -> dict[str, Any]:
+        """The description: source, mesh, kind, scale, and per view camera, range and hits.
+
+        Raises
+        ------
+        ValueError
+            It is damaged; the message names the file.
+        """
+        try:
+            return self._description()
+        except ValueError as error:
+            raise ValueError(f"{self.place}: {error}") from error
+
+    @cached_property
+    def cameras(self) -> Cameras:
+        """The cameras of all views."""
+        try:
+            return Cameras.from_json([view["camera"] for view in self.metadata["views"]])
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
+            raise ValueError(f"{self.place}: its cameras are damaged ({error})") from error
+
+    @property
+    def kind(self) -> str:
+        """ "z" or "ray"."""
+        return self.metadata["kind"]
+
+    def __len__(self) -> int:
+        """The number of views."""
+        return len(self.metadata["views"])
+
+    def depth(self, view: int) -> np.ndarray:
+        """One view.
+
+        Returns
+        -------
+        (height, width) float32
+            In units; +inf is a miss, everything else is finite and > 0.
+
+        Raises
+        ------
+        IndexError
+            There is no such view.
+        ValueError
+            Its file is damaged; the message names it.
+        OSError
+        """
+        view = self._checked_view(view)
+        file = self.metadata["views"][view]["file"]
+        try:
+            depth = self._depth(view)
+            expected = (self.cameras.height, self.cameras.width)
+            if depth.shape != expected:
+                raise ValueError(f"it has shape {depth.shape}; expected {expected}")
+        except ValueError as error:
+            message = str(error).removeprefix(f"{self.place}: ")
+            raise ValueError(f"{self.place}: view {file}: {message}") from error
+        return depth.astype(np.float32, copy=False)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What it holds besides depth."""
+        return tuple(self.metadata.get("outputs", {}))
+
+    def output(self, name: str, view: int) -> np.ndarray:
+        """One view of an output besides depth, as `render` gives it in float32.
+
+        Raises
+        ------
+        KeyError
+            It was not rendered.
+        IndexError, ValueError, OSError
+            As for `depth`.
+        """
+        if name not in self.outputs:
+            there = ", ".join(self.outputs) or "none"
+            raise KeyError(f"{self.name} has no output {name!r}; it has {there}")
+        view = self._checked_view(view)
+        try:
+            file = self.metadata["views"][view]["outputs"][name]["file"]
+        except (KeyError, TypeError):
+            raise ValueError(f"{self.place}: its description names no {name} of {view}") from None
+        try:
+            values = self._output(name, view, file)
+            size = (self.cameras.height, self.cameras.width)
+            if (values.shape[1:] if name == "hits" else values.shape[:2]) != size:
+                raise ValueError(f"it has shape {values.shape}; expected {size} pixels")
+        except ValueError as error:
+            message = str(error).removeprefix(f"{self.place}: ")
+            raise ValueError(f"{self.place}: {file}: {message}") from error
+        return values
+
+    def _checked_view(self, view: int) -> int:
+        if not -len(self) <= view < len(self):
+            raise IndexError(f"view {view} of {self.name}; it has {len(self)}")
+        return view % len(self)
+
+    def depths(self) -> np.ndarray:
+        """All views: (n_views, height, width) float32, as `depth`."""
+        return np.stack([self.depth(view) for view in range(len(self))])
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """The depth of each view."""
+        return (self.depth(view) for view in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} in {os.fspath(self.place)!r}>"
+
+    @abstractmethod
+    def contents(self, view: int) -> Iterable[bytes]:
+        """The bytes of a view's depth, as `Store.contents` gives them; `view` counts from 0."""
+
+    def content(self, file: str) -> bytes:
+        """The file of a further output, as the description names it."""
+        raise ValueError("it holds depth only")
+
+    @abstractmethod
+    def _description(self) -> dict[str, Any]:
+        """The description, checked."""
+
+    @abstractmethod
+    def _depth(self, view: int) -> np.ndarray:
+        """(height, width) float of one view that exists."""
+
+    def output_content(self, name: str, view: int) -> bytes:
+        """The bytes of a further output, as `Store.encode_output` gives them."""
+        return self.content(self.metadata["views"][view]["outputs"][name]["file"])
+
+    def _output(self, name: str, view: int, file: str) -> np.ndarray:
+        """A further output of one view that exists; `file` is where the description says."""
+        return decode_output(name, self.content(file))
+
+
+def check_agreement(image: DepthImage, description: dict[str, Any]) -> None:
+    """Refuse a view whose own metadata says something else than the description of its mesh."""
+    for key in ("kind", "values_per_unit"):
+        if image.metadata[key] != description[key]:
+            raise ValueError(
+                f"its {key} is {image.metadata[key]!r}, that of its mesh {description[key]!r}"
+            )
+
+
+def names_with_suffix(out: Path, suffix: str, above: str = "") -> Iterator[str]:
+    """Names, without the suffix, of the files below `out` that end in it; hidden ones are not."""
+    with os.scandir(out / above) as entries:
+        for entry in entries:
+            name = f"{above}/{entry.name}" if above else entry.name
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                yield from names_with_suffix(out, suffix, name)
+            elif entry.name.endswith(suffix):
+                yield name.removesuffix(suffix)

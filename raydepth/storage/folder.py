@@ -1,0 +1,155 @@
+"""A folder for each mesh and a file for each view.
+
+OUT/bunny/000.png ...   the views, as `export` writes them
+OUT/bunny/views.json    the description
+OUT/bunny/preview.png   the contact sheet
+
+A layout (see `layouts`) puts the views into a folder of their own and other programs' files beside
+it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raydepth.camera.camera import Cameras
+from raydepth.codecs.formats import Parts, format_of
+from raydepth.export import StoredDepth, read_depth
+from raydepth.storage.base import DEFAULT_SCALE, MeshViews, Store, StoredMesh, check_agreement
+from raydepth.storage.description import description_text, output_files, parsed_description
+from raydepth.storage.layouts import LAYOUT_FOLDER, Layout
+from raydepth.storage.output_files import parts_of
+from raydepth.system.atomic_files import write_new
+from raydepth.system.atomic_folders import removed, whole_folder
+
+VIEWS_FILE = "views.json"
+PREVIEW_FILE = "preview.png"
+ZARR_FILE = "zarr.json"  # in a folder that holds many, but none of this form
+
+
+@dataclass(frozen=True)
+class FolderStore(Store):
+    """A folder for each mesh; `suffix` says what its files are, `layout` where they are."""
+
+    file_format: str
+    suffix: str
+    stores_uint16: bool = False
+    package: tuple[str, str] | None = None
+    layout: Layout | None = None
+    description_file = VIEWS_FILE
+
+    @property
+    def values_per_unit(self) -> float:
+        return DEFAULT_SCALE if self.layout is None else self.layout.values_per_unit
+
+    def check(self, cameras: Cameras, kind: str, values_per_unit: float) -> None:
+        if self.layout is not None:
+            self.layout.check(cameras, kind, values_per_unit)
+
+    def file_of(self, view: int, n_views: int) -> str:
+        if self.layout is not None:
+            return self.layout.file_of(view)
+        return super().file_of(view, n_views)
+
+    def encode(self, view: StoredDepth) -> Parts:
+        return format_of(self.suffix).encode(view.pixels, view.text)
+
+    def contents(self, encoded: Parts) -> Iterable[bytes]:
+        return encoded.values()
+
+    def place(self, out: Path, name: str, *, index: int = 0) -> Path:
+        return out / name
+
+    def write(self, out: Path, meshes: Sequence[MeshViews], *, index: int = 0) -> None:
+        for mesh in meshes:
+            with whole_folder(out / mesh.name, last=VIEWS_FILE) as aside:
+                if self.layout is not None:
+                    (aside / self.layout.folder).mkdir()
+                files = (view["file"] for view in mesh.description["views"])
+                for file, view in zip(files, mesh.views, strict=True):
+                    parts, further = parts_of(view)
+                    for name, content in further.items():
+                        write_new(f"{aside}/{name}", content)
+                    for addition, content in parts.items():
+                        write_new(f"{aside}/{file}{addition}", content)
+                if mesh.preview is not None:
+                    write_new(f"{aside}/{PREVIEW_FILE}", mesh.preview)
+                if self.layout is not None:
+                    for name, text in self.layout.files(mesh.description).items():
+                        write_new(f"{aside}/{name}", text.encode())
+                write_new(f"{aside}/{VIEWS_FILE}", description_text(mesh.description).encode())
+
+    def find(self, out: Path, name: str) -> StoredMesh | None:
+        folder = out / name
+        return FolderMesh(name, folder) if os.path.lexists(folder) else None
+
+    def is_whole(self, out: Path, name: str) -> bool:
+        description = self.found(out, name)
+        if description is None:
+            return False
+        # Someone may have taken files away.
+        files = {view["file"] for view in description["views"]} | set(output_files(description))
+        there = set(os.listdir(out / name))
+        if self.layout is not None:
+            files.update(self.layout.beside)
+            inside = self.layout.folder
+            if inside in there:
+                there.update(f"{inside}/{file}" for file in os.listdir(out / name / inside))
+        return files <= there
+
+    def remove(self, out: Path, name: str) -> None:
+        removed(out / name)
+
+    def open(self, out: Path) -> list[StoredMesh]:
+        places = sorted(_folders_with_views(out, ""))
+        return [FolderMesh(name, out / name) for name in places]
+
+
+class FolderMesh(StoredMesh):
+    """A folder of views in any of the formats of `export`."""
+
+    def _description(self) -> dict[str, Any]:
+        return parsed_description((self.place / VIEWS_FILE).read_bytes())
+
+    def contents(self, view: int) -> Iterable[bytes]:
+        path = self._path(self.metadata["views"][view]["file"])
+        sidecar = format_of(path.suffix).sidecar
+        beside = [Path(f"{path}{sidecar}").read_bytes()] if sidecar else []
+        return [*beside, path.read_bytes()]
+
+    def content(self, file: str) -> bytes:
+        return self._path(file).read_bytes()
+
+    def _depth(self, view: int) -> np.ndarray:
+        image = read_depth(self._path(self.metadata["views"][view]["file"]))
+        check_agreement(image, self.metadata)
+        return image.depth
+
+    def _path(self, name: object) -> Path:
+        """Where a file of this mesh is; a description may have been changed by others."""
+        if not isinstance(name, str) or name not in (
+            os.path.basename(name),
+            f"{LAYOUT_FOLDER}/{os.path.basename(name)}",
+        ):
+            raise ValueError(f"its file is {name!r}; expected a name in the same folder")
+        return self.place / name
+
+
+def _folders_with_views(out: Path, above: str) -> Iterator[str]:
+    """Names of the folders below `out` that hold views.json; hidden ones are in the making."""
+    with os.scandir(out / above) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or not entry.is_dir():
+                continue
+            name = f"{above}/{entry.name}" if above else entry.name
+            if os.path.exists(os.path.join(entry.path, VIEWS_FILE)):
+                yield name
+            elif not os.path.exists(os.path.join(entry.path, ZARR_FILE)):
+                # A mesh with several states has a folder of folders.
+                yield from _folders_with_views(out, name)

@@ -1,0 +1,110 @@
+"""One .npz file for each mesh.
+
+    OUT/bunny.npz   000, 001 ...   (height, width) float32, in units, +inf is a miss
+                    000.normal, 000.hit.png ...   further outputs, see `output_files`
+                    raydepth       the description, one string
+                    preview.png    the contact sheet
+
+`numpy.load` reads it, one view at a time: `numpy.load("bunny.npz")["007"]`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raydepth.codecs.formats import as_value_error, npy
+from raydepth.codecs.zip import Member, stored_content, write_zip
+from raydepth.export import StoredDepth, checked_floats
+from raydepth.storage.base import MeshViews, Store, StoredMesh, names_with_suffix
+from raydepth.storage.description import parsed_description
+from raydepth.storage.output_files import parts_of
+from raydepth.system.atomic_files import whole_file
+
+DESCRIPTION = "raydepth"
+PREVIEW_FILE = "preview.png"
+DAMAGED = "damaged or not a .npz file of views"
+
+
+class NpzStore(Store):
+    """One .npz file for each mesh."""
+
+    file_format = "npz"
+    stores_uint16 = False
+
+    def encode(self, view: StoredDepth) -> Member:
+        return Member.deflated(npy(view.pixels))
+
+    def contents(self, encoded: Member) -> Iterable[bytes]:
+        return (encoded.content,)
+
+    def place(self, out: Path, name: str, *, index: int = 0) -> Path:
+        return out / f"{name}.npz"
+
+    def write(self, out: Path, meshes: Sequence[MeshViews], *, index: int = 0) -> None:
+        for mesh in meshes:
+            path = self.place(out, mesh.name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(path) as temporary, open(temporary, "xb") as file:
+                write_zip(file, _members(mesh))
+
+    def find(self, out: Path, name: str) -> StoredMesh | None:
+        path = self.place(out, name)
+        return NpzMesh(name, path) if os.path.lexists(path) else None
+
+    def remove(self, out: Path, name: str) -> None:
+        self.place(out, name).unlink(missing_ok=True)
+
+    def open(self, out: Path) -> list[StoredMesh]:
+        names = sorted(names_with_suffix(out, ".npz"))
+        return [NpzMesh(name, self.place(out, name)) for name in names]
+
+
+class NpzMesh(StoredMesh):
+    """The views of one .npz file."""
+
+    def _description(self) -> dict[str, Any]:
+        return parsed_description(str(_array(self.place, DESCRIPTION)))
+
+    def contents(self, view: int) -> Iterable[bytes]:
+        file = self.metadata["views"][view]["file"]
+        with open(self.place, "rb") as archive, as_value_error(DAMAGED):
+            return (stored_content(archive, f"{file}.npy"),)
+
+    def content(self, file: str) -> bytes:
+        with open(self.place, "rb") as archive, as_value_error(DAMAGED):
+            return zipfile.ZipFile(archive).read(file)
+
+    def _depth(self, view: int) -> np.ndarray:
+        file = self.metadata["views"][view]["file"]
+        return checked_floats(_array(self.place, file))
+
+
+def _members(mesh: MeshViews) -> Iterator[tuple[str, Member]]:
+    """In the order of the file; the description is complete when the views are written."""
+    files = (view["file"] for view in mesh.description["views"])
+    for file, view in zip(files, mesh.views, strict=True):
+        member, further = parts_of(view)
+        yield f"{file}.npy", member
+        for name, content in further.items():
+            is_array = name.endswith(".npy")
+            yield name, Member.deflated(content) if is_array else Member.stored(content)
+    if mesh.preview is not None:
+        yield PREVIEW_FILE, Member.stored(mesh.preview)
+    text = np.array(json.dumps(mesh.description))
+    yield f"{DESCRIPTION}.npy", Member.deflated(npy(text))
+
+
+def _array(path: Path, name: str) -> np.ndarray:
+    # A missing file is not a damaged one.
+    with open(path, "rb") as file, as_value_error(DAMAGED):
+        archive = np.load(file, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise ValueError("it is a .npy file")
+        return archive[name]

@@ -1,0 +1,184 @@
+"""One point cloud for each mesh: what all views see, in world coordinates.
+
+    OUT/bunny.points.ply
+
+A binary little-endian PLY of one element "vertex", a point for each pixel that sees something, in
+the order of views, rows and columns:
+
+| property               | meaning                                                              |
+| ---------------------- | -------------------------------------------------------------------- |
+| float x y z            | in the world, in units                                               |
+| float depth            | of the kind that the description says, in units: exactly as rendered |
+| float nx ny nz         | unit normal of the face, where the output "normal" is asked for      |
+| int view, row, column  | the pixel                                                            |
+
+The description stands in the header, as JSON cut into lines of "comment raydepth". There is no
+contact sheet.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raydepth.camera.conversions import points_from_depth
+from raydepth.codecs.formats import as_value_error, npy
+from raydepth.export import StoredDepth, checked_floats
+from raydepth.storage.base import MeshViews, Store, StoredMesh, names_with_suffix
+from raydepth.storage.description import parsed_description
+from raydepth.storage.output_files import decode_output, parts_of
+from raydepth.system.atomic_files import whole_file
+
+SUFFIX = ".points.ply"
+COMMENT = b"comment raydepth "
+# Some readers of PLY files take no long lines.
+PIECE = 200
+FLOATS, NORMALS, WHOLE = ("x", "y", "z", "depth"), ("nx", "ny", "nz"), ("view", "row", "column")
+
+
+class PlyStore(Store):
+    """One .points.ply file for each mesh."""
+
+    file_format = "ply"
+    stores_uint16 = False
+    outputs = frozenset({"normal"})
+
+    def encode(self, view: StoredDepth) -> np.ndarray:
+        pixels, camera, kind = view.pixels, view.camera, view.metadata.kind
+        assert camera is not None
+        row, column = np.nonzero(np.isfinite(pixels))
+        table = np.empty(len(row), _dtype(normals=False))
+        points = points_from_depth(pixels, camera, kind)[row, column]
+        for name, values in zip(("x", "y", "z"), points.T, strict=True):
+            table[name] = values
+        table["depth"] = pixels[row, column]
+        table["view"], table["row"], table["column"] = 0, row, column
+        return table
+
+    def contents(self, encoded: np.ndarray) -> Iterable[bytes]:
+        return (encoded.tobytes(),)
+
+    def place(self, out: Path, name: str, *, index: int = 0) -> Path:
+        return out / f"{name}{SUFFIX}"
+
+    def write(self, out: Path, meshes: Sequence[MeshViews], *, index: int = 0) -> None:
+        for mesh in meshes:
+            tables = []
+            normals = "outputs" in mesh.description
+            for number, (_, view) in enumerate(
+                zip(mesh.description["views"], mesh.views, strict=True)
+            ):
+                seen, files = parts_of(view)
+                table = np.empty(len(seen), _dtype(normals))
+                for name in seen.dtype.names:
+                    table[name] = seen[name]
+                table["view"] = number
+                for content in files.values():
+                    image = decode_output("normal", content)
+                    for name, values in zip(
+                        NORMALS, image[seen["row"], seen["column"]].T, strict=True
+                    ):
+                        table[name] = values
+                tables.append(table)
+            path = self.place(out, mesh.name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(path) as temporary, open(temporary, "xb") as file:
+                file.write(_header(mesh.description, sum(map(len, tables)), normals))
+                for table in tables:
+                    file.write(table.tobytes())
+
+    def find(self, out: Path, name: str) -> StoredMesh | None:
+        path = self.place(out, name)
+        return PlyMesh(name, path) if os.path.lexists(path) else None
+
+    def remove(self, out: Path, name: str) -> None:
+        self.place(out, name).unlink(missing_ok=True)
+
+    def open(self, out: Path) -> list[StoredMesh]:
+        names = sorted(names_with_suffix(out, SUFFIX))
+        return [PlyMesh(name, self.place(out, name)) for name in names]
+
+
+class PlyMesh(StoredMesh):
+    """The points of one file; views are images of them again."""
+
+    def _description(self) -> dict[str, Any]:
+        with open(self.place, "rb") as file:
+            pieces = [line[len(COMMENT) : -1] for line in _header_lines(file) if COMMENT in line]
+        return parsed_description(b"".join(pieces))
+
+    @cached_property
+    def _table(self) -> np.ndarray:
+        with open(self.place, "rb") as file, as_value_error("damaged PLY file"):
+            lines = list(_header_lines(file))
+            (count,) = (int(line.split()[2]) for line in lines if line.startswith(b"element"))
+            dtype = _dtype(normals=any(line.split()[-1:] == [b"nx"] for line in lines))
+            content = file.read()
+            if len(content) != count * dtype.itemsize:
+                raise ValueError(f"{count} points are announced, {len(content)} bytes are there")
+        return np.frombuffer(content, dtype)
+
+    def _image(self, view: int, names: Sequence[str], miss: float) -> np.ndarray:
+        """(height, width, n) float32 of properties of the points that a view sees."""
+        seen = self._table[self._table["view"] == view]
+        image = np.full((self.cameras.height, self.cameras.width, len(names)), miss, np.float32)
+        with as_value_error("damaged PLY file"):
+            for channel, name in enumerate(names):
+                image[seen["row"], seen["column"], channel] = seen[name]
+        return image
+
+    def _depth(self, view: int) -> np.ndarray:
+        return checked_floats(self._image(view, ("depth",), np.inf)[..., 0])
+
+    def contents(self, view: int) -> Iterable[bytes]:
+        seen = self._table[self._table["view"] == view]
+        table = np.zeros(len(seen), _dtype(normals=False))
+        for name in (*FLOATS, "row", "column"):
+            table[name] = seen[name]
+        return (table.tobytes(),)
+
+    def content(self, file: str) -> bytes:
+        for view, entry in enumerate(self.metadata["views"]):
+            if entry["outputs"]["normal"]["file"] == file:
+                return npy(self._image(view, NORMALS, 0.0))
+        raise ValueError(f"it has no {file}")
+
+
+def _dtype(normals: bool) -> np.dtype:
+    floats = (*FLOATS, *NORMALS) if normals else FLOATS
+    return np.dtype([(name, "<f4") for name in floats] + [(name, "<i4") for name in WHOLE])
+
+
+def _header(description: dict[str, Any], n_points: int, normals: bool) -> bytes:
+    text = json.dumps(description).encode()
+    kinds = {np.dtype("<f4"): b"float", np.dtype("<i4"): b"int"}
+    dtype = _dtype(normals)
+    assert dtype.names is not None
+    lines = [
+        b"ply",
+        b"format binary_little_endian 1.0",
+        *(COMMENT + text[start : start + PIECE] for start in range(0, len(text), PIECE)),
+        b"element vertex %d" % n_points,
+        *(b"property %b %b" % (kinds[dtype[name]], name.encode()) for name in dtype.names),
+        b"end_header",
+    ]
+    return b"\n".join(lines) + b"\n"
+
+
+def _header_lines(file: Any) -> list[bytes]:
+    """The lines of a PLY header."""
+    lines = [file.readline()]
+    if lines[0] != b"ply\n":
+        raise ValueError("it is no PLY file of raydepth")
+    while lines[-1] != b"end_header\n":
+        line = file.readline()
+        if not line:
+            raise ValueError("its header is truncated")
+        lines.append(line)
+    return lines

@@ -1,0 +1,225 @@
+"""Tar shards that the package webdataset reads, each with many meshes.
+
+    OUT/shard-000000.tar
+        __raydepth__/index.json           where everything is: names, offsets, sizes
+        bunny/000.png                     a 16-bit PNG, as `export` writes it
+        bunny/000.json                    the metadata that the PNG carries, too
+        bunny/000.normal.npy              further outputs, see `output_files`
+        ...
+        __raydepth__/bunny/views.json     the description
+        __raydepth__/bunny/preview.png    the contact sheet
+
+A sample is one view, its key "bunny/000"; webdataset passes over names in double underscores. A
+shard is read from front to back by webdataset and at any place by raydepth, which looks into the
+index. Time stamps, owners and order are fixed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tarfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raydepth.codecs.formats import FORMATS, as_value_error
+from raydepth.export import StoredDepth, decode_depth
+from raydepth.storage.base import MeshViews, Store, StoredMesh, check_agreement
+from raydepth.storage.description import description_text, parsed_description
+from raydepth.storage.output_files import parts_of
+from raydepth.system.atomic_files import whole_file
+
+FORMAT_NAME = "raydepth-shard"
+FORMAT_VERSION = 1
+HIDDEN = "__raydepth__"
+INDEX_FILE = f"{HIDDEN}/index.json"
+BLOCK = 512
+END = bytes(2 * BLOCK)
+
+# Where a member's content begins, counted from the end of the index, and how long it is.
+Extent = tuple[int, int]
+
+
+class TarStore(Store):
+    """Tar files with the meshes of one unit each."""
+
+    file_format = "webdataset"
+    stores_uint16 = True
+    suffix = ".png"
+    meshes_per_unit = 100
+
+    def encode(self, view: StoredDepth) -> tuple[bytes, bytes]:
+        return FORMATS[".png"].encode(view.pixels, view.text)[""], view.text.encode()
+
+    def contents(self, encoded: tuple[bytes, bytes]) -> Iterable[bytes]:
+        return encoded
+
+    def place(self, out: Path, name: str, *, index: int = 0) -> Path:
+        return out / f"shard-{index:06}.tar"
+
+    def write(self, out: Path, meshes: Sequence[MeshViews], *, index: int = 0) -> None:
+        members: list[tuple[str, bytes]] = []
+        entries = []
+        end = 0
+
+        def add(name: str, content: bytes) -> Extent:
+            nonlocal end
+            members.append((name, content))
+            start = end + len(_header(name, len(content)))
+            end = start + _padded(len(content))
+            return start, len(content)
+
+        for mesh in meshes:
+            entry: dict[str, Any] = {"name": mesh.name, "views": [], "metadata": []}
+            files = (view["file"] for view in mesh.description["views"])
+            for file, view in zip(files, mesh.views, strict=True):
+                (image, metadata), further = parts_of(view)
+                beside = f"{mesh.name}/{file.removesuffix(self.suffix)}.json"
+                entry["views"].append(add(f"{mesh.name}/{file}", image))
+                entry["metadata"].append(add(beside, metadata))
+                for name, content in further.items():
+                    entry.setdefault("outputs", {})[name] = add(f"{mesh.name}/{name}", content)
+            text = description_text(mesh.description).encode()
+            entry["description"] = add(f"{HIDDEN}/{mesh.name}/views.json", text)
+            if mesh.preview is not None:
+                add(f"{HIDDEN}/{mesh.name}/preview.png", mesh.preview)
+            entries.append(entry)
+        contents = {
+            "format": FORMAT_NAME,
+            "format_version": FORMAT_VERSION,
+            "size": end,
+            "meshes": entries,
+        }
+        members.insert(0, (INDEX_FILE, json.dumps(contents).encode()))
+        out.mkdir(parents=True, exist_ok=True)
+        with (
+            whole_file(self.place(out, "", index=index)) as temporary,
+            open(temporary, "xb") as file,
+        ):
+            for name, content in members:
+                file.write(_header(name, len(content)))
+                file.write(content)
+                file.write(bytes(_padded(len(content)) - len(content)))
+            file.write(END)
+
+    def find(self, out: Path, name: str) -> StoredMesh | None:
+        return next((mesh for mesh in _meshes(out) if mesh.name == name), None)
+
+    def remove(self, out: Path, name: str) -> None:
+        mesh = self.find(out, name)
+        if mesh is not None:
+            mesh.place.unlink()
+
+    def open(self, out: Path) -> list[StoredMesh]:
+        meshes: dict[str, StoredMesh] = {}
+        for mesh in _meshes(out):
+            if mesh.name in meshes:
+                raise ValueError(
+                    f"{mesh.place} holds {mesh.name}, and {meshes[mesh.name].place.name} does, too"
+                )
+            meshes[mesh.name] = mesh
+        return [meshes[name] for name in sorted(meshes)]
+
+
+class TarMesh(StoredMesh):
+    """A mesh in a tar shard."""
+
+    def __init__(
+        self,
+        name: str,
+        place: Path,
+        description: Extent,
+        views: list[Extent],
+        beside: list[Extent],
+        outputs: dict[str, Extent],
+    ) -> None:
+        super().__init__(name, place)
+        self._where, self._views, self._beside = description, views, beside
+        self._outputs = outputs
+
+    def _description(self) -> dict[str, Any]:
+        description = parsed_description(_content(self.place, self._where))
+        if not len(description["views"]) == len(self._views) == len(self._beside):
+            raise ValueError(f"its index has {len(self._views)} views of {self.name}")
+        return description
+
+    def contents(self, view: int) -> Iterable[bytes]:
+        return [_content(self.place, extents[view]) for extents in (self._views, self._beside)]
+
+    def content(self, file: str) -> bytes:
+        if file not in self._outputs:
+            raise ValueError(f"its index has no {file} of {self.name}")
+        return _content(self.place, self._outputs[file])
+
+    def _depth(self, view: int) -> np.ndarray:
+        self.metadata  # noqa: B018 - checks that the index has this view
+        image = decode_depth(".png", {"": _content(self.place, self._views[view])})
+        check_agreement(image, self.metadata)
+        return image.depth
+
+
+def _header(name: str, size: int) -> bytes:
+    info = tarfile.TarInfo(name)  # of the time 0 and the owner 0
+    info.size = size
+    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+
+
+def _padded(size: int) -> int:
+    return -(-size // BLOCK) * BLOCK
+
+
+def _meshes(out: Path) -> Iterator[TarMesh]:
+    """The meshes of all shards; only the indexes are read."""
+    for place in sorted(out.glob("shard-*.tar")):
+        try:
+            yield from _indexed(place)
+        except ValueError as error:
+            raise ValueError(f"{place}: {error}") from error
+
+
+def _indexed(place: Path) -> Iterator[TarMesh]:
+    with open(place, "rb") as file, as_value_error("damaged or not a tar shard of raydepth"):
+        with tarfile.open(fileobj=file, mode="r:") as archive:
+            first = archive.next()
+            if first is None or first.name != INDEX_FILE:
+                raise ValueError(f"it does not begin with {INDEX_FILE}")
+            file.seek(first.offset_data)
+            contents = json.loads(file.read(first.size))
+            start = first.offset_data + _padded(first.size)
+        version = (contents["format"], contents["format_version"])
+        if version != (FORMAT_NAME, FORMAT_VERSION):
+            raise ValueError(f"its index says {version}; expected {FORMAT_NAME, FORMAT_VERSION}")
+        if os.path.getsize(place) != start + contents["size"] + len(END):
+            raise ValueError("it is truncated, or something was added")
+        found = [
+            TarMesh(
+                entry["name"],
+                place,
+                _moved(entry["description"], start),
+                [_moved(extent, start) for extent in entry["views"]],
+                [_moved(extent, start) for extent in entry["metadata"]],
+                {name: _moved(extent, start) for name, extent in entry.get("outputs", {}).items()},
+            )
+            for entry in contents["meshes"]
+        ]
+    yield from found
+
+
+def _moved(extent: Sequence[int], start: int) -> Extent:
+    offset, size = extent
+    if not (offset >= 0 and size >= 0):
+        raise ValueError(f"its index holds the extent {extent}")
+    return start + offset, size
+
+
+def _content(place: Path, extent: Extent) -> bytes:
+    offset, size = extent
+    with open(place, "rb") as file:
+        file.seek(offset)
+        content = file.read(size)
+    if len(content) < size:
+        raise ValueError("truncated tar file")
+    return content

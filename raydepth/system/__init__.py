@@ -1,0 +1,1 @@
+"""Threads, memory, files that appear whole, locks, optional packages."""

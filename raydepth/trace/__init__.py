@@ -1,0 +1,1 @@
+"""Find the face that a ray meets first: tiles of rays, single rays, all crossings."""

@@ -1,0 +1,129 @@
+"""All faces that a ray meets: the first few, and the last. Any rays, one after the other.
+
+The walk is that of nearest.py, but for what ends it: the last of the hits that are wanted, or none.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from raydepth.accel.wide import FACES, LEAF, LINKS, NODE, WIDTH
+from raydepth.kernels import hit_distance, shear
+from raydepth.simd.vectors import (
+    integers,
+    lowest_bit,
+    pointer,
+    stack_float32,
+    stack_float64,
+    stack_int32,
+)
+from raydepth.trace.nearest import STACK, enter_children, in_float32, may_hit, put_in_order
+
+f4 = np.float32
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _sort_in(t, face, distances, found):
+    """Put a face among those found, which are in the order of distance and then of index."""
+    place = len(found) - 1
+    if t > distances[place] or (t == distances[place] and face > found[place]):
+        return
+    while place > 0 and (
+        t < distances[place - 1] or (t == distances[place - 1] and face < found[place - 1])
+    ):
+        distances[place] = distances[place - 1]
+        found[place] = found[place - 1]
+        place -= 1
+    distances[place] = t
+    found[place] = face
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def crossings(
+    nodes, leaves, vertices, faces, origins, directions, near, far,
+    seen, first, first_t, last, last_t,
+):  # fmt: skip
+    """Fill `first` with the faces that each ray meets, nearest first, and `last` with the farthest.
+
+    Of equally near faces the one of the lower index is the earlier. A face that a ray only grazes,
+    edge on, is not met; where it meets an edge that two faces share, it meets both.
+
+    Parameters
+    ----------
+    nodes, leaves : see wide.py
+    vertices : (n_vertices, 3) float64, local frame
+    faces : (n_faces, 3) int32
+    origins, directions : (n_rays, 3) float64, in the local frame
+    near, far : (n_rays,) float64
+        What is nearer or farther is not met, in lengths of the directions.
+    seen : (n_rays,) int32
+        The face that each ray meets first; of those with -1 nothing else is looked for.
+    first, first_t : (n_rays, n_hits) int32 and float64
+        Faces and distances; -1 and +inf behind the last of them.
+    last, last_t : (n_rays,) or (0,) int32 and float64
+        -1 and -inf = miss. Without elements they are not asked for, and the search ends with the
+        nearest.
+    """
+    node, leaf_data = pointer(nodes), pointer(leaves)
+    links, leaf_faces = integers(node), integers(leaf_data)
+    vertex, corner = pointer(vertices), pointer(faces)
+    origin, direction = stack_float64(3), stack_float64(3)
+    start, inverse = stack_float32(3), stack_float32(3)
+    entered = stack_float32(WIDTH)
+    stack_link, stack_t = stack_int32(STACK), stack_float32(STACK)
+    n_hits = first.shape[1]
+    for ray in range(len(origins)):
+        for axis in range(3):
+            origin[axis] = origins[ray, axis]
+            direction[axis] = directions[ray, axis]
+        found, distances = first[ray], first_t[ray]
+        for hit in range(n_hits):
+            distances[hit] = np.inf
+            found[hit] = -1
+        farthest, last_face = -np.inf, np.int64(-1)
+        comes_near, axes, shears, forward, margin, error, begin, length, t_begin = in_float32(
+            origin, direction, near[ray], start, inverse
+        )
+        if seen[ray] < 0 or not comes_near:
+            if len(last) > 0:
+                last[ray], last_t[ray] = -1, -np.inf
+            continue
+        kx, ky, kz, sx, sy = shear(direction)
+        t_end = f4(far[ray] * length - begin) + error
+        stack_link[0], stack_t[0] = np.int32(0), t_begin
+        stack_size = 1
+        while stack_size > 0:
+            stack_size -= 1
+            if stack_t[stack_size] > t_end:
+                continue
+            link = np.int64(stack_link[stack_size])
+            if link >= 0:
+                todo = enter_children(node, link, start, inverse, margin, t_begin, t_end, entered)
+                base = stack_size
+                while todo != 0:
+                    lane = lowest_bit(todo)
+                    todo &= todo - 1
+                    child = np.int64(links[NODE * link + LINKS + lane])
+                    stack_size = put_in_order(
+                        stack_link, stack_t, base, stack_size, child, entered[lane]
+                    )
+                continue
+            leaf = ~link // WIDTH
+            todo = may_hit(leaf_data, leaf, start, axes, shears, forward, error, t_begin, t_end)
+            todo &= (2 << (~link % WIDTH)) - 1
+            while todo != 0:
+                lane = lowest_bit(todo)
+                todo &= todo - 1
+                face = np.int64(leaf_faces[LEAF * leaf + FACES + lane])
+                t = hit_distance(vertex, corner, face, origin, direction, kx, ky, kz, sx, sy)
+                if t == np.inf or t < near[ray] or t > far[ray]:
+                    continue
+                if n_hits > 0:
+                    _sort_in(t, face, distances, found)
+                if t > farthest or (t == farthest and face > last_face):
+                    farthest, last_face = t, face
+            if len(last) == 0 and distances[n_hits - 1] < far[ray]:
+                t_end = f4(distances[n_hits - 1] * length - begin) + error
+        if len(last) > 0:
+            last[ray], last_t[ray] = last_face, farthest

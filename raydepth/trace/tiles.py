@@ -1,0 +1,563 @@
+"""The tile kernel: all rays of a 16x16 tile together, for perspective and orthographic cameras.
+
+All rays of such a view share an origin or a direction. So everything a face says about pixels is
+affine in their coordinates (x, y): on which side of an edge they lie (edge functions), and the
+*nearness* of the face there, 1 / distance for perspective cameras (Olano and Greer, "Triangle Scan
+Conversion using 2D Homogeneous Coordinates", 1997) and a constant minus the distance for
+orthographic ones. A tile walks the eight-wide hierarchy (wide.py) front to back and asks eight
+children, eight faces or sixteen pixels at a time, in float32.
+
+Float32 only *spares work*, it decides nothing: each test comes with a bound on its rounding error.
+A face that surely covers a pixel and is surely nearer is taken, one that surely does not is left,
+and whatever lies between goes to `kernels.hit_distance` in float64. The result is the one that
+asking `hit_distance` about every face would give, bit for bit; a wider bound would only be slower.
+
+What keeps the cost per pixel low where faces are smaller than pixels: every entry on the stack has
+a rectangle of pixels whose centres its projection can cover. Subtrees that cover no pixel centre
+are dropped, a subtree of few pixels is dropped once these see something nearer, and so a tile turns
+into single rays by itself.
+
+Coordinates within a tile: x and y in pixels from the tile's centre, so that lane c of row r is at
+(c - 7.5, r - 7.5). A rectangle is four bytes: first and last column, first and last row.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from raydepth.accel.wide import FACES, LEAF, LINKS, NODE, WIDTH
+from raydepth.kernels import hit_distance, pixel_ray, shear
+from raydepth.simd.vectors import (
+    bits,
+    fma,
+    greatest,
+    integers,
+    lanes_of,
+    load,
+    lowest_bit,
+    pointer,
+    prefetch,
+    select,
+    splat,
+    stack_float32,
+    stack_float64,
+    stack_int32,
+    store,
+    truncate,
+    vmax,
+    vmin,
+)
+from raydepth.trace import view_frame
+
+f4 = np.float32
+
+LINE = 16  # float32 of a cache line
+TILE = 16
+# Leaves that wait for their data, at most; of a mesh that is larger than BIG (bytes of its leaves).
+# A smaller one is in the processor's caches, and there what waits only culls later.
+RING = 8
+PATIENCE = 4
+BIG = 1 << 23
+# Seven more entries for each of at most bvh.MAX_DEPTH levels, and the root's eight.
+STACK = 512
+ULP = f4(2.0**-24)
+
+# What the counters of `visibility` count.
+WORK = ("nodes", "leaves", "faces", "exact tests")
+
+# The view, as the kernel sees it: 18 float32. Rows of four take a point in the local frame to
+# X, Y (pixels from the tile's centre, times distance if PERSPECTIVE) and S, its distance (of an
+# orthographic camera that is far away: its distance from a nearer plane).
+X, Y, S = 0, 4, 8
+PERSPECTIVE = 12  # 1 or 0
+FARTHEST = 13  # orthographic: nearness is this minus S
+ERROR = 14  # bounds on the rounding errors of X, Y and S
+NEAREST = 17  # closer than this to the camera's plane, float32 is not asked
+VIEW = 18
+
+# What is computed for the eight faces of a leaf: rows of eight float32. Edge functions are scaled
+# so that +-1 is the bound on their error; each is a * x + b * y + c.
+EDGES = (0, 3 * WIDTH, 6 * WIDTH)
+NEARNESS = 9 * WIDTH
+SURELY = 12 * WIDTH  # a gain in nearness above this is sure
+MAYBE = 13 * WIDTH  # one below this is surely none
+OUTSIDE = 14 * WIDTH  # an edge function below this is surely negative
+SETUP = 15 * WIDTH
+
+# Nearness in float32 is known to 2^-11 of itself (see _set_up_faces); the sum of two such errors.
+SURE = f4(2.0**-10)
+# Bounds of nearness are raised by this before they are compared with a pixel's.
+NEARER = f4(1.0 + 2.0**-9)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _affine(x, y, z, view, row):
+    constant = splat(view[row + 3], WIDTH)
+    return fma(x, view[row], fma(y, view[row + 1], fma(z, view[row + 2], constant)))
+
+
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _extent(x, y, z, view, row, error):
+    """Half the range of `_affine` over boxes of half extents x, y, z, and its rounding error."""
+    x_part = fma(x, abs(view[row]), splat(error, WIDTH))
+    return fma(z, abs(view[row + 2]), fma(y, abs(view[row + 1]), x_part))
+
+
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _first_lane(x):
+    """The first lane at or behind x, 0 to 17; a hair earlier rather than later."""
+    return splat(17, WIDTH) - truncate(vmin(vmax(f4(9.0) - x, f4(0.0)), f4(17.0)) + f4(0.50001))
+
+
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _last_lane(x):
+    """The last lane at or before x, -1 to 16; a hair later rather than earlier."""
+    return truncate(vmin(vmax(x + f4(8.5), f4(0.0)), f4(17.0)) + f4(0.00001)) - splat(1, WIDTH)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _clip(x_low, x_high, y_low, y_high, unbounded, inside, rectangles):
+    """Store the rectangles of pixels within these ranges and `inside`; return who has any.
+
+    Where `unbounded`, the rectangle is `inside` itself.
+    """
+    column_0 = splat(inside & 255, WIDTH)
+    column_1 = splat((inside >> 8) & 255, WIDTH)
+    row_0 = splat((inside >> 16) & 255, WIDTH)
+    row_1 = splat((inside >> 24) & 255, WIDTH)
+    first_column, last_column = _first_lane(x_low), _last_lane(x_high)
+    first_row, last_row = _first_lane(y_low), _last_lane(y_high)
+    first_column = select(unbounded | (first_column < column_0), column_0, first_column)
+    last_column = select(unbounded | (last_column > column_1), column_1, last_column)
+    first_row = select(unbounded | (first_row < row_0), row_0, first_row)
+    last_row = select(unbounded | (last_row > row_1), row_1, last_row)
+    columns = first_column + last_column * splat(1 << 8, WIDTH)
+    rows = first_row + last_row * splat(1 << 8, WIDTH)
+    store(rectangles, 0, columns + rows * splat(1 << 16, WIDTH))
+    return (first_column <= last_column) & (first_row <= last_row)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _visit_children(nodes, node, view, inside, nearness, rectangles):
+    """Rectangles and greatest nearness of a node's eight children; bits of those to visit."""
+    at = NODE * node
+    x = load(nodes, at, WIDTH)
+    y = load(nodes, at + WIDTH, WIDTH)
+    z = load(nodes, at + 2 * WIDTH, WIDTH)
+    half_x = load(nodes, at + 3 * WIDTH, WIDTH)
+    half_y = load(nodes, at + 4 * WIDTH, WIDTH)
+    half_z = load(nodes, at + 5 * WIDTH, WIDTH)
+    perspective = view[PERSPECTIVE]
+    flat = f4(1.0) - perspective
+    distance = _affine(x, y, z, view, S)
+    half_distance = _extent(half_x, half_y, half_z, view, S, view[ERROR + 2])
+    near, far = distance - half_distance, distance + half_distance
+    too_near = near <= view[NEAREST]
+    # X and Y over all of the box, divided by the distance that makes each bound the widest.
+    by_near = f4(1.0) / fma(near, perspective, splat(flat, WIDTH))
+    by_far = f4(1.0) / fma(far, perspective, splat(flat, WIDTH))
+    x_middle = _affine(x, y, z, view, X)
+    x_half = _extent(half_x, half_y, half_z, view, X, view[ERROR])
+    y_middle = _affine(x, y, z, view, Y)
+    y_half = _extent(half_x, half_y, half_z, view, Y, view[ERROR + 1])
+    x_low, x_high = x_middle - x_half, x_middle + x_half
+    y_low, y_high = y_middle - y_half, y_middle + y_half
+    zero = f4(0.0)
+    # Rounding of the divisions, within the 17 pixels around the tile that matter.
+    slack = f4(1e-5)
+    covers = _clip(
+        x_low * select(x_low >= zero, by_far, by_near) - slack,
+        x_high * select(x_high >= zero, by_near, by_far) + slack,
+        y_low * select(y_low >= zero, by_far, by_near) - slack,
+        y_high * select(y_high >= zero, by_near, by_far) + slack,
+        too_near, inside, rectangles,
+    )  # fmt: skip
+    most = fma(by_near, perspective, (view[FARTHEST] - near) * flat) * NEARER
+    store(nearness, 0, select(too_near, f4(np.inf), most))
+    return bits(covers & (far > zero))
+
+
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _project(leaves, at, view):
+    """Where a vertex of each face is seen, how far away it is, and what X and Y were scaled by."""
+    x = load(leaves, at, WIDTH)
+    y = load(leaves, at + WIDTH, WIDTH)
+    z = load(leaves, at + 2 * WIDTH, WIDTH)
+    distance = _affine(x, y, z, view, S)
+    flat = splat(f4(1.0) - view[PERSPECTIVE], WIDTH)
+    scale = f4(1.0) / fma(distance, view[PERSPECTIVE], flat)
+    return _affine(x, y, z, view, X) * scale, _affine(x, y, z, view, Y) * scale, distance, scale
+
+
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _set_up_faces(leaves, leaf, view, inside, setup, rectangles):
+    """Project eight faces and compute their edge functions and nearness.
+
+    Returns the bits of those that may cover a pixel of `inside`, and, from bit WIDTH on, of those
+    that are wholly in front of the camera: the others have no edge functions.
+    """
+    perspective = view[PERSPECTIVE]
+    flat = f4(1.0) - perspective
+    ax, ay, a_distance, a_scale = _project(leaves, LEAF * leaf, view)
+    bx, by, b_distance, b_scale = _project(leaves, LEAF * leaf + 3 * WIDTH, view)
+    cx, cy, c_distance, c_scale = _project(leaves, LEAF * leaf + 6 * WIDTH, view)
+
+    zero = f4(0.0)
+    x_low, x_high = vmin(vmin(ax, bx), cx), vmax(vmax(ax, bx), cx)
+    y_low, y_high = vmin(vmin(ay, by), cy), vmax(vmax(ay, by), cy)
+    near = vmin(vmin(a_distance, b_distance), c_distance)
+    far = vmax(vmax(a_distance, b_distance), c_distance)
+    too_near = near <= view[NEAREST]
+    # By how many pixels a projected vertex may be off: the errors of X, Y and S carried through
+    # x = X / S, and two more roundings.
+    reach = vmax(x_high, zero - x_low) + vmax(y_high, zero - y_low)
+    error_xy = view[ERROR] if view[ERROR] > view[ERROR + 1] else view[ERROR + 1]
+    carried = fma(reach, view[ERROR + 2] * perspective, splat(error_xy, WIDTH))
+    error = fma(carried, vmax(vmax(a_scale, b_scale), c_scale), reach * (f4(2.0) * ULP))
+    covers = _clip(
+        x_low - error, x_high + error, y_low - error, y_high + error, too_near, inside, rectangles
+    )
+    found = bits(covers & (far + view[ERROR + 2] > zero))
+    if found == 0:
+        return found
+
+    # Edge functions (b - p) x (c - p) and so on, through a vertex so that large terms cancel in
+    # the coefficients. For a pixel p within the face's bounds a vertex is at most `size` away:
+    # vertices off by `error` change an edge function by at most 2 * error * size, and evaluating
+    # it rounds at most 12 times by ULP * size * (reach + 16).
+    size = (x_high - x_low) + (y_high - y_low) + f4(2.0)
+    bound = size * fma(error, f4(2.5), (reach + f4(16.0)) * (f4(12.0) * ULP))
+    area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
+    scale = select(area >= zero, splat(f4(1.0), WIDTH), f4(-1.0)) / bound
+    area = vmax(area, zero - area)
+    a_dx, a_dy = (by - cy) * scale, (cx - bx) * scale
+    b_dx, b_dy = (cy - ay) * scale, (ax - cx) * scale
+    c_dx, c_dy = (ay - by) * scale, (bx - ax) * scale
+    store(setup, EDGES[0], a_dx)
+    store(setup, EDGES[0] + WIDTH, a_dy)
+    store(setup, EDGES[0] + 2 * WIDTH, zero - (a_dx * bx + a_dy * by))
+    store(setup, EDGES[1], b_dx)
+    store(setup, EDGES[1] + WIDTH, b_dy)
+    store(setup, EDGES[1] + 2 * WIDTH, zero - (b_dx * cx + b_dy * cy))
+    store(setup, EDGES[2], c_dx)
+    store(setup, EDGES[2] + WIDTH, c_dy)
+    store(setup, EDGES[2] + 2 * WIDTH, zero - (c_dx * ax + c_dy * ay))
+
+    # Nearness is the mean of the vertices', weighted by edge functions over area; so its error
+    # is at most 4 * bound / area of its range, and 2^-13 of itself from the vertices' distances
+    # (view[NEAREST] sees to that). `sound` faces have it known to 2^-11.
+    a_near = fma(a_scale, perspective, (view[FARTHEST] - a_distance) * flat)
+    b_near = fma(b_scale, perspective, (view[FARTHEST] - b_distance) * flat)
+    c_near = fma(c_scale, perspective, (view[FARTHEST] - c_distance) * flat)
+    most = vmax(vmax(a_near, b_near), c_near)
+    least = vmin(vmin(a_near, b_near), c_near)
+    sound = (most - least) * bound * f4(4.0) < least * area * f4(2.0**-12)
+    weight = bound / area
+    dx = (a_dx * a_near + b_dx * b_near + c_dx * c_near) * weight
+    dy = (a_dy * a_near + b_dy * b_near + c_dy * c_near) * weight
+    # The others are seen nearly edge on: nothing about them is sure but what they do not cover.
+    # The edge functions' sum is the area. If that is above 4, its sign is right. If not, the true
+    # one is below 7, and so is each edge function of a pixel inside, whichever way round it is.
+    store(setup, NEARNESS, select(sound, dx, f4(0.0)))
+    store(setup, NEARNESS + WIDTH, select(sound, dy, f4(0.0)))
+    store(setup, NEARNESS + 2 * WIDTH, select(sound, a_near - (dx * ax + dy * ay), most * NEARER))
+    tolerance = most * SURE
+    store(setup, SURELY, select(sound, tolerance, f4(np.inf)))
+    store(setup, MAYBE, select(sound, zero - tolerance, zero))
+    store(setup, OUTSIDE, select(sound, splat(f4(-1.0), WIDTH), f4(-8.0)))
+    return found | bits(near > view[NEAREST]) << WIDTH
+
+
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _is_open(pixel_nearness, rectangle, nearness):
+    """Whether any pixel of the rectangle sees nothing as near as this yet."""
+    first_column, last_column = rectangle & 255, (rectangle >> 8) & 255
+    first_row, last_row = (rectangle >> 16) & 255, (rectangle >> 24) & 255
+    if last_column - first_column < 3:
+        for row in range(first_row, last_row + 1):
+            for column in range(first_column, last_column + 1):
+                if pixel_nearness[TILE * row + column] < nearness:
+                    return True
+        return False
+    # All sixteen columns at once; a few more open pixels than there are do no harm.
+    for row in range(first_row, last_row + 1):
+        if bits(load(pixel_nearness, TILE * row, 16) < nearness) != 0:
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _test_exactly(
+    vertices, faces, face, basis, column, row, pixel, seen, nearness, view, farthest, ray
+):
+    """Let `hit_distance` decide whether the pixel sees this face rather than what it saw."""
+    origin, direction = ray
+    pixel_ray(basis, column, row, origin, direction)
+    kx, ky, kz, sx, sy = shear(direction)
+    t = hit_distance(vertices, faces, face, origin, direction, kx, ky, kz, sx, sy)
+    if t == np.inf:
+        return
+    before = np.int64(seen[pixel])
+    if before >= 0:
+        t_before = hit_distance(vertices, faces, before, origin, direction, kx, ky, kz, sx, sy)
+        if t > t_before or (t == t_before and face > before):
+            return
+    seen[pixel] = face
+    nearness[pixel] = f4(1.0 / t) if view[PERSPECTIVE] != f4(0.0) else f4(farthest - t)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _cover(
+    lane, setup, face, rectangle, seen, nearness, x,
+    vertices, faces, basis, x0, y0, view, farthest, ray, doubts,
+):  # fmt: skip
+    """Take a face for the pixels that it surely covers; ask for the others. Returns how many."""
+    first_column, last_column = rectangle & 255, (rectangle >> 8) & 255
+    first_row, last_row = (rectangle >> 16) & 255, (rectangle >> 24) & 255
+    # Everything at y = 0, and its change from row to row.
+    a = fma(x, setup[EDGES[0] + lane], splat(setup[EDGES[0] + 2 * WIDTH + lane], 16))
+    b = fma(x, setup[EDGES[1] + lane], splat(setup[EDGES[1] + 2 * WIDTH + lane], 16))
+    c = fma(x, setup[EDGES[2] + lane], splat(setup[EDGES[2] + 2 * WIDTH + lane], 16))
+    near = fma(x, setup[NEARNESS + lane], splat(setup[NEARNESS + 2 * WIDTH + lane], 16))
+    a_step = splat(setup[EDGES[0] + WIDTH + lane], 16)
+    b_step = splat(setup[EDGES[1] + WIDTH + lane], 16)
+    c_step = splat(setup[EDGES[2] + WIDTH + lane], 16)
+    near_step = splat(setup[NEARNESS + WIDTH + lane], 16)
+    outside = setup[OUTSIDE + lane]
+    gain_surely = setup[SURELY + lane]
+    gain_maybe = setup[MAYBE + lane]
+    # The bounds on errors hold within the face's own rectangle.
+    columns = lanes_of((2 << last_column) - (1 << first_column), 16)
+    some_doubt = np.int64(0)
+    for row in range(first_row, last_row + 1):
+        y = f4(row) - f4(7.5)
+        inside = vmin(vmin(fma(a_step, y, a), fma(b_step, y, b)), fma(c_step, y, c))
+        here = fma(near_step, y, near)
+        before = load(nearness, TILE * row, 16)
+        seen_before = load(seen, TILE * row, 16)
+        gain = here - before
+        surely = (inside > f4(1.0)) & (gain > gain_surely) & columns
+        maybe = (inside > outside) & (gain > gain_maybe) & columns
+        # Not select(surely, new, old): that becomes a masked store, and the next face's load of
+        # the same row cannot be forwarded from one.
+        store(nearness, TILE * row, greatest(before, select(surely, here, f4(0.0))))
+        store(seen, TILE * row, seen_before + select(surely, splat(face, 16) - seen_before, 0))
+        unsure = bits(maybe) & ~bits(surely)
+        doubts[row] = np.int32(unsure)
+        some_doubt |= unsure
+    if some_doubt == 0:
+        return 0
+    # After the loop, so that it keeps its vectors in registers.
+    n_exact = 0
+    for row in range(first_row, last_row + 1):
+        doubtful = np.int64(doubts[row])
+        while doubtful != 0:
+            column = lowest_bit(doubtful)
+            doubtful &= doubtful - 1
+            n_exact += 1
+            _test_exactly(
+                vertices, faces, face, basis, x0 + column, y0 + row, TILE * row + column,
+                seen, nearness, view, farthest, ray,
+            )  # fmt: skip
+    return n_exact
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _set_view(projection, x0, y0, view):
+    """Fill `view` for the tile whose first pixel is (x0, y0)."""
+    perspective = projection[view_frame.PERSPECTIVE]
+    for i in range(4):
+        # The tile's centre becomes the origin, in float64: what is left is small and exact.
+        constant = 1.0 if i == 3 else 0.0
+        w = perspective * projection[view_frame.S + i] + (1.0 - perspective) * constant
+        view[X + i] = f4(projection[view_frame.X + i] - (x0 + 0.5 * TILE) * w)
+        view[Y + i] = f4(projection[view_frame.Y + i] - (y0 + 0.5 * TILE) * w)
+        view[S + i] = f4(projection[view_frame.S + i])
+    view[PERSPECTIVE] = f4(perspective)
+    view[FARTHEST] = f4(projection[view_frame.S + 3] + view_frame.REACH)
+    for row in range(3):
+        # Coordinates are at most 1. Rounded: coefficient, coordinate, three fused additions.
+        size = f4(0.0)
+        for i in range(4):
+            size += abs(view[4 * row + i])
+        view[ERROR + row] = f4(6.0) * ULP * size
+    # Farther than this, S is known to 2^-13 of itself.
+    view[NEAREST] = f4(8192.0) * view[ERROR + 2]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _render_tile(
+    nodes,
+    leaves,
+    vertices,
+    faces,
+    basis,
+    projection,
+    x0,
+    y0,
+    height,
+    width,
+    x,
+    patience,
+    ray,
+    seen,
+    work,
+):
+    """Find what the pixels of one tile see: `seen` (256 int32), -1 = nothing."""
+    nearness = stack_float32(256)
+    stack_link = stack_int32(STACK)
+    stack_nearness = stack_float32(STACK)
+    stack_rectangle = stack_int32(STACK)
+    child_nearness = stack_float32(WIDTH)
+    rectangles = stack_int32(WIDTH)
+    setup = stack_float32(SETUP)
+    doubts = stack_int32(16)
+    links, leaf_faces = integers(nodes), integers(leaves)
+    view = stack_float32(VIEW)
+    _set_view(projection, x0, y0, view)
+    farthest = projection[view_frame.FARTHEST]
+    for row in range(TILE):
+        store(nearness, TILE * row, splat(f4(0.0), 16))
+        store(seen, TILE * row, splat(-1, 16))
+    if x0 + TILE > width or y0 + TILE > height:
+        # Pixels beyond the image see something infinitely near, so that nobody works for them.
+        for row in range(TILE):
+            for column in range(TILE):
+                if x0 + column >= width or y0 + row >= height:
+                    nearness[TILE * row + column] = f4(np.inf)
+
+    stack_link[0] = np.int32(0)
+    stack_nearness[0] = f4(np.inf)
+    stack_rectangle[0] = np.int32((TILE - 1) << 8 | (TILE - 1) << 24)
+    stack_size = 1
+    # Leaves whose data has been asked for; first in, first out.
+    ring_link = stack_int32(RING)
+    ring_nearness = stack_float32(RING)
+    ring_rectangle = stack_int32(RING)
+    asked = tested = 0
+    while True:
+        if stack_size > 0:
+            stack_size -= 1
+            link = np.int64(stack_link[stack_size])
+            inside = np.int64(stack_rectangle[stack_size])
+            if not _is_open(nearness, inside, stack_nearness[stack_size]):
+                continue
+            if link >= 0:
+                work[0] += 1
+                todo = _visit_children(nodes, link, view, inside, child_nearness, rectangles)
+                base = stack_size
+                while todo != 0:
+                    lane = lowest_bit(todo)
+                    todo &= todo - 1
+                    child = np.int64(links[NODE * link + LINKS + lane])
+                    # By the time it is taken from the stack it should have arrived.
+                    if child >= 0:
+                        for line in range(NODE // LINE):
+                            prefetch(nodes, NODE * child + LINE * line)
+                    elif patience == 0:
+                        for line in range(LEAF // LINE):
+                            prefetch(leaves, LEAF * (~child // WIDTH) + LINE * line)
+                    # Insertion sort: the nearest of the children on top.
+                    near = child_nearness[lane]
+                    at = stack_size
+                    while at > base and stack_nearness[at - 1] > near:
+                        stack_link[at] = stack_link[at - 1]
+                        stack_nearness[at] = stack_nearness[at - 1]
+                        stack_rectangle[at] = stack_rectangle[at - 1]
+                        at -= 1
+                    stack_link[at] = np.int32(child)
+                    stack_nearness[at] = near
+                    stack_rectangle[at] = rectangles[lane]
+                    stack_size += 1
+                continue
+            if patience > 0:
+                for line in range(LEAF // LINE):
+                    prefetch(leaves, LEAF * (~link // WIDTH) + LINE * line)
+                ring_link[asked % RING] = np.int32(link)
+                ring_nearness[asked % RING] = stack_nearness[stack_size]
+                ring_rectangle[asked % RING] = np.int32(inside)
+                asked += 1
+                if asked - tested <= patience:
+                    continue
+        elif asked == tested:
+            break
+        if patience > 0:
+            link = np.int64(ring_link[tested % RING])
+            inside = np.int64(ring_rectangle[tested % RING])
+            tested += 1
+            if not _is_open(nearness, inside, ring_nearness[(tested - 1) % RING]):
+                continue
+        work[1] += 1
+        leaf = ~link // WIDTH
+        found = _set_up_faces(leaves, leaf, view, inside, setup, rectangles)
+        in_front = found >> WIDTH
+        todo = found & ((2 << (~link % WIDTH)) - 1)
+        while todo != 0:
+            lane = lowest_bit(todo)
+            todo &= todo - 1
+            face = np.int64(leaf_faces[LEAF * leaf + FACES + lane])
+            rectangle = np.int64(rectangles[lane])
+            work[2] += 1
+            if (in_front >> lane) & 1:
+                work[3] += _cover(
+                    lane, setup, face, rectangle, seen, nearness, x,
+                    vertices, faces, basis, x0, y0, view, farthest, ray, doubts,
+                )  # fmt: skip
+                continue
+            # Float32 is no help: it reaches through the camera's plane.
+            for row in range((rectangle >> 16) & 255, ((rectangle >> 24) & 255) + 1):
+                for column in range(rectangle & 255, ((rectangle >> 8) & 255) + 1):
+                    pixel = TILE * row + column
+                    if nearness[pixel] < f4(np.inf):
+                        work[3] += 1
+                        _test_exactly(
+                            vertices, faces, face, basis, x0 + column, y0 + row, pixel,
+                            seen, nearness, view, farthest, ray,
+                        )  # fmt: skip
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def visibility(
+    nodes, leaves, vertices, faces, basis, projection, first_row, last_row, triangle_id, work
+):
+    """Fill rows first_row to last_row of one view's `triangle_id` (height, width) int32.
+
+    Parameters
+    ----------
+    nodes, leaves : see wide.py
+    vertices : (n_vertices, 3) float64, local frame
+    faces : (n_faces, 3) int32
+    basis : (6, 3) float64
+        The view's ray basis in the local frame.
+    projection : (14,) float64
+        The inverse: see view_frame.py.
+    first_row : int
+        A multiple of TILE.
+    triangle_id : (height, width) int32
+        A miss is -1.
+    work : (4,) int64
+        Counters of `WORK`, added to.
+    """
+    height, width = triangle_id.shape
+    patience = PATIENCE if leaves.nbytes > BIG else 0
+    origin = stack_float64(3)
+    direction = stack_float64(3)
+    seen = stack_int32(256)
+    lanes = stack_float32(16)
+    for lane in range(TILE):
+        lanes[lane] = f4(lane) - f4(7.5)
+    for y0 in range(first_row, last_row, TILE):
+        for x0 in range(0, width, TILE):
+            _render_tile(
+                pointer(nodes), pointer(leaves), pointer(vertices), pointer(faces),
+                pointer(basis), pointer(projection), x0, y0, height, width,
+                load(lanes, 0, 16), patience, (origin, direction), seen, pointer(work),
+            )  # fmt: skip
+            for row in range(y0, min(y0 + TILE, last_row)):
+                if x0 + TILE <= width:
+                    whole = load(seen, TILE * (row - y0), TILE)
+                    store(pointer(triangle_id), row * width + x0, whole)
+                else:
+                    for column in range(x0, width):
+                        triangle_id[row, column] = seen[TILE * (row - y0) + column - x0]
