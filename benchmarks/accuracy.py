@@ -29,7 +29,7 @@ from raydepth.bench.bench import cpu_model
 from raydepth.mesh.shapes import torus_knot
 from raydepth.system.parallel import default_threads
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 from oracle import brute_force, ulps
 
 # (n_views, height, width) float z depth of all views, +inf = miss

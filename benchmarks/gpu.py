@@ -27,7 +27,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
@@ -50,7 +50,7 @@ from raydepth.rendering.hierarchies import build_bvh
 
 HERE = Path(__file__).resolve().parent
 
-# --small: does the script work at all? Also where a GPU is emulated (tests/cuda_emulator).
+# --small: does the script work at all? Also where a GPU is emulated (tests/support/cuda_emulator).
 SMALL = os.environ.get("RAYDEPTH_GPU_SMALL") == "1"
 MESHES = ("knot_5k",) if SMALL else ("knot_5k", "knot_80k", "knot_300k", "knot_1300k")
 SIZES = (256, 512, 1024)
@@ -258,13 +258,14 @@ def correctness() -> dict[str, Any]:
 
 def tests() -> dict[str, Any]:
     """The tests that need a GPU."""
-    return {"cuda": _tested("tests/test_cuda_gpu.py")}
+    return {"cuda": _tested("tests/cuda/test_cuda_gpu.py")}
 
 
 def path_tests() -> dict[str, Any]:
     """Those of the rest of the CUDA path, of rendering and of rays, on this machine."""
-    names = ("cuda_maths", "cuda_batch", "cuda_build", "cuda_ptx", "render", "raycast")
-    return {name: _tested(f"tests/test_{name}.py") for name in names}
+    names = [f"cuda/test_cuda_{name}" for name in ("maths", "batch", "build", "ptx")]
+    names += ["rendering/test_render", "rendering/test_raycast"]
+    return {name: _tested(f"tests/{name}.py") for name in names}
 
 
 def _tested(path: str) -> dict[str, Any]:

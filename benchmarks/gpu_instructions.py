@@ -3,9 +3,9 @@
     python benchmarks/gpu_instructions.py [--meshes knot_5k,...] [--size 512] [--views 2]
 
 The kernels are compiled and linked as for an H100 and run on the CPU, all lanes of a warp in step
-(tests/cuda_emulator). That counts instructions of PTX, weighted by what they cost an H100's issue
-slots (`weight`: double and 64-bit operations two, double divisions and roots 24, moves and signs
-nothing). **It is no time**: nothing is known here of caches, latencies and the assembler's order.
+(tests/support/cuda_emulator). That counts instructions of PTX, weighted by what they cost an
+H100's issue slots (`weight`: double and 64-bit operations two, double divisions and roots 24, moves
+and signs nothing). **It is no time**: nothing is known here of caches, latencies and the assembler's order.
 
 Writes benchmarks/results/gpu_instructions.json, a row for each kernel and mesh: instructions and
 weighted instructions for 32 rays, and the share of lanes that are active.
@@ -21,7 +21,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np

@@ -50,6 +50,7 @@ import numpy as np
 from raydepth.camera.camera import Cameras
 from raydepth.camera.kinds import KINDS
 from raydepth.codecs.formats import Parts, as_value_error, format_of
+from raydepth.codecs.json_text import JsonText, dumps
 from raydepth.codecs.uint16 import (
     as_number,
     checked_depth,
@@ -64,9 +65,6 @@ from raydepth.version import __version__
 
 FORMAT_NAME = "raydepth-depth"
 FORMAT_VERSION = 1
-
-# ASCII only, so that every container takes it; infinities and NaN are not JSON.
-TO_JSON = json.JSONEncoder(allow_nan=False).encode
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,13 +227,13 @@ class Metadata:
         ValueError
             The mesh is not plain JSON data.
         """
-        before, behind = self._around_camera
-        return f"{before}{'null' if camera is None else camera.json_text}{behind}"
+        camera_text = JsonText("null" if camera is None else camera.json_text)
+        return dumps({**self._entries, "camera": camera_text, "mesh": self._mesh_text})
 
     @cached_property
-    def _around_camera(self) -> tuple[str, str]:
+    def _entries(self) -> dict[str, JsonText]:
         scale = self.values_per_unit
-        before = {
+        entries = {
             "format": FORMAT_NAME,
             "format_version": FORMAT_VERSION,
             "raydepth_version": __version__,
@@ -243,9 +241,13 @@ class Metadata:
             "values_per_unit": None if scale is None else as_number(scale),
             "miss": "inf" if scale is None else 0,
         }
+        return {key: JsonText(json.dumps(value)) for key, value in entries.items()}
+
+    @cached_property
+    def _mesh_text(self) -> JsonText:
         # All but the mesh is raydepth's own.
         with as_value_error("mesh does not hold plain JSON data"):
-            return f'{TO_JSON(before)[:-1]}, "camera": ', f', "mesh": {TO_JSON(self.mesh)}}}'
+            return JsonText(json.dumps(self.mesh, allow_nan=False))
 
 
 class StoredDepth(NamedTuple):

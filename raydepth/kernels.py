@@ -12,14 +12,15 @@ Kernels release the GIL and assume checked input; they never raise. Arrays come 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from raydepth.simd.jit import jit
 
 # A distance to a face's plane is believed within the range of its vertices', and a little more:
 # far above float64's rounding, far below float32's resolution.
 BELOW, ABOVE = 1.0 - 1e-10, 1.0 + 1e-10
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def pixel_ray(basis, column, row, origin, direction):
     """The ray through a pixel's centre, from one view's `Cameras.ray_basis` (18 numbers)."""
     x = column + 0.5
@@ -29,7 +30,7 @@ def pixel_ray(basis, column, row, origin, direction):
         direction[axis] = basis[9 + axis] + x * basis[12 + axis] + y * basis[15 + axis]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def axes_of(direction):
     """The axis that the ray runs along most, and before it the two others: kx, ky, kz."""
     kz = 0
@@ -42,7 +43,7 @@ def axes_of(direction):
     return kx, ky, kz
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def shear(direction):
     """The axis the ray runs along most, the other two, and the shear that straightens the ray.
 
@@ -52,7 +53,7 @@ def shear(direction):
     return kx, ky, kz, direction[kx] / direction[kz], direction[ky] / direction[kz]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def edge_functions(vertices, faces, face, origin, kx, ky, kz, sx, sy):
     """Edge functions u, v, w of a face seen along the ray, and their depths' weighted sum.
 
@@ -78,7 +79,7 @@ def edge_functions(vertices, faces, face, origin, kx, ky, kz, sx, sy):
     return u, v, w, u * az + v * bz + w * cz
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def hit_distance(vertices, faces, face, origin, direction, kx, ky, kz, sx, sy):
     """How far along the ray it meets the face, in units of `direction`; +inf if it does not."""
     u, v, w, weighted = edge_functions(vertices, faces, face, origin, kx, ky, kz, sx, sy)

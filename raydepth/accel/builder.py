@@ -15,7 +15,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from raydepth.accel.sah import (
     BIN_FLOATS,
@@ -31,6 +30,7 @@ from raydepth.accel.sah import (
     scale_bins,
 )
 from raydepth.accel.subtree import MAX_DEPTH, build_subtree, place_subtree
+from raydepth.simd.jit import jit
 from raydepth.simd.vectors import pointer, stack_float32
 from raydepth.system import aligned, parallel
 
@@ -47,7 +47,7 @@ class Tree(NamedTuple):
     depth: int
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _bin_piece(references, begin, end, box, size, bins, counts):
     """Fill the bins of a piece of a node of `size` references, if there is anything to split."""
     binning = stack_float32(8)
@@ -56,7 +56,7 @@ def _bin_piece(references, begin, end, box, size, bins, counts):
         fill_bins(pointer(references), begin, end, binning, n_bins, pointer(bins), pointer(counts))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _move_piece(source, target, begin, end, box, size, axis, border, left, right, sides):
     """`partition` for a piece of a node."""
     binning = stack_float32(8)
@@ -67,7 +67,7 @@ def _move_piece(source, target, begin, end, box, size, axis, border, left, right
     )  # fmt: skip
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _choose_split(bins, counts, box, size, sides):
     """The best border of a node's bins, -1 if there is none; puts the boxes of its sides."""
     binning = stack_float32(8)

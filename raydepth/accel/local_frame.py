@@ -13,8 +13,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from raydepth.simd.jit import jit
 from raydepth.simd.vectors import least, load, pointer, prefetch, splat, store
 from raydepth.system import aligned, parallel
 
@@ -121,7 +121,7 @@ def local_frame(vertices: np.ndarray, faces: np.ndarray, threads: int) -> tuple[
     return low + (high - low) * 0.5, math.ldexp(1.0, -math.frexp(half)[1])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _used_bounds(vertices, faces, begin, end, bounds):
     low_x = low_y = low_z = np.inf
     high_x = high_y = high_z = -np.inf
@@ -143,13 +143,13 @@ def _used_bounds(vertices, faces, begin, end, bounds):
     bounds[1, 0], bounds[1, 1], bounds[1, 2] = high_x, high_y, high_z
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _round_down(x):
     y = f4(x)
     return y - (abs(y) * RELATIVE_STEP + LEAST_STEP) if np.float64(y) > x else y
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _localize(vertices, begin, end, centre, scale, local, boxes):
     world, middle, out, box = pointer(vertices), pointer(centre), pointer(local), pointer(boxes)
     for vertex in range(begin, min(end, vertices.shape[0])):
@@ -163,7 +163,7 @@ def _localize(vertices, begin, end, centre, scale, local, boxes):
         box[8 * vertex + 7] = f4(0.0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _before(vertices, i, j):
     """1 if vertex i comes before vertex j in lexicographic order of coordinates, else 0."""
     # Without branches: which way it goes is anyone's guess.
@@ -172,7 +172,7 @@ def _before(vertices, i, j):
     return np.int64((x < x_) | ((x == x_) & ((y < y_) | ((y == y_) & (z < z_)))))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _has_area(vertices, i, j, k):
     """Whether the cross product of two edges is non-zero."""
     i, j, k = 3 * i, 3 * j, 3 * k
@@ -182,7 +182,7 @@ def _has_area(vertices, i, j, k):
     return uy * vz != uz * vy or uz * vx != ux * vz or ux * vy != uy * vx
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _refer(vertices, vertex_boxes, faces, begin, end, corners, references, face_of, box):
     """Sort the corners of faces and refer to those that have an area; return how many."""
     vertex, vertex_box = pointer(vertices), pointer(vertex_boxes)

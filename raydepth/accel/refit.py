@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from raydepth.accel.local_frame import AHEAD, Prepared
+from raydepth.accel.nodes import (
+    CHILD,
+    HIGH,
+    LOW,
+    count_of,
+    first_of,
+    high_of,
+    is_inner,
+    low_of,
+    set_link,
+)
+from raydepth.simd.jit import jit
 from raydepth.simd.vectors import least, load, pointer, prefetch, splat, store
 from raydepth.system import aligned, parallel
 
@@ -55,13 +66,13 @@ def check_absent(slot_face: np.ndarray, mesh: Prepared) -> None:
             )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _fit_leaves(nodes, links, begin, end, slot_face, vertex_boxes, corners):
     row, link, box = pointer(nodes), pointer(links), pointer(vertex_boxes)
     face_of, corner_of = pointer(slot_face), pointer(corners)
     last = slot_face.shape[0] - 1
     for child in range(2 * begin, min(2 * end, 2 * nodes.shape[0])):
-        first, count = np.int64(link[8 * child + 3]), link[8 * child + 7]
+        first, count = np.int64(first_of(link, child)), count_of(link, child)
         if count == 0:
             continue
         whole = splat(f4(np.inf), 8)
@@ -76,26 +87,26 @@ def _fit_leaves(nodes, links, begin, end, slot_face, vertex_boxes, corners):
         _put(row, link, child, whole)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _put(row, link, child, box):
     """Store the box of a child; its link and count stay."""
-    first, count = link[8 * child + 3], link[8 * child + 7]
-    store(row, 8 * child, box)
-    store(row, 8 * child + 4, f4(0.0) - load(row, 8 * child + 4, 4))
-    link[8 * child + 3], link[8 * child + 7] = first, count
+    first, count = first_of(link, child), count_of(link, child)
+    high = CHILD * child + HIGH
+    store(row, CHILD * child, box)
+    store(row, high, f4(0.0) - load(row, high, 4))
+    set_link(link, child, first, count)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _fit_inner(nodes, links):
     row, link = pointer(nodes), pointer(links)
     # Children stand behind their parents.
     for child in range(2 * nodes.shape[0] - 1, -1, -1):
-        below = 16 * np.int64(link[8 * child + 3])
-        # 0 is the empty side of a tree of one leaf.
-        if link[8 * child + 7] > 0 or below == 0:
+        if not is_inner(link, child):
             continue
+        below = 2 * np.int64(first_of(link, child))
         for axis in range(3):
-            low, other = row[below + axis], row[below + 8 + axis]
-            row[8 * child + axis] = low if low < other else other
-            high, other = row[below + 4 + axis], row[below + 12 + axis]
-            row[8 * child + 4 + axis] = high if high > other else other
+            low, other = low_of(row, below, axis), low_of(row, below + 1, axis)
+            row[CHILD * child + LOW + axis] = low if low < other else other
+            high, other = high_of(row, below, axis), high_of(row, below + 1, axis)
+            row[CHILD * child + HIGH + axis] = high if high > other else other

@@ -21,8 +21,8 @@ keeping their order.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from raydepth.simd.jit import jit
 from raydepth.simd.vectors import least, load, select, splat, stack_float32, store
 
 f4 = np.float32
@@ -41,19 +41,19 @@ BIN_FLOATS = 8 * N_BINS
 SIDES = 2 * RECORD
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _reset(boxes, count):
     for i in range(count):
         store(boxes, 8 * i, splat(f4(np.inf), 8))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def half_area(box):
     x, y, z = box[0] + box[4], box[1] + box[5], box[2] + box[6]
     return x * y + y * z + z * x
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def scale_bins(box, size, binning):
     """How `size` references are binned; return the number of bins, 0 if they cannot be told apart.
 
@@ -73,13 +73,13 @@ def scale_bins(box, size, binning):
     return n_bins if splittable else 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _bin_of(references, at, binning, axis):
     centroid = references[at + axis] - references[at + 4 + axis]
     return np.int64((centroid - binning[axis]) * binning[4 + axis])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _put_into_bins(references, at, binning, bins, counts):
 
     box = load(references, at, 8)
@@ -89,7 +89,7 @@ def _put_into_bins(references, at, binning, bins, counts):
         counts[i] += 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def fill_bins(references, begin, end, binning, n_bins, bins, counts):
     """The box and the number of references in each bin of each axis."""
     for axis in range(3):
@@ -106,7 +106,7 @@ def fill_bins(references, begin, end, binning, n_bins, bins, counts):
         _put_into_bins(references, 8 * (end - 1), binning, bins, counts)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def cheapest_border(bins, counts, binning, n_bins, size):
     """Axis and bin of the best border; the axis is -1 if there is none."""
     grown = stack_float32(8)
@@ -138,7 +138,7 @@ def cheapest_border(bins, counts, binning, n_bins, size):
     return best_axis, best_border
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def merge_bins(bins, counts, first, last, boxes, at):
     """Put the box of these bins to `boxes[at]` and on; return the number of references in them."""
     whole = splat(f4(np.inf), 8)
@@ -150,7 +150,7 @@ def merge_bins(bins, counts, first, last, boxes, at):
     return count
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def partition(source, target, begin, end, binning, axis, border, left, right, sides):
     """Move references to `left` and on or to `right` and on; the boxes of both sides' centroids."""
     inf = f4(np.inf)
@@ -174,7 +174,7 @@ def partition(source, target, begin, end, binning, axis, border, left, right, si
     store(sides, RECORD + CENTROIDS + 4, right_high)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def may_split(level, size, max_depth):
     """Whether the path below fits even if every further split is in halves."""
     balanced_levels = 0
@@ -183,7 +183,7 @@ def may_split(level, size, max_depth):
     return level + balanced_levels + 1 < max_depth
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def split_by_sah(source, target, first, last, n_bins, binning, bins, counts, sides):
     """Split a node at its cheapest border; return the middle, -1 if there is none."""
     fill_bins(source, first, last, binning, n_bins, bins, counts)
@@ -201,7 +201,7 @@ def split_by_sah(source, target, first, last, n_bins, binning, bins, counts, sid
     return middle
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def measure(references, begin, end, boxes, at):
     """Put the box of references and that of their centroids to `boxes[at]` and on."""
     whole = splat(f4(np.inf), 8)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from raydepth.accel.nodes import CHILD, HIGH, LOW, count_of, first_of, set_link
 from raydepth.accel.sah import (
     BIN_FLOATS,
     MAX_LEAF,
@@ -16,6 +16,7 @@ from raydepth.accel.sah import (
     scale_bins,
     split_by_sah,
 )
+from raydepth.simd.jit import jit
 from raydepth.simd.vectors import load, pointer, stack_float32, stack_int32, store
 
 f4 = np.float32
@@ -30,7 +31,7 @@ WAITING_INTEGERS = (MAX_DEPTH + 2) * N_INTEGERS
 WAITING_FLOATS = (MAX_DEPTH + 2) * RECORD
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _drop_coincident(references, face_of, begin, end, bits, corners):
     """Keep the lowest of faces that coincide, at the front; return their end.
 
@@ -67,7 +68,7 @@ def _drop_coincident(references, face_of, begin, end, bits, corners):
     return kept
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _coincide(bits, corners, face, other):
     for corner in range(3):
         for axis in range(3):
@@ -77,7 +78,7 @@ def _coincide(bits, corners, face, other):
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def build_subtree(
     buffer_0, buffer_1, begin, end, buffer, level, root_box, max_depth,
     bits, corners, nodes, links, slot_face, root_link,
@@ -135,9 +136,9 @@ def build_subtree(
 
         is_leaf = middle < 0
         if parent >= 0:
-            row = 16 * (begin + parent) + 8 * side
-            node_links[row + 3] = next_slot if is_leaf else n_nodes
-            node_links[row + 7] = last - first if is_leaf else 0
+            child = 2 * (begin + parent) + side
+            link, count = next_slot if is_leaf else n_nodes, last - first if is_leaf else 0
+            set_link(node_links, child, link, count)
         else:
             root_link[0] = next_slot if is_leaf else n_nodes
             root_link[1] = last - first if is_leaf else 0
@@ -146,11 +147,11 @@ def build_subtree(
                 slot_face[next_slot] = face_of[8 * slot + 3]
                 next_slot += 1
             continue
-        row = 16 * (begin + n_nodes)
         for child in range(2):
             at = RECORD * child
-            store(node_rows, row + 8 * child, load(sides, at, 4))
-            store(node_rows, row + 8 * child + 4, f4(0.0) - load(sides, at + 4, 4))
+            row = CHILD * (2 * (begin + n_nodes) + child)
+            store(node_rows, row + LOW, load(sides, at, 4))
+            store(node_rows, row + HIGH, f4(0.0) - load(sides, at + 4, 4))
         level += 1
         depth = max(depth, level)
         # The left side waits on top, so that slots are written from left to right.
@@ -166,15 +167,14 @@ def build_subtree(
     return n_nodes, next_slot - begin, depth
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def place_subtree(rows, links, begin, n_nodes, first_node, slot_shift, target, target_links):
     """Copy a subtree's nodes to where they stay, and turn its links to match."""
     source, source_links = pointer(rows), pointer(links)
     out, out_links = pointer(target), pointer(target_links)
     for node in range(n_nodes):
-        at, to = 16 * (begin + node), 16 * (first_node + node)
-        store(out, to, load(source, at, 16))
-        for child in range(2):
-            is_leaf = source_links[at + 8 * child + 7] > 0
-            shift = slot_shift if is_leaf else first_node
-            out_links[to + 8 * child + 3] = source_links[at + 8 * child + 3] + shift
+        for side in range(2):
+            child, to = 2 * (begin + node) + side, 2 * (first_node + node) + side
+            store(out, CHILD * to, load(source, CHILD * child, CHILD))
+            first, count = first_of(source_links, child), count_of(source_links, child)
+            set_link(out_links, to, first + (slot_shift if count > 0 else first_node), count)

@@ -24,19 +24,29 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from raydepth.accel.nodes import (
+    CORNER,
+    FACES,
+    HALF,
+    LEAF,
+    LINKS,
+    NODE,
+    WIDTH,
+    count_of,
+    first_of,
+    high_of,
+    is_inner,
+    link_to_leaf,
+    low_of,
+)
 from raydepth.accel.subtree import MAX_DEPTH
+from raydepth.simd.jit import jit
 from raydepth.simd.vectors import integers, pointer, prefetch
 from raydepth.system import aligned, parallel
 
 f4 = np.float32
 
-WIDTH = 8
-NODE = 8 * WIDTH
-LINKS = 6 * WIDTH
-LEAF = 10 * WIDTH
-FACES = 9 * WIDTH
 # Leaves or nodes that one thread fills at a time.
 PIECE = 1 << 12
 
@@ -76,7 +86,7 @@ def collapse(
     return Wide(wide_nodes, leaves)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _half_area(nodes, child):
     node, row = child >> 1, 2 * (child & 1)
     x = nodes[node, row + 1, 0] - nodes[node, row, 0]
@@ -85,7 +95,7 @@ def _half_area(nodes, child):
     return x * y + y * z + z * x
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _choose_children(nodes, links, children, wide_links, leaf_slots):
     """For each wide node its children, and the links to them; for each wide leaf its slots.
 
@@ -116,8 +126,7 @@ def _choose_children(nodes, links, children, wide_links, leaf_slots):
                 chosen[at] = child
                 # Leaves are not opened, and nothing links to the root but the side of a tree of
                 # one leaf that is empty.
-                inner = link[8 * child + 7] == 0 and link[8 * child + 3] > 0
-                areas[at] = _half_area(nodes, child) if inner else f4(-1.0)
+                areas[at] = _half_area(nodes, child) if is_inner(link, child) else f4(-1.0)
             n_chosen += 1
             opened = -1
             largest = f4(-0.5)
@@ -127,17 +136,17 @@ def _choose_children(nodes, links, children, wide_links, leaf_slots):
                         largest = areas[i]
                         opened = i
             if opened >= 0:
-                node = np.int64(link[8 * chosen[opened] + 3])
+                node = np.int64(first_of(link, chosen[opened]))
         for i in range(WIDTH):
             children[wide, i] = -1
             wide_links[wide, i] = 0
             if i >= n_chosen:
                 continue
             child = chosen[i]
-            first, count = link[8 * child + 3], link[8 * child + 7]
+            first, count = first_of(link, child), count_of(link, child)
             if count > 0:
                 children[wide, i] = child
-                wide_links[wide, i] = ~np.int32(WIDTH * n_leaves + count - 1)
+                wide_links[wide, i] = link_to_leaf(n_leaves, count)
                 leaf_slots[n_leaves, 0] = first
                 leaf_slots[n_leaves, 1] = count
                 n_leaves += 1
@@ -151,7 +160,7 @@ def _choose_children(nodes, links, children, wide_links, leaf_slots):
     return n_nodes, n_leaves
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _fill_nodes(nodes, children, links, begin, end, wide_nodes):
     box, out = pointer(nodes), pointer(wide_nodes)
     out_links = integers(out)
@@ -164,16 +173,16 @@ def _fill_nodes(nodes, children, links, begin, end, wide_nodes):
                 to = NODE * wide + WIDTH * axis + lane
                 if child < 0:
                     out[to] = f4(0.0)
-                    out[to + 3 * WIDTH] = f4(-np.inf)
+                    out[to + HALF] = f4(-np.inf)
                 else:
-                    low, high = box[8 * child + axis], box[8 * child + 4 + axis]
+                    low, high = low_of(box, child, axis), high_of(box, child, axis)
                     centre = f4(0.5) * (low + high)
                     half = max(high - centre, centre - low)
                     out[to] = centre
-                    out[to + 3 * WIDTH] = half * GROWTH + MARGIN
+                    out[to + HALF] = half * GROWTH + MARGIN
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _fill_leaves(leaf_slots, begin, end, vertices, faces, slot_face, leaves):
     vertex, corner_of, face_of = pointer(vertices), pointer(faces), pointer(slot_face)
     out = pointer(leaves)
@@ -193,6 +202,6 @@ def _fill_leaves(leaf_slots, begin, end, vertices, faces, slot_face, leaves):
             out_faces[LEAF * leaf + FACES + lane] = np.int32(face)
             for corner in range(3):
                 at = 3 * np.int64(corner_of[3 * face + corner])
-                to = LEAF * leaf + 3 * WIDTH * corner + lane
+                to = LEAF * leaf + CORNER * corner + lane
                 for axis in range(3):
                     out[to + WIDTH * axis] = f4(vertex[at + axis])

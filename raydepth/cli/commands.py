@@ -27,7 +27,7 @@ from raydepth.cli.progress import JsonLines, Words, counted
 from raydepth.cli.views import cameras_from_words, is_file
 from raydepth.codecs.uint16 import checked_scale
 from raydepth.comparison import blender as crosscheck
-from raydepth.dataset.compilation import announce_compilation, compile_kernels
+from raydepth.dataset.compilation import compile_kernels
 from raydepth.dataset.inputs import find_meshes, output_names, read_list
 from raydepth.dataset.reader import dataset_entries
 from raydepth.dataset.settings import Settings
@@ -44,6 +44,7 @@ from raydepth.runs import spawning
 from raydepth.runs.run import render_dataset
 from raydepth.runs.tasks import TIMEOUT
 from raydepth.runs.verify import verify_dataset
+from raydepth.simd.jit import announce_compilation
 from raydepth.storage.forms import scale_or_default, store_of
 from raydepth.system.atomic_files import write_whole
 from raydepth.system.parallel import default_threads

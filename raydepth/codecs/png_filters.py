@@ -7,11 +7,12 @@ is that of 8 and 16-bit integers, which Numba's own operators would widen to 64 
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
+
+from raydepth.simd.jit import jit
 
 SUB, UP, PAETH = 1, 2, 4
 # Bytes whose differences are summed in 16 bits; each is at most 128.
@@ -67,7 +68,7 @@ def paeth(typingctx, left, above, corner):
     return types.uint8(types.uint8, types.uint8, types.uint8), codegen
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@jit
 def filter_rows(rows, pixel_bytes, filtered):
     """Filter an image.
 

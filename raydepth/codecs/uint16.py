@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
+
+from raydepth.simd.jit import jit
 
 MAX_VALUE = 65535
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@jit
 def quantize(depth: np.ndarray, scale: float, miss: float, values: np.ndarray) -> int:
     """`round(depth * scale)` in float64, halfway to even; 0 for a miss.
 

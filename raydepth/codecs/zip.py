@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import struct
 import zipfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -51,17 +50,23 @@ def stored_content(file: BinaryIO, name: str) -> bytes:
     return file.read(entry.compress_size)
 
 
-def write_zip(file: BinaryIO, members: Iterable[tuple[str, Member]]) -> None:
-    """Write an archive to a file opened for writing, from its beginning.
+class ZipWriter:
+    """Writes an archive to a file opened for writing, from its beginning."""
 
-    Raises
-    ------
-    ValueError
-        A member is 4 GiB or larger.
-    """
-    central, offset, n_members = bytearray(), 0, 0
-    for name, member in members:
-        encoded = name.encode()
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._central = bytearray()
+        self._offset = self._n_members = 0
+
+    def add(self, name: str, member: Member) -> None:
+        """Write one member.
+
+        Raises
+        ------
+        ValueError
+            It is 4 GiB or larger.
+        """
+        encoded, offset = name.encode(), self._offset
         if member.size >= LIMIT_32 or len(member.content) >= LIMIT_32:
             raise ValueError(f"{name} has {member.size} bytes; a member must be below 4 GiB")
         # What the header in front of the content and the one in the directory share.
@@ -70,19 +75,23 @@ def write_zip(file: BinaryIO, members: Iterable[tuple[str, Member]]) -> None:
             *(45 if offset >= LIMIT_32 else 20, UTF8, member.method, 0, DATE),
             *(member.crc, len(member.content), member.size, len(encoded)),
         )
-        file.write(b"PK\x03\x04" + shared + struct.pack("<H", 0) + encoded)
-        file.write(member.content)
+        self._file.write(b"PK\x03\x04" + shared + struct.pack("<H", 0) + encoded)
+        self._file.write(member.content)
         extra = struct.pack("<HHQ", 1, 8, offset) if offset >= LIMIT_32 else b""
-        central += b"PK\x01\x02" + struct.pack("<H", 45) + shared
-        central += struct.pack("<HHHHII", len(extra), 0, 0, 0, 0, min(offset, LIMIT_32))
-        central += encoded + extra
-        offset += 30 + len(encoded) + len(member.content)
-        n_members += 1
-    file.write(central)
-    if offset + len(central) >= LIMIT_32 or n_members >= LIMIT_16:
-        end = (n_members, n_members, len(central), offset)
-        file.write(b"PK\x06\x06" + struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, *end))
-        file.write(b"PK\x06\x07" + struct.pack("<IQI", 0, offset + len(central), 1))
-    count = min(n_members, LIMIT_16)
-    end_32 = (count, count, min(len(central), LIMIT_32), min(offset, LIMIT_32))
-    file.write(b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, *end_32, 0))
+        self._central += b"PK\x01\x02" + struct.pack("<H", 45) + shared
+        self._central += struct.pack("<HHHHII", len(extra), 0, 0, 0, 0, min(offset, LIMIT_32))
+        self._central += encoded + extra
+        self._offset += 30 + len(encoded) + len(member.content)
+        self._n_members += 1
+
+    def finish(self) -> None:
+        """Write the directory; without it the file is no archive."""
+        size, offset, n_members = len(self._central), self._offset, self._n_members
+        self._file.write(self._central)
+        if offset + size >= LIMIT_32 or n_members >= LIMIT_16:
+            end = (n_members, n_members, size, offset)
+            self._file.write(b"PK\x06\x06" + struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, *end))
+            self._file.write(b"PK\x06\x07" + struct.pack("<IQI", 0, offset + size, 1))
+        count = min(n_members, LIMIT_16)
+        end_32 = (count, count, min(size, LIMIT_32), min(offset, LIMIT_32))
+        self._file.write(b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, *end_32, 0))

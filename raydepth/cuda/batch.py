@@ -19,11 +19,11 @@ import numpy as np
 from raydepth.cuda import exact, jobs
 from raydepth.cuda.chunks import MAX_JOBS, Piece, Request, chunks
 from raydepth.cuda.device import ALIGNMENT, aligned
-from raydepth.cuda.pinned import PinnedPool
 from raydepth.cuda.resident import Flat, Resident, flat_bytes
 from raydepth.cuda.ring import GROWTH, N_SLOTS, Ring, Slot
 from raydepth.cuda.threads import beam_bytes, launches
 from raydepth.outputs.request import RenderRequest
+from raydepth.system.array_pool import ArrayPool
 from raydepth.trace.view_frame import ViewFrames
 
 # Bytes of a chunk's meshes and of its outputs. Small enough that a batch overlaps with itself,
@@ -95,7 +95,7 @@ def launch(
 
 
 def start(
-    slot: Slot, chunk: list[Piece], batch: RenderRequest, pool: PinnedPool
+    slot: Slot, chunk: list[Piece], batch: RenderRequest, pool: ArrayPool
 ) -> Callable[[], list[Piece]]:
     """Pack, upload, render and download a chunk; what it returns is called when that is done.
 
@@ -210,7 +210,7 @@ def request(views: Views, batch: RenderRequest) -> Request:
     )
 
 
-def _allocate(views: Views, batch: RenderRequest, pool: PinnedPool) -> None:
+def _allocate(views: Views, batch: RenderRequest, pool: ArrayPool) -> None:
     """Where the results of one mesh go; once, though its views may come in several pieces."""
     if views.triangle_id is None:
         shape = (len(views.frames.basis), views.size[1], views.size[0])

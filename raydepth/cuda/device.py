@@ -20,10 +20,11 @@ import numpy as np
 
 from raydepth.cuda.threads import THREADS
 from raydepth.errors import DeviceError, DeviceMemoryError
+from raydepth.system.code_cache import CodeCache
 
 INSTALL = 'pip install "raydepth[cuda]"'
 # At most so many a thread, so that many threads share a processor. What a kernel would like more of
-# goes to memory, but not in the loops over nodes and faces: see tests/test_cuda_ptx.py.
+# goes to memory, but not in the loops over nodes and faces: see tests/cuda/test_cuda_ptx.py.
 REGISTERS = {
     "set_up_beams": 168,
     "find_visible": 64,
@@ -149,6 +150,17 @@ def room_for_processes() -> tuple[int, int]:
     """
     half = device().free_bytes() // 2
     return max(1, half // PROCESS_BYTES), half
+
+
+def _cache(function: Any) -> CodeCache:
+    """The disk cache of a kernel, after numba-cuda's CUDACache."""
+    from numba.cuda import dispatcher, utils  # type: ignore[attr-defined]
+
+    def rebuilt(target_context: Any, states: dict[str, Any]) -> Any:
+        with utils.numba_target_override():
+            return dispatcher._Kernel._rebuild(**states)
+
+    return CodeCache(function, lambda kernel: kernel._reduce_states(), rebuilt)
 
 
 class _Owner:
@@ -302,9 +314,9 @@ class Device:
             if name not in self._kernels:
                 function = getattr(kernels, name)
                 with self._checked(f"cannot compile {name}"):
-                    compiled = self._cuda.jit(
-                        kernels.SIGNATURES[function], max_registers=REGISTERS[name], cache=True
-                    )(function)
+                    compiled = self._cuda.jit(max_registers=REGISTERS[name])(function)
+                    compiled._cache = _cache(function)
+                    compiled.compile(kernels.SIGNATURES[function])
                     # Numba loads it at the first launch, which threads may come to at once.
                     for kernel in compiled.overloads.values():
                         kernel.bind()

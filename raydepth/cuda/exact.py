@@ -1,7 +1,7 @@
 """The float64 maths of kernels.py, operation by operation, for CUDA devices.
 
 Same formulas, same order, each operation rounded by itself (intrinsics.py): the bits are the CPU's.
-tests/test_cuda_maths.py holds every function against its twin in kernels.py.
+tests/cuda/test_cuda_maths.py holds every function against its twin in kernels.py.
 """
 
 from __future__ import annotations

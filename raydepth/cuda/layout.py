@@ -14,10 +14,11 @@ child of a tree of one leaf is that leaf once more: a ray that asks twice gets t
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from raydepth.accel.nodes import count_of, first_of, high_of, is_inner, low_of
 from raydepth.accel.sah import MAX_LEAF
 from raydepth.bvh import Bvh
+from raydepth.simd.jit import jit
 from raydepth.simd.vectors import pointer
 
 f4 = np.float32
@@ -51,16 +52,16 @@ def flatten(bvh: Bvh) -> tuple[np.ndarray, np.ndarray]:
     return nodes, triangles
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _flatten_nodes(nodes, links, out, out_links):
     box, link, to, to_link = pointer(nodes), pointer(links), pointer(out), pointer(out_links)
     for child in range(2 * nodes.shape[0]):
         whose = child
-        if link[8 * child + 7] == 0 and link[8 * child + 3] <= 0:
+        if count_of(link, child) == 0 and not is_inner(link, child):
             whose = child - 1
-        first, count = link[8 * whose + 3], link[8 * whose + 7]
+        first, count = first_of(link, whose), count_of(link, whose)
         for axis in range(3):
-            low, high = box[8 * whose + axis], box[8 * whose + 4 + axis]
+            low, high = low_of(box, whose, axis), high_of(box, whose, axis)
             centre = f4(0.5) * (low + high)
             to[8 * child + axis] = centre
             to[8 * child + 4 + axis] = max(high - centre, centre - low) + PAD
@@ -68,7 +69,7 @@ def _flatten_nodes(nodes, links, out, out_links):
         to_link[8 * child + 7] = to_link[8 * child + 3]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _flatten_faces(slot_face, vertices, faces, out, out_links):
     vertex, corner_of, to, to_link = (
         pointer(vertices), pointer(faces), pointer(out), pointer(out_links)

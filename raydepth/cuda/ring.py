@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from raydepth.cuda.device import Buffer, allocated
-from raydepth.cuda.pinned import PinnedPool
+from raydepth.cuda.pinned import pinned_pool
 
 N_SLOTS = 3
 # A buffer that grows becomes so much larger than it must.
@@ -76,7 +76,7 @@ class Ring:
 
     def __init__(self, device: Any) -> None:
         self.device = device
-        self.pool = PinnedPool(device)
+        self.pool = pinned_pool(device)
         self._free: list[Slot] = []
         self._work: dict[int, Any] = {}
         # Collecting garbage ends generators that nobody finished, at any place, in any thread.

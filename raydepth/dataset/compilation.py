@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Callable, Iterator
-
 import numpy as np
-from numba.core import event
 
 from raydepth.accel.builder import SUBTREE
 from raydepth.cameras import ring
@@ -16,38 +11,6 @@ from raydepth.codecs.uint16 import encode_uint16
 from raydepth.dataset.depth_range import depth_range
 from raydepth.mesh.mesh import Mesh
 from raydepth.rendering.api import render
-
-
-class _Listener(event.Listener):
-    """Announces the first compilation; kernels loaded from the disk cache trigger no event."""
-
-    def __init__(self, say: Callable[[str], object]) -> None:
-        self.say = say
-        self.seconds = 0.0
-        self._depth = 0
-        self._start = 0.0
-
-    def on_start(self, event: event.Event) -> None:
-        if self.seconds == 0.0 and self._depth == 0:
-            self.say("compiling for this machine, once; this takes some seconds ...")
-        if self._depth == 0:
-            self._start = time.perf_counter()
-        self._depth += 1
-
-    def on_end(self, event: event.Event) -> None:
-        self._depth -= 1
-        if self._depth == 0:
-            self.seconds += time.perf_counter() - self._start
-
-
-@contextlib.contextmanager
-def announce_compilation(say: Callable[[str], object]) -> Iterator[None]:
-    """Within the block, call `say` with a line when compilation begins, and at the end."""
-    listener = _Listener(say)
-    with event.install_listener("numba:compile", listener):
-        yield
-    if listener.seconds:
-        say(f"compiled in {listener.seconds:.0f} s; the next start will not need to")
 
 
 def compile_kernels(device: str = "auto") -> None:

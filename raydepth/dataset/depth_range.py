@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from raydepth.simd.jit import jit
 
 # Positive floats are in the order of their bits, and minima of integers become vectors.
 INFINITY = np.int32(0x7F800000)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def depth_range(depth):
     """Hits, and the nearest and farthest of them, in one pass.
 

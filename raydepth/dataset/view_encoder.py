@@ -20,7 +20,7 @@ from raydepth.pictures.contact_sheet import ContactSheet
 from raydepth.rendering.api import render
 from raydepth.rendering.hierarchies import build_bvh
 from raydepth.rendering.result import Rendering
-from raydepth.storage.base import MeshViews
+from raydepth.storage.base import MeshWriter
 from raydepth.storage.description import (
     FORMAT_NAME,
     FORMAT_VERSION,
@@ -55,11 +55,18 @@ class Clock:
     @contextlib.contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
         """Count the block's time for a stage, and its errors as the stage's."""
+        with self.counting(stage):
+            try:
+                yield
+            except Exception as error:
+                raise StageError(stage, error) from error
+
+    @contextlib.contextmanager
+    def counting(self, stage: str) -> Iterator[None]:
+        """Count the block's time for a stage."""
         start = time.perf_counter()
         try:
             yield
-        except Exception as error:
-            raise StageError(stage, error) from error
         finally:
             self.seconds[stage] += time.perf_counter() - start
 
@@ -116,50 +123,38 @@ class ViewRenderer:
             ],
         }
 
-    def views(
+    def write(
         self,
         mesh: Mesh,
-        name: str,
+        description: dict[str, Any],
+        writer: MeshWriter,
         *,
         clock: Clock,
         threads: Callable[[], int] = parallel.default_threads,
-        labels: Sequence[dict[str, Any]] | None = None,
         progress: Callable[[int], Any] = lambda n_views: None,
-    ) -> MeshViews:
-        """The views of a mesh, rendered as they are asked for.
+    ) -> None:
+        """Render a mesh, some views at a time, and give them to a writer.
 
         Parameters
         ----------
-        name : str
-            Of the mesh in the data set.
+        description : dict
+            As `describe` gives it; it is completed.
         clock : Clock
             Takes the seconds of each stage.
         threads : callable
             How many processors to use, asked before each step.
-        labels : sequence of dict, optional
-            JSON data to keep with each view.
         progress : callable
             Called with the number of views finished since its last call; what it raises ends the
             work.
 
-        Returns
-        -------
-        MeshViews
-            Asking for its views raises StageError when a stage fails.
+        Raises
+        ------
+        StageError
+            A stage fails; the writer is not finished.
+        ValueError, OSError
+            As the writer.
         """
-        finished = MeshViews(name, self.describe(mesh, labels), ())
-        finished.views = self._rendered(mesh, finished, clock, threads, progress)
-        return finished
-
-    def _rendered(
-        self,
-        mesh: Mesh,
-        finished: MeshViews,
-        clock: Clock,
-        threads: Callable[[], int],
-        progress: Callable[[int], Any],
-    ) -> Iterator[Any]:
-        settings, views = self.settings, finished.description["views"]
+        settings = self.settings
         sheet = ContactSheet(self.n_views, kind=settings.kind) if settings.previews else None
         with clock("build"):
             build_bvh(mesh, threads=threads())
@@ -177,22 +172,25 @@ class ViewRenderer:
             with clock("encode"):
                 # After a misfit the rest is rendered for its range only, to say what would fit.
                 encoded, n_more_unfit = self._encoded(
-                    rendering, first, finished.description, n_unfit == 0, threads()
+                    rendering, first, description, n_unfit == 0, threads()
                 )
                 n_unfit += n_more_unfit
                 if sheet is not None:
                     for view, depth in enumerate(rendering.depth, start=first):
                         sheet.add(view, depth)
             if n_unfit == 0:
-                yield from encoded
+                with clock.counting("write"):
+                    for view in encoded:
+                        writer.add(view)
             progress(len(cameras))
         with clock("encode"):
             if n_unfit:
-                scale = finished.description["values_per_unit"]
-                raise ValueError(_why_unfit(n_unfit, views, scale))
-            if sheet is not None:
-                finished.preview = encode_png(sheet.image())
-            finished.description["sha256"] = description_hash(finished.description)
+                scale = description["values_per_unit"]
+                raise ValueError(_why_unfit(n_unfit, description["views"], scale))
+            preview = None if sheet is None else encode_png(sheet.image())
+            description["sha256"] = description_hash(description)
+        with clock.counting("write"):
+            writer.finish(description, preview)
 
     def _encoded(
         self,

@@ -116,13 +116,14 @@ def write_views(
         raise ValueError(f"format {file_format} is for data sets of many meshes, not for one")
     out, name = folder.parent, folder.name
     clock = Clock()
-    finished = renderer.views(mesh, name, clock=clock, labels=labels, progress=progress)
-    refuse_other_contents(out, name, finished.description)
+    description = renderer.describe(mesh, labels)
+    refuse_other_contents(out, name, description)
     try:
-        renderer.store.write(out, [finished])
+        with renderer.store.unit(out) as begin, begin(name, description) as writer:
+            renderer.write(mesh, description, writer, clock=clock, progress=progress)
     except StageError as error:
         raise error.cause from None
-    views = finished.description["views"]
+    views = description["views"]
     return Written(
         renderer.store.place(out, name),
         views,

@@ -22,8 +22,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from raydepth.simd.jit import jit
 from raydepth.simd.vectors import (
     bits,
     load_int16,
@@ -123,7 +123,7 @@ def _first_at_its_place(vertices: np.ndarray) -> np.ndarray:
     return same
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _plane(vertices, corners, face):
     """A face's normal, of the length of its height above the longest edge; that edge's length."""
     a, b, c = corners[face, 0], corners[face, 1], corners[face, 2]
@@ -150,7 +150,7 @@ def _plane(vertices, corners, face):
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _fill_planes(vertices, corners, planes):
     """Planes as integers; 0, on no side, for faces so thin that float64 hardly knows them."""
     for face in range(corners.shape[0]):
@@ -167,7 +167,7 @@ def _fill_planes(vertices, corners, planes):
         planes[3, face] = np.rint(UNIT * 0.5 * offset)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _fill_half_edges(corners, same, low, high):
     """The two vertices of each corner's edge to the next."""
     for face in range(corners.shape[0]):
@@ -178,7 +178,7 @@ def _fill_half_edges(corners, same, low, high):
             high[3 * face + corner] = max(start, end)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _sorted_by(keys, order, n_keys):
     """`order` sorted by keys below `n_keys`, equal ones as they were."""
     places = np.zeros(n_keys + 1, np.int64)
@@ -193,7 +193,7 @@ def _sorted_by(keys, order, n_keys):
     return result
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _fill_edges(corners, same, low, high, order, steps, ends, firsts, of_others, other_ends):
     """Fill the parts of `Edges` from half edges in `order`; returns the number of others."""
     n_others = n_faces = begin = 0
@@ -228,7 +228,7 @@ def _fill_edges(corners, same, low, high, order, steps, ends, firsts, of_others,
     return n_others
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _take(face, other, start_vertex, end_vertex, steps, ends):
     """Let an edge belong to a face, if that has room for it; says whether it has."""
     step = other - face
@@ -242,7 +242,7 @@ def _take(face, other, start_vertex, end_vertex, steps, ends):
     return False
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _fill_around(steps, around):
     """The groups of SIDES faces to which edges lead that belong to a group's faces.
 
@@ -265,7 +265,7 @@ def _fill_around(steps, around):
             around[group] = n_groups
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _fill_sides(edges, vertices, eye, sides, alike, found, changes):
     """1 or -1 for the side of each face that `eye` is on, and for groups whose faces are alike.
 
@@ -317,7 +317,7 @@ def _fill_sides(edges, vertices, eye, sides, alike, found, changes):
     return n
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def find(edges, vertices, eye, sides, found, changes):
     """The contour edges of a view: `found` is filled with pairs of vertices; returns how many.
 

@@ -13,6 +13,7 @@ from raydepth.camera.camera import Cameras
 from raydepth.outputs import contours, scanlines
 from raydepth.outputs.scanlines import FIELD_BIAS, SAMPLES, SEGMENT
 from raydepth.outputs.vertex_tables import tables_of
+from raydepth.system import array_pool
 from raydepth.trace import rays
 from raydepth.trace.view_frame import PERSPECTIVE, ViewFrames
 
@@ -27,47 +28,14 @@ MOST_SLACK = 2.0**-16
 SAMPLES_PER_CROSSING = 4
 
 
-# Arrays of each kind that wait to be used again, and the bytes of the largest.
-WAITING = 16
-LARGEST = 1 << 24
-
-
 class _Contours(NamedTuple):
     """The contours of a view; without segments where rays are better."""
 
-    numbers: np.ndarray | None  # of which the first are the segments of scanlines.py
-    n: int  # segments
+    segments: np.ndarray | None  # (n, SEGMENT), see scanlines.py
     entries: np.ndarray  # as scanlines.py has them, like `begins`
     begins: np.ndarray
     some_near: bool
     rows_left: int  # that have not been filled
-
-
-class _Pool:
-    """Flat arrays that are used again: memory that is new costs more than what is put into it.
-
-    They are zeros at first, and whoever needs that gives them back as such. A bounded number waits,
-    none of them large; whatever thread may take them.
-    """
-
-    def __init__(self, dtype: type[np.generic]) -> None:
-        self._dtype = dtype
-        self._free: list[np.ndarray] = []
-
-    def take(self, n: int) -> np.ndarray:
-        """An array of at least `n` elements."""
-        try:
-            array = self._free.pop()
-        except IndexError:
-            array = np.zeros(0, self._dtype)
-        return array if len(array) >= n else np.zeros(n + n // 2, self._dtype)
-
-    def give(self, array: np.ndarray) -> None:
-        if len(self._free) < WAITING and array.nbytes <= LARGEST:
-            self._free.append(array)
-
-
-_numbers, _integers, _marks = _Pool(np.float64), _Pool(np.int64), _Pool(np.bool_)
 
 
 class Coverage:
@@ -117,15 +85,13 @@ class Coverage:
             found = self._contours.get(view)
             if found is None:
                 found = self._contours[view] = self._found(view)
-        if found.numbers is None:
+        if found.segments is None:
             self._leave(view, len(coverage))
             self._fill_from_rays(view, rows[0], coverage)
             return
-        segments = found.numbers[: SEGMENT * found.n].reshape(found.n, SEGMENT)
-        marks = _marks.take(coverage.size)
-        unsure = marks[: coverage.size].reshape(coverage.shape)
+        unsure = np.zeros(coverage.shape, np.bool_)
         some_unsure = scanlines.cover(
-            segments, found.begins, found.entries, found.some_near, rows[0],
+            found.segments, found.begins, found.entries, found.some_near, rows[0],
             coverage, unsure,
         )  # fmt: skip
         self._leave(view, len(coverage))
@@ -135,8 +101,6 @@ class Coverage:
                 *bvh.wide, bvh.vertices, bvh.faces, samples_basis(self._basis[view], rows[0]),
                 SAMPLES, unsure, coverage,
             )  # fmt: skip
-            unsure[:] = False
-        _marks.give(marks)
 
     def _leave(self, view: int, n_rows: int) -> None:
         """So many more rows of a view are filled; with the last of them its contours go."""
@@ -145,13 +109,11 @@ class Coverage:
             rows_left = found.rows_left - n_rows
             if rows_left > 0:
                 self._contours[view] = found._replace(rows_left=rows_left)
-            elif found.numbers is not None:
-                _numbers.give(found.numbers)
 
     def _found(self, view: int) -> _Contours:
         height, width = self._size
         nothing = np.empty(0)
-        none = _Contours(None, 0, nothing, nothing, False, height)
+        none = _Contours(None, nothing, nothing, False, height)
         edges = self._edges
         if edges is None or not self._by_contours[view]:
             return none
@@ -159,28 +121,25 @@ class Coverage:
         n_sides = len(edges.steps)
         capacity = 2 * n_sides + len(edges.other_ends) + edges.corners.size
         # Three int32 each, and the sides: two are one int64, and eight sides.
-        scratch = _integers.take(2 * capacity + n_sides)
+        scratch = array_pool.empty((2 * capacity + n_sides,), np.int64)
         integers = scratch.view(np.int32)
         ends = integers[: 2 * capacity].reshape(-1, 2)
         changes = integers[2 * capacity : 3 * capacity]
         sides = scratch[2 * capacity :].view(np.int8)
         n = contours.find(edges, vertices, self._eyes[view], sides, ends, changes)
-        numbers = _numbers.take(SEGMENT * n)
+        segments = array_pool.empty((n, SEGMENT), np.float64)
         slack, relative_slack = self._slacks[view]
-        segments = numbers[: SEGMENT * n].reshape(n, SEGMENT)
         rows, begins = np.empty((n, 2), np.int32), np.empty(height + 1, np.int64)
         n_crossings, n_near, most = scanlines.project(
             vertices, ends, changes, self._images[view], slack, relative_slack, segments, rows,
             begins,
         )  # fmt: skip
-        _integers.give(scratch)
         too_many = SAMPLES_PER_CROSSING * n_crossings >= SAMPLES**2 * height * width
         if too_many or most >= FIELD_BIAS:
-            _numbers.give(numbers)
             return none
         entries = np.empty(begins[-1], np.int32)
         scanlines.sort(rows, begins, entries)
-        return _Contours(numbers, n, entries, begins, n_near > 0, height)
+        return _Contours(segments, entries, begins, n_near > 0, height)
 
     def _fill_from_rays(self, view: int, first_row: int, coverage: np.ndarray) -> None:
         """By a ray for every sample."""

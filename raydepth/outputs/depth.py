@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from raydepth.outputs.lanes import (
     FAR_AHEAD,
@@ -23,6 +22,7 @@ from raydepth.outputs.lanes import (
     seen_by_eight,
     where,
 )
+from raydepth.simd.jit import jit
 from raydepth.simd.vectors import (
     bits,
     load,
@@ -52,7 +52,7 @@ class Points(NamedTuple):
     point_camera: Any  # (height, width, 3), along the camera's axes from its centre
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def resolve(
     vertices, faces, basis, projection, frame, scale, first_row, last_row, triangle_id, miss,
     depths, points,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from raydepth.kernels import ABOVE, BELOW, edge_functions, pixel_ray, shear
 from raydepth.simd.interleaved import load_columns, store_channels
+from raydepth.simd.jit import jit
 from raydepth.simd.vectors import (
     bits,
     load,
@@ -34,7 +34,7 @@ FITS = 1 << 20
 NEAR_AHEAD, FAR_AHEAD = 3, 5
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def _corners(vertices, faces, face):
     """The nine coordinates of a face's vertices."""
     i = 3 * np.int64(faces[3 * face])
@@ -45,7 +45,7 @@ def _corners(vertices, faces, face):
     return a, b, (vertices[k], vertices[k + 1], vertices[k + 2])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def _corners_of_each(vertices, faces, face):
     """The same of eight faces, as vectors; of face 0 for those below 0."""
     first, second, third = load_columns(faces, select(face >= 0, face, 0), 3, 3)
@@ -56,7 +56,7 @@ def _corners_of_each(vertices, faces, face):
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def meet(corners, projection, origin, direction):
     """How far along eight rays they meet the planes of faces, and where that is to be believed.
 
@@ -82,21 +82,21 @@ def meet(corners, projection, origin, direction):
     return t, (t > 0.0) & (t >= near) & (t <= far)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def row_of(basis, y):
     """Three axes of a view's ray basis in the row at y: how they begin, and change with x."""
     begin = basis[0] + y * basis[6], basis[1] + y * basis[7], basis[2] + y * basis[8]
     return begin, (basis[3], basis[4], basis[5])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def along(row, x):
     """Three axes of a view's ray basis at x (a vector) in a row, see `row_of`."""
     begin, change = row
     return x * change[0] + begin[0], x * change[1] + begin[1], x * change[2] + begin[2]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _weighted_distance(vertices, faces, face, basis, row, column):
     """The distance as a mean of the vertices': within their range however thin the face is seen."""
     origin = stack_float64(3)
@@ -107,7 +107,7 @@ def _weighted_distance(vertices, faces, face, basis, row, column):
     return weighted / ((u + v + w) * direction[kz])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def fetch_ahead(faces, row_length, vertices, stride, normals, seen):
     """Ask for what is needed of the next pixels' vertices, and for the corners of faces behind.
 
@@ -129,7 +129,7 @@ def fetch_ahead(faces, row_length, vertices, stride, normals, seen):
                 prefetch(normals, place)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def distances(vertices, faces, view, inverse, row, column, seen, hits, origin, direction, scratch):
     """How far along their rays eight pixels of a row see their faces; anything for a miss."""
     face = load(seen, 0, LANES)
@@ -157,7 +157,7 @@ def distances(vertices, faces, view, inverse, row, column, seen, hits, origin, d
     return settled(t, hits & ~good, vertices, faces, view, row, column, seen, scratch)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def settled(t, doubtful, vertices, faces, view, row, column, seen, scratch):
     """Eight distances, those of `doubtful` lanes by other means."""
     if doubtful == 0:
@@ -172,7 +172,7 @@ def settled(t, doubtful, vertices, faces, view, row, column, seen, scratch):
     return load(scratch, 0, LANES)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def put(target, at, values, count, scratch):
     """Store the first `count` lanes."""
     if count == LANES:
@@ -183,7 +183,7 @@ def put(target, at, values, count, scratch):
         target[at + lane] = scratch[lane]
 
 
-@njit(forceinline=True, cache=True, nogil=True, error_model="numpy")
+@jit(forceinline=True)
 def put_channels(target, at, channels, count, scratch):
     """Store the first `count` lanes of a tuple of vectors as pixels of so many channels."""
     if count == LANES:
@@ -192,7 +192,7 @@ def put_channels(target, at, channels, count, scratch):
         _put_some_channels(target, at, channels, count, scratch)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _put_some_channels(target, at, channels, count, scratch):
     n_channels = len(channels)
     for channel in range(n_channels):
@@ -201,7 +201,7 @@ def _put_some_channels(target, at, channels, count, scratch):
             target[n_channels * (at + lane) + channel] = scratch[lane]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def where(mask, vectors, other):
     """Lane by lane three vectors where `mask`, else three others."""
     return (
@@ -211,7 +211,7 @@ def where(mask, vectors, other):
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def turned(rotation, vector):
     """Three vectors as their components along the columns of a (3, 3) rotation."""
     x, y, z = vector
@@ -222,7 +222,7 @@ def turned(rotation, vector):
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def points_along(frame, to_world, t, origin, direction):
     """Eight points `t` (world units) along their rays: in the world, and along the camera's axes.
 
@@ -237,13 +237,13 @@ def points_along(frame, to_world, t, origin, direction):
     return (x + tx + centre[0], y + ty + centre[1], z + tz + centre[2]), turned(frame, seen)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def all_miss(seen):
     """Whether STRETCH pixels see nothing."""
     return bits((load(seen, 0, 16) >= 0) | (load(seen, 16, 16) >= 0)) == 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def seen_by_eight(triangle_id, at, count, last_ones):
     """The ids of eight pixels of a row from index `at` on; of `count`, fewer at its end, and -1."""
     seen = offset(pointer(triangle_id), at)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
 from raydepth.outputs.surface import SWAPPED
+from raydepth.simd.jit import jit
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def face_normals(vertices, faces, orders, normals):
     """Fill `normals` (n_faces, 3) with unit vectors by each face's winding; 0 without an area.
 
@@ -30,7 +29,7 @@ def face_normals(vertices, faces, orders, normals):
         normals[face, 2] = z * per_length
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def vertex_normals(vertices, faces, normals_of_faces, normals):
     """Add up, for each vertex, the normals of its faces weighted by their angles there.
 
@@ -55,7 +54,7 @@ def vertex_normals(vertices, faces, normals_of_faces, normals):
                 normals[vertex, axis] /= length
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _difference(vertices, end, start):
     return (
         vertices[end, 0] - vertices[start, 0],

@@ -11,9 +11,9 @@ Image coordinates here are those of samples: sample (row, column) is at (column 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from raydepth.simd.interleaved import EIGHT, load_columns
+from raydepth.simd.jit import jit
 from raydepth.simd.vectors import (
     as_int16,
     as_int64,
@@ -61,7 +61,7 @@ COLUMNS = SEGMENT * EIGHT
 AHEAD = 8  # how many segments before it is needed memory is asked for
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def project(vertices, found, changes, image, slack, relative_slack, segments, rows, begins):
     """Where contour edges are seen.
 
@@ -149,7 +149,7 @@ def project(vertices, found, changes, image, slack, relative_slack, segments, ro
     return n_crossings, n_near, most
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def _seen_at(image, vertices):
     """Where eight vertices, three vectors, are seen: x and y."""
     x, y, z = vertices
@@ -160,7 +160,7 @@ def _seen_at(image, vertices):
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def sort(rows, begins, entries):
     """Put the numbers of the segments that cross each row of pixels into `entries` (n,) int32.
 
@@ -173,7 +173,7 @@ def sort(rows, begins, entries):
             ends[row] += 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def cover(segments, begins, entries, some_near, first_row, coverage, unsure):
     """Fill the share of each pixel's samples that are covered, in some rows of the image.
 
@@ -254,7 +254,7 @@ def cover(segments, begins, entries, some_near, first_row, coverage, unsure):
     return some_doubt
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def _fill_row(steps, flags, pixels, width):
     """Fill a row of pixels from their steps, and take those and the flags back to 0.
 
@@ -284,13 +284,13 @@ def _fill_row(steps, flags, pixels, width):
     _fill(pixels, filled, width, share)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def _fill(target, begin, end, value):
     for place in range(begin, end):
         target[place] = value
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _mark(unsure, row, column):
     """Mark the pixel of a sample, if it is in the image."""
     if not 0 <= column < SAMPLES * unsure.shape[1]:
@@ -299,7 +299,7 @@ def _mark(unsure, row, column):
     return True
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _mark_row(segments, edge, y, first_row, unsure):
     """Mark what an edge touches of the row of samples that one of its ends at `y` lies on."""
     x0, y0, x1, y1 = segments[edge, X0], segments[edge, Y0], segments[edge, X1], segments[edge, Y1]

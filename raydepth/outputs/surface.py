@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from raydepth.kernels import edge_functions, pixel_ray, shear
 from raydepth.outputs.lanes import (
@@ -31,6 +30,7 @@ from raydepth.outputs.lanes import (
     where,
 )
 from raydepth.simd.interleaved import load_columns, stream_channels
+from raydepth.simd.jit import jit
 from raydepth.simd.vectors import (
     bits,
     fma,
@@ -88,13 +88,13 @@ class _Slots(NamedTuple):
     facing: Any
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def _sum(a, b, c, weights, axis):
     """One coordinate of three corners' rows, weighted."""
     return fma(weights[2], c[axis], fma(weights[1], b[axis], weights[0] * a[axis]))
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def _in_order(order, a, b, c):
     """What belongs to the hierarchy's three corners, in the order of the mesh's."""
     swapped = order >= SWAPPED
@@ -107,7 +107,7 @@ def _in_order(order, a, b, c):
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def _edge_functions(corners, origin, direction):
     """`kernels.edge_functions` of eight pixels, three vectors, times a number of each.
 
@@ -124,7 +124,7 @@ def _edge_functions(corners, origin, direction):
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def _across(corner, origin, direction):
     """How far from rays corners are, along two axes, times the rays' third: no division."""
     dx, dy, dz = direction
@@ -132,20 +132,20 @@ def _across(corner, origin, direction):
     return fma(x, dz, 0.0 - dx * z), fma(y, dz, 0.0 - dy * z)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def _rolled(vector):
     """The first axis last."""
     x, y, z = vector
     return y, z, x
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def _all_rolled(corners, origin, direction):
     a, b, c = corners
     return (_rolled(a), _rolled(b), _rolled(c)), _rolled(origin), _rolled(direction)
 
 
-@njit(forceinline=True, cache=True, nogil=True, error_model="numpy")
+@jit(forceinline=True)
 def _weights(mesh, basis, row, column, seen, hits, corners, origin, direction, scratch):
     """Barycentric weights of eight pixels, three vectors, times their sum; anything for a miss."""
     dx, dy, dz = direction
@@ -167,7 +167,7 @@ def _weights(mesh, basis, row, column, seen, hits, corners, origin, direction, s
     return u, v, w
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def _barycentric(weights):
     """Weights whose sum is 1, none below 0, as rounding would have it for rays along edges."""
     u, v, w = weights
@@ -175,7 +175,7 @@ def _barycentric(weights):
     return vmax(u * per_sum, 0.0), vmax(v * per_sum, 0.0), vmax(w * per_sum, 0.0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _edge_functions_of_each(mesh, basis, row, column, seen, hits, scratch):
     """The same into `scratch`, where within the eight the axis changes that rays run along most."""
     vertices, faces = mesh
@@ -193,7 +193,7 @@ def _edge_functions_of_each(mesh, basis, row, column, seen, hits, scratch):
         scratch[lane], scratch[LANES + lane], scratch[2 * LANES + lane] = u, v, w
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def _distances(
     vertices, faces, view, inverse, row, column, seen, hits, corners, origin, direction, scratch
 ):
@@ -203,13 +203,13 @@ def _distances(
     return settled(t, doubtful, vertices, faces, view, row, column, seen, scratch)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def _order_of(corners, places):
     """How the mesh orders the corners of faces, whose rows begin at `places`."""
     return load_columns(offset(corners, 3), places, 1, 1)[0]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def _rows_of(table, i, j, k):
     """The rows of three corners."""
     return (
@@ -219,7 +219,7 @@ def _rows_of(table, i, j, k):
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def _flat(corners, order):
     """What `normals.face_normals` gives, of eight faces."""
     (ax, ay, az), (bx, by, bz), (cx, cy, cz) = corners
@@ -231,7 +231,7 @@ def _flat(corners, order):
     return x * per_length, y * per_length, z * per_length
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def _smooth(normals, weights):
     """The mean of the corners' normals, at length 1, and its length before times some number."""
     a, b, c = normals
@@ -242,7 +242,7 @@ def _smooth(normals, weights):
     return (x * per_length, y * per_length, z * per_length), length
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def describe(
     mesh, basis, projection, frame, scale, first_row, last_row, triangle_id, miss, tables, depths,
     outputs, stream,
@@ -399,7 +399,7 @@ def describe(
                 _put_channels(pointer(uv), at, pair, count, scratch, stream)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def _put_nothing(targets, asked, at, count, misses, scratch, stream):
     """Eight misses, or fewer at the end of a row, in all outputs."""
     missed, nothing, turned_nothing, nan = misses
@@ -423,7 +423,7 @@ def _put_nothing(targets, asked, at, count, misses, scratch, stream):
         _put_sides(targets.facing, at, nan == nan, nan == nan, count)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def _put_channels(target, at, channels, count, scratch, stream):
     """Store the first `count` lanes; past the caches if `stream`, all of them."""
     if stream:
@@ -432,7 +432,7 @@ def _put_channels(target, at, channels, count, scratch, stream):
         put_channels(target, at, channels, count, scratch)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def _put_sides(target, at, front, back, count):
     """1 where the front is seen, -1 where the back is, 0 for a miss."""
     if count == LANES:
@@ -443,7 +443,7 @@ def _put_sides(target, at, front, back, count):
         target[at + lane] = np.int8(((fronts >> lane) & 1) - ((backs >> lane) & 1))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def look_up(table, first_row, last_row, triangle_id, output):
     """Fill rows of `output` (height, width) int32 with each face's number in a table; -1 = miss."""
     for row in range(first_row, last_row):

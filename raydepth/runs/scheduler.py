@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
-from raydepth.dataset.compilation import announce_compilation, compile_kernels
+from raydepth.dataset.compilation import compile_kernels
 from raydepth.dataset.settings import Settings
-from raydepth.dataset.view_encoder import Clock
 from raydepth.runs import spawning, worker_process
 from raydepth.runs.protocol import Setup
 from raydepth.runs.tasks import TIMEOUT, Outcome, Unit, failed, write_unit
 from raydepth.runs.worker_client import Worker, WorkerStopped, borrowed_worker
+from raydepth.simd.jit import announce_compilation
 from raydepth.storage.base import MeshViews
 from raydepth.storage.forms import store_of
 from raydepth.system import parallel
@@ -273,7 +273,7 @@ class _Pipeline:
         meshes = [views for views in unit.views if views is not None]
         if meshes:
             try:
-                write_unit(self._store, self._out, meshes, unit.unit.number, Clock())
+                write_unit(self._store, self._out, meshes, unit.unit.number)
             except (ValueError, FileExistsError) as error:
                 outcomes = [
                     outcome if outcome.failure else failed(outcome.task, "write", error, {})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from raydepth.dataset.view_encoder import Clock, StageError, ViewRenderer
 from raydepth.dataset.write_mesh import refuse_other_contents
 from raydepth.errors import DeviceError, MeshError, one_line
 from raydepth.mesh.mesh import Mesh
-from raydepth.storage.base import MeshViews, Store
+from raydepth.storage.base import MeshViews, MeshWriter, Store
 
 # Seconds that a mesh may take to load, and again to render, if nothing else is said.
 TIMEOUT = 300.0
@@ -116,23 +117,30 @@ class TaskRenderer:
             if time.perf_counter() - start > timeout:
                 raise StageError("render", MeshError(rendering_takes_too_long(timeout)))
 
-        views = self._renderer.views(
-            mesh, task.name, clock=clock, threads=lambda: threads, progress=progress
-        )
+        description = self._renderer.describe(mesh)
+        in_memory = None
         try:
             if self._keep_others:
-                refuse_other_contents(self._out, task.name, views.description)
-            if store.meshes_per_unit > 1:
-                views.views = list(views.views)
-            else:
-                write_unit(store, self._out, [views], unit_number, clock)
+                refuse_other_contents(self._out, task.name, description)
+            with contextlib.ExitStack() as stack:
+                writer: MeshWriter
+                if store.meshes_per_unit > 1:
+                    writer = in_memory = MeshViews(task.name, description)
+                else:
+                    stack.enter_context(_naming(store, self._out, task.name, unit_number))
+                    begin = stack.enter_context(store.unit(self._out, index=unit_number))
+                    writer = stack.enter_context(begin(task.name, description))
+                self._renderer.write(
+                    mesh, description, writer, clock=clock, threads=lambda: threads,
+                    progress=progress,
+                )  # fmt: skip
         except StageError as error:
             if isinstance(error.cause, DeviceError):
                 raise error.cause from None
             return failed(task, error.stage, error.cause, dict(clock.seconds)), None
         except (ValueError, FileExistsError) as error:
             return failed(task, "write", error, dict(clock.seconds)), None
-        entries = views.description["views"]
+        entries = description["views"]
         outcome = Outcome(
             task,
             unit_index=unit_number,
@@ -142,25 +150,24 @@ class TaskRenderer:
             notes=mesh.notes,
             seconds=dict(clock.seconds),
         )
-        return outcome, views if store.meshes_per_unit > 1 else None
+        return outcome, in_memory
 
 
-def write_unit(
-    store: Store, out: Path, meshes: Sequence[MeshViews], number: int, clock: Clock
-) -> None:
+def write_unit(store: Store, out: Path, meshes: Sequence[MeshViews], number: int) -> None:
     """`Store.write`, with the place named in what goes wrong."""
-    before = sum(clock.seconds.values())
-    start = time.perf_counter()
-    try:
+    with _naming(store, out, meshes[0].name, number):
         store.write(out, meshes, index=number)
+
+
+@contextlib.contextmanager
+def _naming(store: Store, out: Path, name: str, number: int) -> Iterator[None]:
+    """Name the place of a unit in an error of the system that names no file."""
+    try:
+        yield
     except OSError as error:
         if error.filename is None:
-            error.filename = str(store.place(out, meshes[0].name, index=number))
+            error.filename = str(store.place(out, name, index=number))
         raise
-    finally:
-        # Writing asks for the views, and they are rendered then.
-        elsewhere = sum(clock.seconds.values()) - before
-        clock.seconds["write"] += time.perf_counter() - start - elsewhere
 
 
 def rendering_takes_too_long(timeout: float) -> str:

@@ -18,11 +18,12 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any
 
-from raydepth.dataset.compilation import announce_compilation, compile_kernels
+from raydepth.dataset.compilation import compile_kernels
 from raydepth.mesh.load import load_mesh
 from raydepth.mesh.mesh import Mesh
 from raydepth.runs import protocol
 from raydepth.runs.tasks import TaskRenderer
+from raydepth.simd.jit import announce_compilation
 
 try:
     import resource

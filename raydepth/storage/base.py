@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,28 +23,46 @@ from raydepth.storage.output_files import decode_output, described, encode_outpu
 DEFAULT_SCALE = 10000
 
 
+class MeshWriter(ABC):
+    """Takes the views of one mesh, in their order, and then the rest of what is kept with them."""
+
+    @abstractmethod
+    def add(self, encoded: Any) -> None:
+        """Take the next view, as `Store.encode` gave it."""
+
+    @abstractmethod
+    def finish(self, description: dict[str, Any], preview: bytes | None = None) -> None:
+        """Take the completed description (see `description`) and a PNG of the contact sheet."""
+
+
 @dataclass
-class MeshViews:
-    """All views of one mesh, encoded, on their way to the disk.
+class MeshViews(MeshWriter):
+    """All views of one mesh, encoded, in memory: a unit is written when it has all its meshes.
 
     Attributes
     ----------
     name : str
         Of the mesh in the data set; no part of it begins with a dot. A "/" makes folders.
     description : dict
-        The JSON object to keep with it (see `description`).
-    views : iterable
-        What `Store.encode` gave for each view, in their order. A store asks for them one by one and
-        looks at `description` and `preview` only behind the last, so that these may be filled in
-        by then.
+    views : list
     preview : bytes or None
-        A PNG of the contact sheet.
     """
 
     name: str
     description: dict[str, Any]
-    views: Iterable[Any]
+    views: list[Any] = field(default_factory=list)
     preview: bytes | None = None
+
+    def add(self, encoded: Any) -> None:
+        self.views.append(encoded)
+
+    def finish(self, description: dict[str, Any], preview: bytes | None = None) -> None:
+        self.description, self.preview = description, preview
+
+
+# Begins a mesh of a unit by its name and a description that lacks what rendering finds out: views'
+# ranges, hits and hashes. The writer is for the block.
+BeginMesh = Callable[[str, dict[str, Any]], AbstractContextManager[MeshWriter]]
 
 
 class Store(ABC):
@@ -58,8 +77,7 @@ class Store(ABC):
     suffix : str
         Of one view's name.
     meshes_per_unit : int
-        How many meshes, but for the last unit, go into one call of `write`: a unit appears whole
-        or not at all.
+        How many meshes a unit has, but for the last: a unit appears whole or not at all.
     package : (str, str) or None
         The module it needs, and raydepth's extra that installs it.
     description_file : str
@@ -122,17 +140,27 @@ class Store(ABC):
         """The file or folder that a mesh is in, if it is in unit `index`."""
 
     @abstractmethod
-    def write(self, out: Path, meshes: Sequence[MeshViews], *, index: int = 0) -> None:
-        """Write one unit: at most `meshes_per_unit` meshes, which are unit `index` of the data set.
+    def unit(self, out: Path, *, index: int = 0) -> AbstractContextManager[BeginMesh]:
+        """Write unit `index` of the data set in the block: at most `meshes_per_unit` meshes.
 
-        Whatever happens, the unit is there whole or not at all. What an earlier run left of the
-        same unit is replaced; `out` is made with its parents.
+        Whatever leaves the block, the unit is there whole or not at all; of units of one mesh, the
+        mesh is there at the end of its own block. What an earlier run left of the same unit is
+        replaced; `out` is made with its parents.
 
         Raises
         ------
         OSError
             The place cannot be written, or another process is writing it.
         """
+
+    def write(self, out: Path, meshes: Sequence[MeshViews], *, index: int = 0) -> None:
+        """Write meshes that are in memory as one unit, see `unit`."""
+        with self.unit(out, index=index) as begin:
+            for mesh in meshes:
+                with begin(mesh.name, mesh.description) as writer:
+                    for view in mesh.views:
+                        writer.add(view)
+                    writer.finish(mesh.description, mesh.preview)
 
     @abstractmethod
     def find(self, out: Path, name: str) -> StoredMesh | None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
+from raydepth.codecs.json_text import JsonText, dumps
 from raydepth.export import check_format
 
 FORMAT_NAME = "raydepth-views"
@@ -33,10 +34,7 @@ class Spelled(dict):
         camera = self.get("camera")
         if not isinstance(camera, Spelled):
             return json.dumps(self)
-        # What comes before the camera is a file's name, in which quotes are escaped.
-        return json.dumps({**self, "camera": None}).replace(
-            '"camera": null', f'"camera": {camera.text}', 1
-        )
+        return dumps({**self, "camera": JsonText(camera.text)})
 
 
 def description_text(description: dict[str, Any]) -> str:

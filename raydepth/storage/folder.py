@@ -11,8 +11,10 @@ it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,14 @@ import numpy as np
 from raydepth.camera.camera import Cameras
 from raydepth.codecs.formats import Parts, format_of
 from raydepth.export import StoredDepth, read_depth
-from raydepth.storage.base import DEFAULT_SCALE, MeshViews, Store, StoredMesh, check_agreement
+from raydepth.storage.base import (
+    DEFAULT_SCALE,
+    BeginMesh,
+    MeshWriter,
+    Store,
+    StoredMesh,
+    check_agreement,
+)
 from raydepth.storage.description import description_text, output_files, parsed_description
 from raydepth.storage.layouts import LAYOUT_FOLDER, Layout
 from raydepth.storage.output_files import parts_of
@@ -66,24 +75,16 @@ class FolderStore(Store):
     def place(self, out: Path, name: str, *, index: int = 0) -> Path:
         return out / name
 
-    def write(self, out: Path, meshes: Sequence[MeshViews], *, index: int = 0) -> None:
-        for mesh in meshes:
-            with whole_folder(out / mesh.name, last=VIEWS_FILE) as aside:
-                if self.layout is not None:
-                    (aside / self.layout.folder).mkdir()
-                files = (view["file"] for view in mesh.description["views"])
-                for file, view in zip(files, mesh.views, strict=True):
-                    parts, further = parts_of(view)
-                    for name, content in further.items():
-                        write_new(f"{aside}/{name}", content)
-                    for addition, content in parts.items():
-                        write_new(f"{aside}/{file}{addition}", content)
-                if mesh.preview is not None:
-                    write_new(f"{aside}/{PREVIEW_FILE}", mesh.preview)
-                if self.layout is not None:
-                    for name, text in self.layout.files(mesh.description).items():
-                        write_new(f"{aside}/{name}", text.encode())
-                write_new(f"{aside}/{VIEWS_FILE}", description_text(mesh.description).encode())
+    @contextmanager
+    def unit(self, out: Path, *, index: int = 0) -> Iterator[BeginMesh]:
+        yield partial(self._mesh, out)
+
+    @contextmanager
+    def _mesh(self, out: Path, name: str, description: dict[str, Any]) -> Iterator[MeshWriter]:
+        with whole_folder(out / name, last=VIEWS_FILE) as aside:
+            if self.layout is not None:
+                (aside / self.layout.folder).mkdir()
+            yield _FolderWriter(aside, description, self.layout)
 
     def find(self, out: Path, name: str) -> StoredMesh | None:
         folder = out / name
@@ -109,6 +110,30 @@ class FolderStore(Store):
     def open(self, out: Path) -> list[StoredMesh]:
         places = sorted(_folders_with_views(out, ""))
         return [FolderMesh(name, out / name) for name in places]
+
+
+class _FolderWriter(MeshWriter):
+    """Writes files into a folder that is empty."""
+
+    def __init__(self, folder: Path, description: dict[str, Any], layout: Layout | None) -> None:
+        self._folder, self._layout = folder, layout
+        self._files = iter([view["file"] for view in description["views"]])
+
+    def add(self, encoded: Any) -> None:
+        parts, others = parts_of(encoded)
+        for name, content in others.items():
+            write_new(f"{self._folder}/{name}", content)
+        file = next(self._files)
+        for addition, content in parts.items():
+            write_new(f"{self._folder}/{file}{addition}", content)
+
+    def finish(self, description: dict[str, Any], preview: bytes | None = None) -> None:
+        if preview is not None:
+            write_new(f"{self._folder}/{PREVIEW_FILE}", preview)
+        if self._layout is not None:
+            for name, text in self._layout.files(description).items():
+                write_new(f"{self._folder}/{name}", text.encode())
+        write_new(f"{self._folder}/{VIEWS_FILE}", description_text(description).encode())
 
 
 class FolderMesh(StoredMesh):

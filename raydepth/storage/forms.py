@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from raydepth.codecs.formats import EXR_PACKAGE
-from raydepth.storage.base import MeshViews, Store, StoredMesh
+from raydepth.storage.base import Store, StoredMesh
 from raydepth.storage.folder import FolderStore
 from raydepth.storage.layouts import LAYOUTS
 from raydepth.storage.npz import NpzStore
@@ -33,7 +33,6 @@ STORES: dict[str, Store] = {
 __all__ = [
     "LAYOUTS",
     "STORES",
-    "MeshViews",
     "Store",
     "StoredMesh",
     "located",

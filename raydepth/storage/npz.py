@@ -13,16 +13,18 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from raydepth.codecs.formats import as_value_error, npy
-from raydepth.codecs.zip import Member, stored_content, write_zip
+from raydepth.codecs.zip import Member, ZipWriter, stored_content
 from raydepth.export import StoredDepth, checked_floats
-from raydepth.storage.base import MeshViews, Store, StoredMesh, names_with_suffix
+from raydepth.storage.base import BeginMesh, MeshWriter, Store, StoredMesh, names_with_suffix
 from raydepth.storage.description import parsed_description
 from raydepth.storage.output_files import parts_of
 from raydepth.system.atomic_files import whole_file
@@ -47,12 +49,16 @@ class NpzStore(Store):
     def place(self, out: Path, name: str, *, index: int = 0) -> Path:
         return out / f"{name}.npz"
 
-    def write(self, out: Path, meshes: Sequence[MeshViews], *, index: int = 0) -> None:
-        for mesh in meshes:
-            path = self.place(out, mesh.name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(path) as temporary, open(temporary, "xb") as file:
-                write_zip(file, _members(mesh))
+    @contextmanager
+    def unit(self, out: Path, *, index: int = 0) -> Iterator[BeginMesh]:
+        yield partial(self._mesh, out)
+
+    @contextmanager
+    def _mesh(self, out: Path, name: str, description: dict[str, Any]) -> Iterator[MeshWriter]:
+        path = self.place(out, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as temporary, open(temporary, "xb") as file:
+            yield _NpzWriter(ZipWriter(file), description)
 
     def find(self, out: Path, name: str) -> StoredMesh | None:
         path = self.place(out, name)
@@ -64,6 +70,30 @@ class NpzStore(Store):
     def open(self, out: Path) -> list[StoredMesh]:
         names = sorted(names_with_suffix(out, ".npz"))
         return [NpzMesh(name, self.place(out, name)) for name in names]
+
+
+class _NpzWriter(MeshWriter):
+    """Writes the members of an archive."""
+
+    def __init__(self, archive: ZipWriter, description: dict[str, Any]) -> None:
+        self._archive = archive
+        self._files = iter([view["file"] for view in description["views"]])
+
+    def add(self, encoded: Any) -> None:
+        member, others = parts_of(encoded)
+        self._archive.add(f"{next(self._files)}.npy", member)
+        for name, content in others.items():
+            is_array = name.endswith(".npy")
+            self._archive.add(
+                name, Member.deflated(content) if is_array else Member.stored(content)
+            )
+
+    def finish(self, description: dict[str, Any], preview: bytes | None = None) -> None:
+        if preview is not None:
+            self._archive.add(PREVIEW_FILE, Member.stored(preview))
+        text = np.array(json.dumps(description))
+        self._archive.add(f"{DESCRIPTION}.npy", Member.deflated(npy(text)))
+        self._archive.finish()
 
 
 class NpzMesh(StoredMesh):
@@ -84,21 +114,6 @@ class NpzMesh(StoredMesh):
     def _depth(self, view: int) -> np.ndarray:
         file = self.metadata["views"][view]["file"]
         return checked_floats(_array(self.place, file))
-
-
-def _members(mesh: MeshViews) -> Iterator[tuple[str, Member]]:
-    """In the order of the file; the description is complete when the views are written."""
-    files = (view["file"] for view in mesh.description["views"])
-    for file, view in zip(files, mesh.views, strict=True):
-        member, further = parts_of(view)
-        yield f"{file}.npy", member
-        for name, content in further.items():
-            is_array = name.endswith(".npy")
-            yield name, Member.deflated(content) if is_array else Member.stored(content)
-    if mesh.preview is not None:
-        yield PREVIEW_FILE, Member.stored(mesh.preview)
-    text = np.array(json.dumps(mesh.description))
-    yield f"{DESCRIPTION}.npy", Member.deflated(npy(text))
 
 
 def _array(path: Path, name: str) -> np.ndarray:

@@ -20,17 +20,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from raydepth.camera.conversions import points_from_depth
 from raydepth.codecs.formats import as_value_error, npy
 from raydepth.export import StoredDepth, checked_floats
-from raydepth.storage.base import MeshViews, Store, StoredMesh, names_with_suffix
+from raydepth.storage.base import BeginMesh, MeshWriter, Store, StoredMesh, names_with_suffix
 from raydepth.storage.description import parsed_description
 from raydepth.storage.output_files import decode_output, parts_of
 from raydepth.system.atomic_files import whole_file
@@ -67,31 +68,16 @@ class PlyStore(Store):
     def place(self, out: Path, name: str, *, index: int = 0) -> Path:
         return out / f"{name}{SUFFIX}"
 
-    def write(self, out: Path, meshes: Sequence[MeshViews], *, index: int = 0) -> None:
-        for mesh in meshes:
-            tables = []
-            normals = "outputs" in mesh.description
-            for number, (_, view) in enumerate(
-                zip(mesh.description["views"], mesh.views, strict=True)
-            ):
-                seen, files = parts_of(view)
-                table = np.empty(len(seen), _dtype(normals))
-                for name in seen.dtype.names:
-                    table[name] = seen[name]
-                table["view"] = number
-                for content in files.values():
-                    image = decode_output("normal", content)
-                    for name, values in zip(
-                        NORMALS, image[seen["row"], seen["column"]].T, strict=True
-                    ):
-                        table[name] = values
-                tables.append(table)
-            path = self.place(out, mesh.name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(path) as temporary, open(temporary, "xb") as file:
-                file.write(_header(mesh.description, sum(map(len, tables)), normals))
-                for table in tables:
-                    file.write(table.tobytes())
+    @contextmanager
+    def unit(self, out: Path, *, index: int = 0) -> Iterator[BeginMesh]:
+        yield partial(self._mesh, out)
+
+    @contextmanager
+    def _mesh(self, out: Path, name: str, description: dict[str, Any]) -> Iterator[MeshWriter]:
+        path = self.place(out, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as temporary, open(temporary, "xb") as file:
+            yield _PlyWriter(file, description)
 
     def find(self, out: Path, name: str) -> StoredMesh | None:
         path = self.place(out, name)
@@ -103,6 +89,34 @@ class PlyStore(Store):
     def open(self, out: Path) -> list[StoredMesh]:
         names = sorted(names_with_suffix(out, SUFFIX))
         return [PlyMesh(name, self.place(out, name)) for name in names]
+
+
+class _PlyWriter(MeshWriter):
+    """Keeps points until their number is known, which the header says, and writes them."""
+
+    def __init__(self, file: BinaryIO, description: dict[str, Any]) -> None:
+        self._file = file
+        self._has_normals = "outputs" in description
+        self._tables: list[np.ndarray] = []
+
+    def add(self, encoded: Any) -> None:
+        seen, files = parts_of(encoded)
+        table = np.empty(len(seen), _dtype(self._has_normals))
+        for name in seen.dtype.names:
+            table[name] = seen[name]
+        table["view"] = len(self._tables)
+        for content in files.values():
+            image = decode_output("normal", content)
+            normals = image[seen["row"], seen["column"]]
+            for name, values in zip(NORMALS, normals.T, strict=True):
+                table[name] = values
+        self._tables.append(table)
+
+    def finish(self, description: dict[str, Any], preview: bytes | None = None) -> None:
+        n_points = sum(map(len, self._tables))
+        self._file.write(_header(description, n_points, self._has_normals))
+        for table in self._tables:
+            self._file.write(table.tobytes())
 
 
 class PlyMesh(StoredMesh):

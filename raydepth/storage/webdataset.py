@@ -20,14 +20,16 @@ import json
 import os
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from raydepth.codecs.formats import FORMATS, as_value_error
 from raydepth.export import StoredDepth, decode_depth
-from raydepth.storage.base import MeshViews, Store, StoredMesh, check_agreement
+from raydepth.storage.base import BeginMesh, MeshWriter, Store, StoredMesh, check_agreement
 from raydepth.storage.description import description_text, parsed_description
 from raydepth.storage.output_files import parts_of
 from raydepth.system.atomic_files import whole_file
@@ -60,50 +62,16 @@ class TarStore(Store):
     def place(self, out: Path, name: str, *, index: int = 0) -> Path:
         return out / f"shard-{index:06}.tar"
 
-    def write(self, out: Path, meshes: Sequence[MeshViews], *, index: int = 0) -> None:
-        members: list[tuple[str, bytes]] = []
-        entries = []
-        end = 0
-
-        def add(name: str, content: bytes) -> Extent:
-            nonlocal end
-            members.append((name, content))
-            start = end + len(_header(name, len(content)))
-            end = start + _padded(len(content))
-            return start, len(content)
-
-        for mesh in meshes:
-            entry: dict[str, Any] = {"name": mesh.name, "views": [], "metadata": []}
-            files = (view["file"] for view in mesh.description["views"])
-            for file, view in zip(files, mesh.views, strict=True):
-                (image, metadata), further = parts_of(view)
-                beside = f"{mesh.name}/{file.removesuffix(self.suffix)}.json"
-                entry["views"].append(add(f"{mesh.name}/{file}", image))
-                entry["metadata"].append(add(beside, metadata))
-                for name, content in further.items():
-                    entry.setdefault("outputs", {})[name] = add(f"{mesh.name}/{name}", content)
-            text = description_text(mesh.description).encode()
-            entry["description"] = add(f"{HIDDEN}/{mesh.name}/views.json", text)
-            if mesh.preview is not None:
-                add(f"{HIDDEN}/{mesh.name}/preview.png", mesh.preview)
-            entries.append(entry)
-        contents = {
-            "format": FORMAT_NAME,
-            "format_version": FORMAT_VERSION,
-            "size": end,
-            "meshes": entries,
-        }
-        members.insert(0, (INDEX_FILE, json.dumps(contents).encode()))
+    @contextmanager
+    def unit(self, out: Path, *, index: int = 0) -> Iterator[BeginMesh]:
+        shard = _Shard()
+        yield partial(_begun, shard)
         out.mkdir(parents=True, exist_ok=True)
         with (
             whole_file(self.place(out, "", index=index)) as temporary,
             open(temporary, "xb") as file,
         ):
-            for name, content in members:
-                file.write(_header(name, len(content)))
-                file.write(content)
-                file.write(bytes(_padded(len(content)) - len(content)))
-            file.write(END)
+            shard.write(file)
 
     def find(self, out: Path, name: str) -> StoredMesh | None:
         return next((mesh for mesh in _meshes(out) if mesh.name == name), None)
@@ -122,6 +90,69 @@ class TarStore(Store):
                 )
             meshes[mesh.name] = mesh
         return [meshes[name] for name in sorted(meshes)]
+
+
+class _Shard:
+    """The members of a shard, in memory: the index, which comes first, says where all are."""
+
+    def __init__(self) -> None:
+        self._members: list[tuple[str, bytes]] = []
+        self._end = 0
+        self.entries: list[dict[str, Any]] = []
+
+    def add(self, name: str, content: bytes) -> Extent:
+        """Take a member; gives where it will be."""
+        self._members.append((name, content))
+        start = self._end + len(_header(name, len(content)))
+        self._end = start + _padded(len(content))
+        return start, len(content)
+
+    def write(self, file: BinaryIO) -> None:
+        """Write the whole shard."""
+        index = {
+            "format": FORMAT_NAME,
+            "format_version": FORMAT_VERSION,
+            "size": self._end,
+            "meshes": self.entries,
+        }
+        for name, content in [(INDEX_FILE, json.dumps(index).encode()), *self._members]:
+            file.write(_header(name, len(content)))
+            file.write(content)
+            file.write(bytes(_padded(len(content)) - len(content)))
+        file.write(END)
+
+
+class _TarWriter(MeshWriter):
+    """Adds a mesh's members to a shard."""
+
+    def __init__(self, shard: _Shard, name: str, description: dict[str, Any]) -> None:
+        self._shard, self._name = shard, name
+        self._files = iter([view["file"] for view in description["views"]])
+        self._entry: dict[str, Any] = {"name": name, "views": [], "metadata": []}
+
+    def add(self, encoded: Any) -> None:
+        (image, metadata), others = parts_of(encoded)
+        file = next(self._files)
+        beside = f"{self._name}/{file.removesuffix(TarStore.suffix)}.json"
+        self._entry["views"].append(self._shard.add(f"{self._name}/{file}", image))
+        self._entry["metadata"].append(self._shard.add(beside, metadata))
+        for name, content in others.items():
+            outputs = self._entry.setdefault("outputs", {})
+            outputs[name] = self._shard.add(f"{self._name}/{name}", content)
+
+    def finish(self, description: dict[str, Any], preview: bytes | None = None) -> None:
+        above = f"{HIDDEN}/{self._name}"
+        text = description_text(description).encode()
+        self._entry["description"] = self._shard.add(f"{above}/views.json", text)
+        if preview is not None:
+            self._shard.add(f"{above}/preview.png", preview)
+        self._shard.entries.append(self._entry)
+
+
+def _begun(
+    shard: _Shard, name: str, description: dict[str, Any]
+) -> AbstractContextManager[MeshWriter]:
+    return nullcontext(_TarWriter(shard, name, description))
 
 
 class TarMesh(StoredMesh):

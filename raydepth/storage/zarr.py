@@ -23,9 +23,9 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
-from functools import cached_property
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from raydepth.codecs.formats import as_value_error
 from raydepth.codecs.uint16 import checked_scale, decode_uint16
 from raydepth.export import StoredDepth
 from raydepth.outputs.table import OUTPUTS, shape_of
-from raydepth.storage.base import MeshViews, Store, StoredMesh
+from raydepth.storage.base import BeginMesh, MeshWriter, Store, StoredMesh
 from raydepth.storage.description import checked_description
 from raydepth.storage.output_files import parts_of
 from raydepth.system.atomic_files import write_whole
@@ -81,24 +81,18 @@ class ZarrStore(Store):
     def place(self, out: Path, name: str, *, index: int = 0) -> Path:
         return out / ROOT / name
 
-    def write(self, out: Path, meshes: Sequence[MeshViews], *, index: int = 0) -> None:
-        for mesh in meshes:
-            with whole_folder(self.place(out, mesh.name), last=NODE_FILE) as aside:
-                description = mesh.description
-                with ExitStack() as stack:
-                    shards = {
-                        name: stack.enter_context(_Shard(aside / name, _shape(description, name)))
-                        for name in (ARRAY, *description.get("outputs", {}))
-                    }
-                    for _, view in zip(description["views"], mesh.views, strict=True):
-                        depth, further = parts_of(view)
-                        for name, chunk in {ARRAY: depth, **further}.items():
-                            shards[name].add(chunk)
-                for name, shard in shards.items():
-                    node = _array_node(description, name, shard.shape)
-                    (aside / name / NODE_FILE).write_bytes(_json(node))
-                _write_groups(out / ROOT, mesh.name)
-                (aside / NODE_FILE).write_bytes(_json(_group_node({ATTRIBUTE: description})))
+    @contextmanager
+    def unit(self, out: Path, *, index: int = 0) -> Iterator[BeginMesh]:
+        yield partial(self._mesh, out)
+
+    @contextmanager
+    def _mesh(self, out: Path, name: str, description: dict[str, Any]) -> Iterator[MeshWriter]:
+        with whole_folder(self.place(out, name), last=NODE_FILE) as aside, ExitStack() as stack:
+            shards = {
+                array: stack.enter_context(_Shard(aside / array, _shape(description, array)))
+                for array in (ARRAY, *description.get("outputs", {}))
+            }
+            yield _ZarrWriter(out / ROOT, name, aside, shards, stack)
 
     def find(self, out: Path, name: str) -> StoredMesh | None:
         place = self.place(out, name)
@@ -111,6 +105,30 @@ class ZarrStore(Store):
         root = out / ROOT
         names = sorted(_arrays(root, "")) if root.is_dir() else []
         return [ZarrMesh(name, root / name) for name in names]
+
+
+class _ZarrWriter(MeshWriter):
+    """Writes the group of a mesh into a folder; `shards` are open as long as `stack` is."""
+
+    def __init__(
+        self, root: Path, name: str, folder: Path, shards: dict[str, _Shard], stack: ExitStack
+    ) -> None:
+        self._root, self._name, self._folder = root, name, folder
+        self._shards, self._stack = shards, stack
+
+    def add(self, encoded: Any) -> None:
+        depth, others = parts_of(encoded)
+        for name, chunk in {ARRAY: depth, **others}.items():
+            self._shards[name].add(chunk)
+
+    def finish(self, description: dict[str, Any], preview: bytes | None = None) -> None:
+        self._stack.close()
+        for name, shard in self._shards.items():
+            node = _array_node(description, name, shard.shape)
+            (self._folder / name / NODE_FILE).write_bytes(_json(node))
+        _write_groups(self._root, self._name)
+        group = _group_node({ATTRIBUTE: description})
+        (self._folder / NODE_FILE).write_bytes(_json(group))
 
 
 class ZarrMesh(StoredMesh):

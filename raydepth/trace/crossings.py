@@ -6,10 +6,10 @@ The walk is that of nearest.py, but for what ends it: the last of the hits that 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from raydepth.accel.wide import FACES, LEAF, LINKS, NODE, WIDTH
+from raydepth.accel.nodes import WIDTH, face_at, lanes_in_use, leaf_of, link_at
 from raydepth.kernels import hit_distance, shear
+from raydepth.simd.jit import jit
 from raydepth.simd.vectors import (
     integers,
     lowest_bit,
@@ -23,7 +23,7 @@ from raydepth.trace.nearest import STACK, enter_children, in_float32, may_hit, p
 f4 = np.float32
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _sort_in(t, face, distances, found):
     """Put a face among those found, which are in the order of distance and then of index."""
     place = len(found) - 1
@@ -39,7 +39,7 @@ def _sort_in(t, face, distances, found):
     found[place] = face
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def crossings(
     nodes, leaves, vertices, faces, origins, directions, near, far,
     seen, first, first_t, last, last_t,
@@ -104,18 +104,18 @@ def crossings(
                 while todo != 0:
                     lane = lowest_bit(todo)
                     todo &= todo - 1
-                    child = np.int64(links[NODE * link + LINKS + lane])
+                    child = link_at(links, link, lane)
                     stack_size = put_in_order(
                         stack_link, stack_t, base, stack_size, child, entered[lane]
                     )
                 continue
-            leaf = ~link // WIDTH
+            leaf = leaf_of(link)
             todo = may_hit(leaf_data, leaf, start, axes, shears, forward, error, t_begin, t_end)
-            todo &= (2 << (~link % WIDTH)) - 1
+            todo &= lanes_in_use(link)
             while todo != 0:
                 lane = lowest_bit(todo)
                 todo &= todo - 1
-                face = np.int64(leaf_faces[LEAF * leaf + FACES + lane])
+                face = face_at(leaf_faces, leaf, lane)
                 t = hit_distance(vertex, corner, face, origin, direction, kx, ky, kz, sx, sy)
                 if t == np.inf or t < near[ray] or t > far[ray]:
                     continue

@@ -13,15 +13,23 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
-from raydepth.accel.wide import FACES, LEAF, LINKS, NODE, WIDTH
+from raydepth.accel.nodes import (
+    WIDTH,
+    centres,
+    coordinates,
+    face_at,
+    half_extents,
+    lanes_in_use,
+    leaf_of,
+    link_at,
+)
 from raydepth.kernels import axes_of, hit_distance, shear
+from raydepth.simd.jit import jit
 from raydepth.simd.vectors import (
     bits,
     fma,
     integers,
-    load,
     lowest_bit,
     magnitude,
     splat,
@@ -52,43 +60,42 @@ BOX_ERROR = 40.0 * ULP
 POINT_ERROR = 32.0 * ULP
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def _inverse(part):
     return f4(1.0) / f4(part) if abs(part) > 1.0 / STEEP else f4(STEEP)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def enter_children(nodes, node, start, inverse, margin, t_begin, t_end, entered):
     """Where a ray enters a node's eight children, at the earliest; bits of those to visit."""
-    at = NODE * node
-    x = (load(nodes, at, WIDTH) - start[0]) * inverse[0]
-    y = (load(nodes, at + WIDTH, WIDTH) - start[1]) * inverse[1]
-    z = (load(nodes, at + 2 * WIDTH, WIDTH) - start[2]) * inverse[2]
-    half_x = (load(nodes, at + 3 * WIDTH, WIDTH) + margin) * abs(inverse[0])
-    half_y = (load(nodes, at + 4 * WIDTH, WIDTH) + margin) * abs(inverse[1])
-    half_z = (load(nodes, at + 5 * WIDTH, WIDTH) + margin) * abs(inverse[2])
+    x, y, z = centres(nodes, node)
+    half_x, half_y, half_z = half_extents(nodes, node)
+    x, y, z = (x - start[0]) * inverse[0], (y - start[1]) * inverse[1], (z - start[2]) * inverse[2]
+    half_x = (half_x + margin) * abs(inverse[0])
+    half_y = (half_y + margin) * abs(inverse[1])
+    half_z = (half_z + margin) * abs(inverse[2])
     near = vmax(vmax(x - half_x, y - half_y), vmax(z - half_z, splat(t_begin, WIDTH)))
     far = vmin(vmin(x + half_x, y + half_y), vmin(z + half_z, splat(t_end, WIDTH)))
     store(entered, 0, near)
     return bits(near <= far)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
-def _sheared(leaves, at, start, axes, shears):
+@jit(forceinline=True)
+def _sheared(leaves, leaf, corner, start, axes, shears):
     """A vertex of each of eight faces, in a frame in which the ray is the z axis."""
     kx, ky, kz = axes
-    z = load(leaves, at + WIDTH * kz, WIDTH) - start[kz]
-    x = fma(z, shears[0], load(leaves, at + WIDTH * kx, WIDTH) - start[kx])
-    y = fma(z, shears[1], load(leaves, at + WIDTH * ky, WIDTH) - start[ky])
+    z = coordinates(leaves, leaf, corner, kz) - start[kz]
+    x = fma(z, shears[0], coordinates(leaves, leaf, corner, kx) - start[kx])
+    y = fma(z, shears[1], coordinates(leaves, leaf, corner, ky) - start[ky])
     return x, y, z
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def may_hit(leaves, leaf, start, axes, shears, forward, error, t_begin, t_end):
     """Bits of the leaf's faces that the ray may meet between t_begin and t_end."""
-    ax, ay, az = _sheared(leaves, LEAF * leaf, start, axes, shears)
-    bx, by, bz = _sheared(leaves, LEAF * leaf + 3 * WIDTH, start, axes, shears)
-    cx, cy, cz = _sheared(leaves, LEAF * leaf + 6 * WIDTH, start, axes, shears)
+    ax, ay, az = _sheared(leaves, leaf, 0, start, axes, shears)
+    bx, by, bz = _sheared(leaves, leaf, 1, start, axes, shears)
+    cx, cy, cz = _sheared(leaves, leaf, 2, start, axes, shears)
     u = cx * by - cy * bx
     v = ax * cy - ay * cx
     w = bx * ay - by * ax
@@ -107,7 +114,7 @@ def may_hit(leaves, leaf, start, axes, shears, forward, error, t_begin, t_end):
     return bits(inside & (nearest <= t_end + error) & (farthest >= t_begin - error))
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def in_float32(origin, direction, t_min, start, inverse):
     """A ray as the functions above want it: whether it comes near the mesh at all, and the rest.
 
@@ -140,7 +147,7 @@ def in_float32(origin, direction, t_min, start, inverse):
     return near, axes, shears, forward, margin, error, begin, length, t_begin
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def put_in_order(stack_link, stack_t, base, stack_size, link, t):
     """Put a child among those from `base` on, the nearest on top; returns the new size."""
     at = stack_size
@@ -153,7 +160,7 @@ def put_in_order(stack_link, stack_t, base, stack_size, link, t):
     return stack_size + 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def nearest_face(nodes, leaves, vertices, faces, origin, direction, t_min):
     """The face that a ray meets first and its distance; -1 and +inf if none.
 
@@ -188,10 +195,10 @@ def nearest_face(nodes, leaves, vertices, faces, origin, direction, t_min):
             todo = enter_children(nodes, link, start, inverse, margin, t_begin, t_end, entered)
             if todo == 0:
                 break
-            at_links = NODE * link + LINKS
+            node = link
             lane = lowest_bit(todo)
             todo &= todo - 1
-            link = np.int64(links[at_links + lane])
+            link = link_at(links, node, lane)
             if todo == 0:
                 continue
             # The nearest child is next, the others wait, the nearest of them on top.
@@ -200,19 +207,19 @@ def nearest_face(nodes, leaves, vertices, faces, origin, direction, t_min):
             while todo != 0:
                 lane = lowest_bit(todo)
                 todo &= todo - 1
-                other, t_other = np.int64(links[at_links + lane]), entered[lane]
+                other, t_other = link_at(links, node, lane), entered[lane]
                 if t_other < t:
                     link, other = other, link
                     t, t_other = t_other, t
                 stack_size = put_in_order(stack_link, stack_t, base, stack_size, other, t_other)
         if link < 0:
-            leaf = ~link // WIDTH
+            leaf = leaf_of(link)
             todo = may_hit(leaves, leaf, start, axes, shears, forward, error, t_begin, t_end)
-            todo &= (2 << (~link % WIDTH)) - 1
+            todo &= lanes_in_use(link)
             while todo != 0:
                 lane = lowest_bit(todo)
                 todo &= todo - 1
-                face = np.int64(leaf_faces[LEAF * leaf + FACES + lane])
+                face = face_at(leaf_faces, leaf, lane)
                 _, _, _, sx, sy = shear(direction)
                 distance = hit_distance(
                     vertices, faces, face, origin, direction, kx, ky, kz, sx, sy

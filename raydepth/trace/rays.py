@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from raydepth.kernels import edge_functions, hit_distance, pixel_ray, shear
+from raydepth.simd.jit import jit
 from raydepth.simd.vectors import pointer, stack_float64
 from raydepth.trace.nearest import nearest_face
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def cast(
     nodes, leaves, vertices, faces, origins, directions,
     distance, triangle_id, barycentric, t_min=0.0,
@@ -55,7 +55,7 @@ def cast(
                 barycentric[ray, axis] = np.nan
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def limit(
     nodes, leaves, vertices, faces, basis, first_row, last_row, near, far, triangle_id,
 ):  # fmt: skip
@@ -90,7 +90,7 @@ def limit(
             triangle_id[row, column] = face if t <= far else -1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def visibility(
     nodes, leaves, vertices, faces, basis, first_row, last_row, near, far, triangle_id,
 ):  # fmt: skip
@@ -109,7 +109,7 @@ def visibility(
             triangle_id[row, column] = face if t <= far else -1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def put_in_mesh_order(barycentric, triangle_id, faces, mesh_faces):
     """Put weights of corners in the order of `faces` (the hierarchy's) into the mesh's own.
 
@@ -131,7 +131,7 @@ def put_in_mesh_order(barycentric, triangle_id, faces, mesh_faces):
             )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def cover(
     nodes, leaves, vertices, faces, basis, samples, chosen, coverage,
 ):  # fmt: skip

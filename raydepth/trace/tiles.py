@@ -24,10 +24,21 @@ Coordinates within a tile: x and y in pixels from the tile's centre, so that lan
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from raydepth.accel.wide import FACES, LEAF, LINKS, NODE, WIDTH
+from raydepth.accel.nodes import (
+    LEAF,
+    NODE,
+    WIDTH,
+    centres,
+    coordinates,
+    face_at,
+    half_extents,
+    lanes_in_use,
+    leaf_of,
+    link_at,
+)
 from raydepth.kernels import hit_distance, pixel_ray, shear
+from raydepth.simd.jit import jit
 from raydepth.simd.vectors import (
     bits,
     fma,
@@ -91,32 +102,32 @@ SURE = f4(2.0**-10)
 NEARER = f4(1.0 + 2.0**-9)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def _affine(x, y, z, view, row):
     constant = splat(view[row + 3], WIDTH)
     return fma(x, view[row], fma(y, view[row + 1], fma(z, view[row + 2], constant)))
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def _extent(x, y, z, view, row, error):
     """Half the range of `_affine` over boxes of half extents x, y, z, and its rounding error."""
     x_part = fma(x, abs(view[row]), splat(error, WIDTH))
     return fma(z, abs(view[row + 2]), fma(y, abs(view[row + 1]), x_part))
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def _first_lane(x):
     """The first lane at or behind x, 0 to 17; a hair earlier rather than later."""
     return splat(17, WIDTH) - truncate(vmin(vmax(f4(9.0) - x, f4(0.0)), f4(17.0)) + f4(0.50001))
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def _last_lane(x):
     """The last lane at or before x, -1 to 16; a hair later rather than earlier."""
     return truncate(vmin(vmax(x + f4(8.5), f4(0.0)), f4(17.0)) + f4(0.00001)) - splat(1, WIDTH)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def _clip(x_low, x_high, y_low, y_high, unbounded, inside, rectangles):
     """Store the rectangles of pixels within these ranges and `inside`; return who has any.
 
@@ -138,16 +149,11 @@ def _clip(x_low, x_high, y_low, y_high, unbounded, inside, rectangles):
     return (first_column <= last_column) & (first_row <= last_row)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def _visit_children(nodes, node, view, inside, nearness, rectangles):
     """Rectangles and greatest nearness of a node's eight children; bits of those to visit."""
-    at = NODE * node
-    x = load(nodes, at, WIDTH)
-    y = load(nodes, at + WIDTH, WIDTH)
-    z = load(nodes, at + 2 * WIDTH, WIDTH)
-    half_x = load(nodes, at + 3 * WIDTH, WIDTH)
-    half_y = load(nodes, at + 4 * WIDTH, WIDTH)
-    half_z = load(nodes, at + 5 * WIDTH, WIDTH)
+    x, y, z = centres(nodes, node)
+    half_x, half_y, half_z = half_extents(nodes, node)
     perspective = view[PERSPECTIVE]
     flat = f4(1.0) - perspective
     distance = _affine(x, y, z, view, S)
@@ -178,19 +184,19 @@ def _visit_children(nodes, node, view, inside, nearness, rectangles):
     return bits(covers & (far > zero))
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
-def _project(leaves, at, view):
+@jit(forceinline=True)
+def _project(leaves, leaf, corner, view):
     """Where a vertex of each face is seen, how far away it is, and what X and Y were scaled by."""
-    x = load(leaves, at, WIDTH)
-    y = load(leaves, at + WIDTH, WIDTH)
-    z = load(leaves, at + 2 * WIDTH, WIDTH)
+    x = coordinates(leaves, leaf, corner, 0)
+    y = coordinates(leaves, leaf, corner, 1)
+    z = coordinates(leaves, leaf, corner, 2)
     distance = _affine(x, y, z, view, S)
     flat = splat(f4(1.0) - view[PERSPECTIVE], WIDTH)
     scale = f4(1.0) / fma(distance, view[PERSPECTIVE], flat)
     return _affine(x, y, z, view, X) * scale, _affine(x, y, z, view, Y) * scale, distance, scale
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def _set_up_faces(leaves, leaf, view, inside, setup, rectangles):
     """Project eight faces and compute their edge functions and nearness.
 
@@ -199,9 +205,9 @@ def _set_up_faces(leaves, leaf, view, inside, setup, rectangles):
     """
     perspective = view[PERSPECTIVE]
     flat = f4(1.0) - perspective
-    ax, ay, a_distance, a_scale = _project(leaves, LEAF * leaf, view)
-    bx, by, b_distance, b_scale = _project(leaves, LEAF * leaf + 3 * WIDTH, view)
-    cx, cy, c_distance, c_scale = _project(leaves, LEAF * leaf + 6 * WIDTH, view)
+    ax, ay, a_distance, a_scale = _project(leaves, leaf, 0, view)
+    bx, by, b_distance, b_scale = _project(leaves, leaf, 1, view)
+    cx, cy, c_distance, c_scale = _project(leaves, leaf, 2, view)
 
     zero = f4(0.0)
     x_low, x_high = vmin(vmin(ax, bx), cx), vmax(vmax(ax, bx), cx)
@@ -269,7 +275,7 @@ def _set_up_faces(leaves, leaf, view, inside, setup, rectangles):
     return found | bits(near > view[NEAREST]) << WIDTH
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def _is_open(pixel_nearness, rectangle, nearness):
     """Whether any pixel of the rectangle sees nothing as near as this yet."""
     first_column, last_column = rectangle & 255, (rectangle >> 8) & 255
@@ -287,7 +293,7 @@ def _is_open(pixel_nearness, rectangle, nearness):
     return False
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _test_exactly(
     vertices, faces, face, basis, column, row, pixel, seen, nearness, view, farthest, ray
 ):
@@ -307,7 +313,7 @@ def _test_exactly(
     nearness[pixel] = f4(1.0 / t) if view[PERSPECTIVE] != f4(0.0) else f4(farthest - t)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@jit(forceinline=True)
 def _cover(
     lane, setup, face, rectangle, seen, nearness, x,
     vertices, faces, basis, x0, y0, view, farthest, ray, doubts,
@@ -363,7 +369,7 @@ def _cover(
     return n_exact
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _set_view(projection, x0, y0, view):
     """Fill `view` for the tile whose first pixel is (x0, y0)."""
     perspective = projection[view_frame.PERSPECTIVE]
@@ -386,7 +392,7 @@ def _set_view(projection, x0, y0, view):
     view[NEAREST] = f4(8192.0) * view[ERROR + 2]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def _render_tile(
     nodes,
     leaves,
@@ -450,14 +456,14 @@ def _render_tile(
                 while todo != 0:
                     lane = lowest_bit(todo)
                     todo &= todo - 1
-                    child = np.int64(links[NODE * link + LINKS + lane])
+                    child = link_at(links, link, lane)
                     # By the time it is taken from the stack it should have arrived.
                     if child >= 0:
                         for line in range(NODE // LINE):
                             prefetch(nodes, NODE * child + LINE * line)
                     elif patience == 0:
                         for line in range(LEAF // LINE):
-                            prefetch(leaves, LEAF * (~child // WIDTH) + LINE * line)
+                            prefetch(leaves, LEAF * leaf_of(child) + LINE * line)
                     # Insertion sort: the nearest of the children on top.
                     near = child_nearness[lane]
                     at = stack_size
@@ -473,7 +479,7 @@ def _render_tile(
                 continue
             if patience > 0:
                 for line in range(LEAF // LINE):
-                    prefetch(leaves, LEAF * (~link // WIDTH) + LINE * line)
+                    prefetch(leaves, LEAF * leaf_of(link) + LINE * line)
                 ring_link[asked % RING] = np.int32(link)
                 ring_nearness[asked % RING] = stack_nearness[stack_size]
                 ring_rectangle[asked % RING] = np.int32(inside)
@@ -489,14 +495,14 @@ def _render_tile(
             if not _is_open(nearness, inside, ring_nearness[(tested - 1) % RING]):
                 continue
         work[1] += 1
-        leaf = ~link // WIDTH
+        leaf = leaf_of(link)
         found = _set_up_faces(leaves, leaf, view, inside, setup, rectangles)
         in_front = found >> WIDTH
-        todo = found & ((2 << (~link % WIDTH)) - 1)
+        todo = found & (lanes_in_use(link))
         while todo != 0:
             lane = lowest_bit(todo)
             todo &= todo - 1
-            face = np.int64(leaf_faces[LEAF * leaf + FACES + lane])
+            face = face_at(leaf_faces, leaf, lane)
             rectangle = np.int64(rectangles[lane])
             work[2] += 1
             if (in_front >> lane) & 1:
@@ -517,7 +523,7 @@ def _render_tile(
                         )  # fmt: skip
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@jit
 def visibility(
     nodes, leaves, vertices, faces, basis, projection, first_row, last_row, triangle_id, work
 ):

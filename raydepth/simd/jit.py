@@ -1,0 +1,117 @@
+"""The one decorator for compiled functions, and the announcement of their compilation."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numba
+from numba.core import event
+from numba.core.compiler import CompileResult
+
+from raydepth.system import code_cache
+from raydepth.system.code_cache import CodeCache
+from raydepth.system.notices import Say, heard_by, say
+
+# Compilations with shorter pauses between them are one, to somebody who waits.
+PAUSE = 1.0
+
+
+def jit(function: Callable | None = None, *, forceinline: bool = False) -> Any:
+    """Compile a function at its first call, without the GIL, or load it from the disk cache.
+
+    Division follows NumPy: x / 0 is an infinity or NaN, and no error.
+
+    Parameters
+    ----------
+    function : callable
+    forceinline : bool
+        Whether LLVM makes the function a part of each of its callers.
+    """
+    if function is None:
+        return lambda function: jit(function, forceinline=forceinline)
+    compiled: Any = numba.njit(nogil=True, error_model="numpy", forceinline=forceinline)(function)
+    if hasattr(compiled, "py_func"):  # compilation may be switched off (NUMBA_DISABLE_JIT)
+        compiled._cache = CodeCache(function, _reduced, _rebuilt)
+    return compiled
+
+
+def _reduced(result: Any) -> Any:
+    """What can be kept of a compiled function, after Numba's CompileResultCacheImpl."""
+    if any(not lifted.can_cache for lifted in result.lifted) or result.library.has_dynamic_globals:
+        return None
+    return result._reduce()
+
+
+def _rebuilt(target_context: Any, reduced: Any) -> CompileResult:
+    return CompileResult._rebuild(target_context, *reduced)
+
+
+class _Watch(event.Listener):
+    """Measures compilations of raydepth's functions and says when one begins.
+
+    Functions that come from the disk cache trigger no event.
+
+    Attributes
+    ----------
+    seconds : float
+        Spent on compiling since that was last reported.
+    is_said : bool
+        Whether the compilation that goes on was announced.
+    n_blocks : int
+        Blocks of `announce_compilation` that are open.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.is_said = False
+        self.n_blocks = 0
+        self._depth = 0
+        self._start = self._end = 0.0
+
+    def on_start(self, event: event.Event) -> None:
+        if not _is_ours(event):
+            return
+        if self._depth == 0:
+            self._start = time.perf_counter()
+            if self.n_blocks == 0 and self._start - self._end >= PAUSE:
+                self.is_said = False
+            if not self.is_said:
+                self.is_said = True
+                say("compiling for this machine, once; this takes some seconds ...")
+        self._depth += 1
+
+    def on_end(self, event: event.Event) -> None:
+        if not _is_ours(event):
+            return
+        self._depth -= 1
+        if self._depth == 0:
+            self._end = time.perf_counter()
+            self.seconds += self._end - self._start
+
+
+def _is_ours(event: event.Event) -> bool:
+    return event.data["dispatcher"].py_func.__module__.startswith("raydepth.")
+
+
+_watch = _Watch()
+event.register("numba:compile", _watch)
+
+
+@contextlib.contextmanager
+def announce_compilation(listener: Say) -> Iterator[None]:
+    """Within the block, give `listener` a line when compilation begins, and one at the end."""
+    _watch.is_said, _watch.seconds = False, 0.0
+    _watch.n_blocks += 1
+    try:
+        with heard_by(listener):
+            yield
+            if _watch.seconds:
+                rest = "; the next start will not need to" if code_cache.keeps_all() else ""
+                say(f"compiled in {_watch.seconds:.0f} s{rest}")
+                _watch.seconds = 0.0
+    finally:
+        _watch.n_blocks -= 1
+        _watch.is_said = False

@@ -1,0 +1,242 @@
+"""A disk cache of compiled functions that is never older than a source, and never fails a run.
+
+A file holds one function compiled for one signature and processor:
+
+| bytes | content                                                                      |
+| ----- | ---------------------------------------------------------------------------- |
+| 0-15  | MAGIC                                                                        |
+| 16-47 | the stamp: a hash of all sources of the package and of the compiler's version |
+| 48-79 | a hash of the rest                                                           |
+| 80-   | the compiled function, pickled                                               |
+
+A file with another stamp, and one that is damaged, counts as absent and is replaced. Numba's own
+cache (numba.core.caching) looks only at the file that a function stands in, though the code of the
+functions it calls is part of what is compiled; a damaged file or a folder that cannot be written
+are errors there.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import os
+import pickle
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numba
+from numba.misc.appdirs import AppDirs
+
+from raydepth.system.atomic_files import whole_file
+from raydepth.system.notices import say
+
+PACKAGE = Path(__file__).resolve().parents[1]
+MAGIC = b"raydepth code 1\n"
+STAMP_BYTES = HASH_BYTES = 32
+SUFFIX = f".{sys.implementation.cache_tag}.nbc"
+
+
+def _hashed(*parts: bytes) -> bytes:
+    digest = hashlib.blake2b(digest_size=HASH_BYTES)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.digest()
+
+
+def _sources() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def _state() -> list[tuple[str, int, int]]:
+    """What tells at little cost that a source has changed."""
+    found = [(path, path.stat()) for path in _sources()]
+    return [(str(path), stat.st_mtime_ns, stat.st_size) for path, stat in found]
+
+
+def _hash_of_sources() -> bytes:
+    parts = [numba.__version__.encode(), importlib.metadata.version("llvmlite").encode()]
+    for path in _sources():
+        parts += [str(path.relative_to(PACKAGE)).encode(), path.read_bytes()]
+    return _hashed(*parts)
+
+
+# Of the sources as this process has imported them: computed before any of the kernels is imported.
+_state_at_import = _state()
+STAMP = _hash_of_sources()
+
+
+def _is_as_imported() -> bool:
+    """Whether the sources are still those that this process has imported."""
+    try:
+        return _state() == _state_at_import or _hash_of_sources() == STAMP
+    except OSError:
+        return False
+
+
+class _Place(NamedTuple):
+    """A folder for compiled code.
+
+    Attributes
+    ----------
+    folder : Path
+    lasts : bool
+        Whether files are still there after the machine was restarted.
+    """
+
+    folder: Path
+    lasts: bool
+
+
+@functools.cache
+def _places() -> tuple[_Place, ...]:
+    """Where compiled code may be, in the order in which folders are tried."""
+    mine = f"raydepth-{_hashed(str(PACKAGE).encode()).hex()[:16]}"
+    chosen = numba.config.CACHE_DIR  # type: ignore[attr-defined]
+    if chosen:
+        places = [_Place(Path(chosen) / mine, True)]
+    else:
+        of_user = AppDirs(appname="raydepth", appauthor=False).user_cache_dir
+        places = [_Place(PACKAGE / "__pycache__", True), _Place(Path(of_user) / mine, True)]
+    private = _private_folder()
+    return (*places, _Place(private / mine, False)) if private else tuple(places)
+
+
+def _private_folder() -> Path | None:
+    """A folder for temporary files that no other user can write to; None where there is none.
+
+    What is read from there is run, so it has to be this user's own.
+    """
+    try:
+        user = os.getuid() if hasattr(os, "getuid") else None
+        folder = Path(tempfile.gettempdir()) / ("raydepth" if user is None else f"raydepth-{user}")
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError:
+        return None
+    if user is not None and (found.st_uid != user or found.st_mode & 0o077):
+        return None
+    return None if folder.is_symlink() else folder
+
+
+# Folders that could not be written to, and why.
+_failed: dict[Path, str] = {}
+_is_said = False
+_keeps_all = True
+
+
+def _write(name: str, content: bytes) -> None:
+    """Put a file into the first folder that takes it; say so once where that is not for long."""
+    global _is_said, _keeps_all
+    for place in _places():
+        if place.folder in _failed:
+            continue
+        try:
+            place.folder.mkdir(parents=True, exist_ok=True)
+            with whole_file(place.folder / name) as temporary, open(temporary, "xb") as file:
+                file.write(content)
+        except OSError as error:
+            _failed[place.folder] = error.strerror or str(error)
+            continue
+        if place.lasts:
+            return
+        break
+    _keeps_all = False
+    if not _is_said:
+        _is_said = True
+        why = "; ".join(f"{folder}: {reason}" for folder, reason in _failed.items())
+        left = [place.folder for place in _places() if place.folder not in _failed]
+        where = f"only in {left[0]}" if left else "nowhere, so that each start compiles"
+        say(f"compiled code is kept {where} ({why}); NUMBA_CACHE_DIR can name another folder")
+
+
+def keeps_all() -> bool:
+    """Whether the next process will find all that this one has compiled so far."""
+    return _keeps_all
+
+
+class CodeCache:
+    """The cache of one jitted function, in place of Numba's (`numba.core.caching._Cache`).
+
+    Parameters
+    ----------
+    function : function
+        Python's.
+    reduce : callable
+        Takes a compiled function; gives what can be pickled of it, or None if it must not be kept.
+    rebuild : callable
+        Takes Numba's target context and what `reduce` gave.
+    """
+
+    def __init__(
+        self,
+        function: Any,
+        reduce: Callable[[Any], Any],
+        rebuild: Callable[[Any, Any], Any],
+    ) -> None:
+        self._name = f"{function.__module__}.{function.__qualname__}".removeprefix("raydepth.")
+        self._reduce, self._rebuild = reduce, rebuild
+        self._is_enabled = True
+
+    @property
+    def cache_path(self) -> str:
+        return str(_places()[0].folder)
+
+    def enable(self) -> None:
+        self._is_enabled = True
+
+    def disable(self) -> None:
+        self._is_enabled = False
+
+    def flush(self) -> None:
+        """Forget all signatures."""
+        for place in _places():
+            for path in place.folder.glob(f"{self._name}-*{SUFFIX}"):
+                path.unlink(missing_ok=True)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The function compiled for a signature, or None."""
+        if not self._is_enabled:
+            return None
+        target_context.refresh()
+        name = self._file(sig, target_context.codegen())
+        for content in _found(name):
+            try:
+                return self._rebuild(target_context, pickle.loads(content))
+            except Exception:  # intact, and yet of no use: it is compiled anew
+                continue
+        return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep a compiled function, if that is possible."""
+        global _keeps_all
+        if not self._is_enabled:
+            return
+        # After an edit since this process began, old code would get a new stamp.
+        reduced = self._reduce(data) if _is_as_imported() else None
+        if reduced is None:
+            _keeps_all = False
+        else:
+            content = numba.core.serialize.dumps(reduced)
+            head = MAGIC + STAMP + _hashed(content)
+            _write(self._file(sig, data.codegen), head + content)
+
+    def _file(self, sig: Any, codegen: Any) -> str:
+        key = repr((sig, codegen.magic_tuple())).encode()
+        return f"{self._name}-{_hashed(key).hex()[:16]}{SUFFIX}"
+
+
+def _found(name: str) -> Iterator[bytes]:
+    """The contents of intact files of that name and this stamp."""
+    for place in _places():
+        try:
+            data = (place.folder / name).read_bytes()
+        except OSError:
+            continue
+        content = data[len(MAGIC) + STAMP_BYTES + HASH_BYTES :]
+        if data.startswith(MAGIC + STAMP + _hashed(content)):
+            yield content
