@@ -4,8 +4,9 @@
 
 The kernels are compiled and linked as for an H100 and run on the CPU, all lanes of a warp in step
 (tests/support/cuda_emulator). That counts instructions of PTX, weighted by what they cost an
-H100's issue slots (`weight`: double and 64-bit operations two, double divisions and roots 24, moves
-and signs nothing). **It is no time**: nothing is known here of caches, latencies and the assembler's order.
+H100's issue slots (`weight`: double and 64-bit operations two, double divisions and roots 24,
+moves and signs nothing). **It is no time**: nothing is known here of caches, latencies and the
+assembler's order.
 
 Writes benchmarks/results/gpu_instructions.json, a row for each kernel and mesh: instructions and
 weighted instructions for 32 rays, and the share of lanes that are active.

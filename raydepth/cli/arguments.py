@@ -330,6 +330,16 @@ def parser() -> argparse.ArgumentParser:
     _add_lens(cameras)
     cameras.set_defaults(command="cameras")
 
+    compiling = commands.add_parser(
+        "compile",
+        help="compile everything now, for container images",
+        description="Compile all kernels and keep them, so that no later command has to. Code is "
+        "kept beside the package or, where that cannot be written, in the user's cache folder; the "
+        "variable NUMBA_CACHE_DIR names another one.",
+    )
+    compiling.add_argument("--device", choices=DEVICES, default="auto", help="default: auto")
+    compiling.set_defaults(command="compile")
+
     demo = commands.add_parser(
         "demo", help="the main job on a shape made in code", description="Render a torus knot."
     )

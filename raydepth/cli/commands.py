@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+import time
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ from raydepth.cli.progress import JsonLines, Words, counted
 from raydepth.cli.views import cameras_from_words, is_file
 from raydepth.codecs.uint16 import checked_scale
 from raydepth.comparison import blender as crosscheck
-from raydepth.dataset.compilation import compile_kernels
+from raydepth.dataset.compilation import compile_everything, compile_kernels
 from raydepth.dataset.inputs import find_meshes, output_names, read_list
 from raydepth.dataset.reader import dataset_entries
 from raydepth.dataset.settings import Settings
@@ -131,8 +132,6 @@ def _render(args: argparse.Namespace) -> int:
     if args.engine == "local" and not spawning.can_fork():
         for _ in range(1, min(len(paths), default_threads())):  # one is there, see __main__.py
             spawning.spawn_early()
-    if scenes:
-        compile_kernels(args.device)
     n_failed = _render_meshes(args, paths, cameras, shard) if paths else 0
     for scene, name in zip(scenes, names[len(paths) :], strict=True):
         n_failed += not _render_scene(args, scene, name)
@@ -192,6 +191,7 @@ def _render_scene(args: argparse.Namespace, path: Path, name: str) -> bool:
             )
             bar.total = scene.n_views
             kind, others = depth_and_others(args.kind, args.outputs)
+            compile_kernels(args.device, (kind, *others))
             for shot in scene:
                 written = write_views(
                     shot.mesh,
@@ -277,6 +277,14 @@ def _write_cameras(args: argparse.Namespace) -> int:
     return 0
 
 
+def _compile(args: argparse.Namespace) -> int:
+    chosen_device(args.device)
+    start = time.perf_counter()
+    compile_everything(args.device)
+    _tell(f"everything is compiled ({time.perf_counter() - start:.0f} s)")
+    return 0
+
+
 def _demo(args: argparse.Namespace) -> int:
     _make_folder(args.out)
     compile_kernels()
@@ -323,7 +331,6 @@ def _compare_blender(args: argparse.Namespace) -> int:
         if path and (path.is_dir() or not path.parent.is_dir()):
             raise WrongUse(f"{option} {path}: expected a file in a folder that exists")
     program = blender.find_blender(args.blender)
-    compile_kernels()
     report, n_failed = crosscheck.Report(), 0
     modes = crosscheck.MODES if args.mode is None else (args.mode,)
     from_file = args.views is not None and is_file(args.views)
@@ -332,6 +339,7 @@ def _compare_blender(args: argparse.Namespace) -> int:
         for path in args.meshes:
             try:
                 mesh = load_mesh(path, normalize=normalize)
+                compile_kernels()
                 for mode in modes:
                     section = crosscheck.compare_with_blender(
                         mesh,
@@ -463,6 +471,7 @@ COMMANDS = {
     "compare blender": _compare_blender,
     "verify": _verify,
     "cameras": _write_cameras,
+    "compile": _compile,
     "demo": _demo,
     "info": _info,
     "bench": _bench,

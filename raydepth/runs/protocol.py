@@ -33,6 +33,14 @@ class Compile(NamedTuple):
     """Compile all that rendering needs, or load it from the disk cache."""
 
     device: str
+    outputs: tuple[str, ...]
+    affine: bool
+
+    @classmethod
+    def of(cls, settings: Settings) -> Compile:
+        """What the data set of these settings needs."""
+        outputs = (settings.kind, *settings.outputs)
+        return cls(settings.device, outputs, settings.cameras.is_affine)
 
 
 class Said(NamedTuple):

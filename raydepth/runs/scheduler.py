@@ -20,7 +20,8 @@ from queue import SimpleQueue
 
 from raydepth.dataset.compilation import compile_kernels
 from raydepth.dataset.settings import Settings
-from raydepth.runs import spawning, worker_process
+from raydepth.errors import MeshError
+from raydepth.runs import protocol, spawning, worker_process
 from raydepth.runs.protocol import Setup
 from raydepth.runs.tasks import TIMEOUT, Outcome, Unit, failed, write_unit
 from raydepth.runs.worker_client import Worker, WorkerStopped, borrowed_worker
@@ -56,12 +57,23 @@ class Limits:
 
 
 class _UnitInWork:
-    """A unit whose meshes are finished in any order."""
+    """A unit whose meshes are finished in any order.
 
-    def __init__(self, unit: Unit) -> None:
+    A mesh whose file does not exist has failed before anything is compiled or started.
+    """
+
+    def __init__(self, unit: Unit, folder: Path) -> None:
         self.unit = unit
         self.outcomes: list[Outcome | None] = [None] * len(unit.tasks)
         self.views: list[MeshViews | None] = [None] * len(unit.tasks)
+        for place, task in enumerate(unit.tasks):
+            if not os.path.lexists(folder / task.path):
+                self.outcomes[place] = failed(task, "load", MeshError("no such file"), {})
+
+    @property
+    def todo(self) -> list[int]:
+        """The places of the meshes that are not finished."""
+        return [place for place, outcome in enumerate(self.outcomes) if outcome is None]
 
 
 def render_units(
@@ -132,11 +144,15 @@ class _Pipeline:
         self._is_compiled = False
         self._n_units = len(units)
         self._n_processors = parallel.checked_threads(limits.threads)
-        self._n_todo = sum(len(unit.tasks) for unit in units)
-        self._todo = _parts(units)
+        self._finished: SimpleQueue[list[Outcome] | BaseException] = SimpleQueue()
+        in_work = [_UnitInWork(unit, Path(setup.folder)) for unit in units]
+        for unit in in_work:
+            if not unit.todo:
+                self._finished.put([outcome for outcome in unit.outcomes if outcome is not None])
+        self._n_todo = sum(len(unit.todo) for unit in in_work)
+        self._todo = _parts(in_work)
         self._n_busy = 0
         self._bytes_in_work = 0
-        self._finished: SimpleQueue[list[Outcome] | BaseException] = SimpleQueue()
         self._changed = threading.Condition()
         self._stopping = False
         self._threads: list[threading.Thread] = []
@@ -173,11 +189,11 @@ class _Pipeline:
 
     def _fork(self, n_workers: int) -> None:
         """Load the kernels once for all workers, where they can be forks of this process."""
-        device = self._setup.settings.device
+        needed = protocol.Compile.of(self._setup.settings)
         # A device that a process has begun to use is not there in its forks.
-        if n_workers and device == "cpu" and spawning.can_fork():
+        if n_workers and needed.device == "cpu" and spawning.can_fork():
             with announce_compilation(self._on_word):
-                compile_kernels(device)
+                compile_kernels(*needed[:2], affine=needed.affine)
             spawning.fork_early(n_workers, worker_process.main)
 
     def _work(self) -> None:
@@ -201,13 +217,13 @@ class _Pipeline:
 
     def _compile(self, worker: Worker) -> None:
         """Let one worker compile; the others find it on the disk then."""
-        device = self._setup.settings.device
+        needed = protocol.Compile.of(self._setup.settings)
         with self._compiling:
             if not self._is_compiled:
-                worker.compile(device, self._on_word)
+                worker.compile(needed, self._on_word)
                 self._is_compiled = True
                 return
-        worker.compile(device, self._on_word)
+        worker.compile(needed, self._on_word)
 
     def _next(self) -> tuple[_UnitInWork, int] | None:
         with self._changed:
@@ -229,6 +245,7 @@ class _Pipeline:
                 memory=self._memory,
                 admitted=self._admitted,
                 on_views=self._on_views,
+                on_word=self._on_word,
             )
         finally:
             with self._changed:
@@ -282,9 +299,8 @@ class _Pipeline:
         self._finished.put(outcomes)
 
 
-def _parts(units: Sequence[Unit]) -> Iterator[tuple[_UnitInWork, int]]:
+def _parts(units: Sequence[_UnitInWork]) -> Iterator[tuple[_UnitInWork, int]]:
     """All meshes, the largest units first, so that no processor is left with one at the end."""
-    for unit in sorted(units, key=lambda unit: -unit.weight):
-        in_work = _UnitInWork(unit)
-        for place in range(len(unit.tasks)):
-            yield in_work, place
+    for unit in sorted(units, key=lambda unit: -unit.unit.weight):
+        for place in unit.todo:
+            yield unit, place

@@ -42,7 +42,7 @@ class Worker:
     def __init__(self) -> None:
         self._process: spawning.Process | None = None
         self._ready = False
-        self._compiled_for: str | None = None
+        self._compiled_for: protocol.Compile | None = None
         self._setup: protocol.Setup | None = None
         self._closed = False
 
@@ -80,8 +80,8 @@ class Worker:
             raise MeshError(_why_refused(answer, path, memory))
         return answer
 
-    def compile(self, device: str, on_word: Callable[[str], object]) -> None:
-        """Compile what rendering on a device needs, or load it from the disk cache.
+    def compile(self, request: protocol.Compile, on_word: Callable[[str], object]) -> None:
+        """Compile what a data set needs, or load it from the disk cache.
 
         Parameters
         ----------
@@ -98,12 +98,12 @@ class Worker:
 
         def attempt() -> Any:
             self.start()
-            if self._compiled_for == device:
+            if self._compiled_for == request:
                 return protocol.Compiled()
-            answer = self._ask(protocol.Compile(device), FOREVER, on_word=on_word)
+            answer = self._ask(request, FOREVER, on_word=on_word)
             if isinstance(answer, protocol.Broken):
                 raise answer.error
-            self._compiled_for = device
+            self._compiled_for = request
             return answer
 
         try:
@@ -121,6 +121,7 @@ class Worker:
         memory: int,
         admitted: Callable[[int, int], contextlib.AbstractContextManager[int]],
         on_views: Callable[[int], object],
+        on_word: Callable[[str], object] = lambda line: None,
     ) -> tuple[Outcome, MeshViews | None]:
         """Load, render and, if it is a unit of its own, write a mesh.
 
@@ -133,6 +134,8 @@ class Worker:
         admitted : callable
             Takes the numbers of vertices and faces; a context manager that gives the number of
             threads to render with, once there is room for such a mesh.
+        on_word : callable
+            Takes a line for the user when kernels are compiled.
 
         Returns
         -------
@@ -160,7 +163,7 @@ class Worker:
             stage = "render"
             with admitted(answer.n_vertices, answer.n_faces) as threads:
                 go = protocol.Go(threads, timeout)
-                answer = self._ask(go, PATIENCE * timeout, on_views)
+                answer = self._ask(go, PATIENCE * timeout, on_views, on_word)
             if isinstance(answer, protocol.Broken):
                 raise answer.error
             on_views(answer.n_views)

@@ -24,6 +24,7 @@ from raydepth.mesh.mesh import Mesh
 from raydepth.runs import protocol
 from raydepth.runs.tasks import TaskRenderer
 from raydepth.simd.jit import announce_compilation
+from raydepth.system.notices import heard_by
 
 try:
     import resource
@@ -43,9 +44,14 @@ class _Worker:
         self._normalize = "none"
         self._uv = False
         self._renderer: TaskRenderer | None = None
+        self._lock = threading.Lock()
 
     def work(self) -> None:
         """Do what is asked for until it is to stop."""
+        with heard_by(self._tell):
+            self._work()
+
+    def _work(self) -> None:
         threading.Thread(target=self._listen, daemon=True).start()
         self._say(protocol.Ready())
         while True:
@@ -53,7 +59,7 @@ class _Worker:
             if isinstance(request, protocol.Stop):
                 return
             if isinstance(request, protocol.Compile):
-                self._compile(request.device)
+                self._compile(request)
             elif isinstance(request, protocol.Setup):
                 self._folder = request.folder
                 self._normalize = request.settings.normalize
@@ -80,12 +86,17 @@ class _Worker:
                 _thread.interrupt_main()
 
     def _say(self, message: Any) -> None:
-        protocol.send(self._answers, message)
+        with self._lock:
+            protocol.send(self._answers, message)
 
-    def _compile(self, device: str) -> None:
+    def _tell(self, line: str) -> None:
+        """Pass a line for the user on, from any thread."""
+        self._say(protocol.Said(line))
+
+    def _compile(self, request: protocol.Compile) -> None:
         try:
-            with announce_compilation(lambda line: self._say(protocol.Said(line))):
-                compile_kernels(device)
+            with announce_compilation(self._tell):
+                compile_kernels(request.device, request.outputs, affine=request.affine)
         except Exception as error:
             self._say(protocol.Broken(_picklable(error)))
         else:

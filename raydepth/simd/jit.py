@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -65,6 +66,10 @@ class _Watch(event.Listener):
     """
 
     def __init__(self) -> None:
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Forget all, as in a fork."""
         self.seconds = 0.0
         self.is_said = False
         self.n_blocks = 0
@@ -98,6 +103,8 @@ def _is_ours(event: event.Event) -> bool:
 
 _watch = _Watch()
 event.register("numba:compile", _watch)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_watch.begin_anew)
 
 
 @contextlib.contextmanager

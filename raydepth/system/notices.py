@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Callable, Iterator
 
 Say = Callable[[str], object]
 
 _log = logging.getLogger("raydepth")
 _listeners: list[Say] = []
+
+# Listeners belong to the process that named them.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_listeners.clear)
 
 
 def say(line: str) -> None:
@@ -32,4 +37,5 @@ def heard_by(listener: Say) -> Iterator[None]:
     try:
         yield
     finally:
-        _listeners.remove(listener)
+        with contextlib.suppress(ValueError):  # in a fork
+            _listeners.remove(listener)

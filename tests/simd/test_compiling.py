@@ -18,7 +18,7 @@ from raydepth.trace import tiles
 
 @pytest.fixture
 def function():
-    """Gives functions that count as raydepth's and are in no cache, one of which calls the other."""
+    """A function that counts as raydepth's, calls another and is in no cache."""
 
     def ours(python_function):
         python_function.__module__ = "raydepth.test"
