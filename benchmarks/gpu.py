@@ -36,13 +36,14 @@ from cuda_emulator import in_packages
 import raydepth as rd
 from raydepth.bench.bench import GENERATED, bumpy_knot, machine
 from raydepth.bvh import build as build_on_cpu
-from raydepth.cuda import api, batch, beams, jobs
+from raydepth.cuda import api, batch
 from raydepth.cuda import device as devices
 from raydepth.cuda.build import DeviceMesh
 from raydepth.cuda.chunks import Piece
+from raydepth.cuda.device_code import beams, jobs
+from raydepth.cuda.device_code.threads import THREADS, beam_bytes, launches
 from raydepth.cuda.resident import flat_arrays, make_resident
 from raydepth.cuda.ring import Ring
-from raydepth.cuda.threads import THREADS, beam_bytes, launches
 from raydepth.outputs.request import RenderRequest
 from raydepth.rendering.cuda_views import views_for_cuda
 from raydepth.rendering.frames import frames_of
@@ -139,7 +140,7 @@ def scene(mesh: Any, cameras: rd.Cameras) -> Scene:
 
 def device_seconds(launch: Callable[[Any], None], repeats: int = REPEATS) -> dict[str, float]:
     """Seconds that what `launch(stream)` starts takes on the device, by events."""
-    cuda = devices._numba_cuda()
+    cuda = devices._kernels().cuda
     stream = cuda.stream()
     taken = []
     for turn in range(repeats + 3):
@@ -182,8 +183,8 @@ def launcher(made: Scene, *kernels: str) -> Callable[[Any], None]:
 
 
 def run_once(made: Scene, *kernels: str) -> None:
-    launcher(made, *kernels)(devices._numba_cuda().stream())
-    devices._numba_cuda().synchronize()
+    launcher(made, *kernels)(devices._kernels().cuda.stream())
+    devices._kernels().cuda.synchronize()
 
 
 # -- parts --------------------------------------------------------------------------------------
@@ -193,7 +194,7 @@ def environment() -> dict[str, Any]:
     """What there is, and how long compiling takes."""
     gpu = devices.device()
     start = time.perf_counter()
-    for kernel in devices.REGISTERS:
+    for kernel in devices._kernels().REGISTERS:
         gpu._kernel(kernel)
     compiled = time.perf_counter() - start
     import numba
@@ -318,10 +319,10 @@ def exact_kernel() -> dict[str, Any]:
 
 
 def registers() -> dict[str, Any]:
-    """Other limits on registers; the shipped ones are in device.REGISTERS."""
-    from raydepth.cuda import kernels as module
+    """Other limits on registers; the shipped ones are in kernels.REGISTERS."""
+    from raydepth.cuda.device_code import kernels as module
 
-    cuda = devices._numba_cuda()
+    cuda = devices._kernels().cuda
     found: dict[str, Any] = {}
     scenes = {
         f"{name} 512": scene(mesh_named(name), cameras_of(512))
@@ -348,7 +349,7 @@ def candidates() -> dict[str, Any]:
     """The kernels of gpu_candidates.py: same faces? how fast?"""
     from gpu_candidates import CANDIDATES, kernel_of
 
-    cuda = devices._numba_cuda()
+    cuda = devices._kernels().cuda
     gpu = devices.device()
     found: dict[str, Any] = {}
     compiled = {}
@@ -404,7 +405,7 @@ def wide() -> dict[str, Any]:
     """A warp for a tile (gpu_wide.py): same faces? how fast?"""
     from gpu_wide import collapse, find_visible_wide
 
-    cuda = devices._numba_cuda()
+    cuda = devices._kernels().cuda
     gpu = devices.device()
     found: dict[str, Any] = {}
     compiled = {

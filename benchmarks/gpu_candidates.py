@@ -24,10 +24,17 @@ import numpy as np
 from numba import njit
 from numba.extending import register_jitable
 
-from raydepth.cuda import beams, exact, threads, trace
-from raydepth.cuda.intrinsics import as_float, as_int, fma, load_float4, opaque, store_int32
-from raydepth.cuda.jobs import BEAMS, FACES, NODES, TRIANGLE_ID, TRIANGLES, VERTICES
-from raydepth.cuda.layout import COUNT_BITS
+from raydepth.cuda.device_code import beams, exact, threads, trace
+from raydepth.cuda.device_code.intrinsics import (
+    as_float,
+    as_int,
+    fma,
+    load_float4,
+    opaque,
+    store_int32,
+)
+from raydepth.cuda.device_code.jobs import BEAMS, FACES, NODES, TRIANGLE_ID, TRIANGLES, VERTICES
+from raydepth.cuda.device_code.layout import COUNT_BITS
 from raydepth.cuda.resident import Flat
 
 f4 = np.float32

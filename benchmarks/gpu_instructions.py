@@ -34,7 +34,7 @@ from gpu_wide import collapse, find_visible_wide
 import raydepth as rd
 from raydepth.bench.bench import GENERATED, bumpy_knot
 from raydepth.cuda import device as devices
-from raydepth.cuda import jobs, kernels, threads
+from raydepth.cuda.device_code import jobs, kernels, threads
 from raydepth.cuda.resident import Flat, flat_arrays
 from raydepth.rendering.frames import frames_of
 from raydepth.rendering.hierarchies import build_bvh

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numba import cuda, float32, int32, njit
 
-from raydepth.cuda import beams, exact, threads, trace
-from raydepth.cuda.intrinsics import (
+from raydepth.cuda.device_code import beams, exact, threads, trace
+from raydepth.cuda.device_code.intrinsics import (
     as_int,
     get,
     load_float4,
@@ -22,7 +22,7 @@ from raydepth.cuda.intrinsics import (
     stack_int32,
     store_int32,
 )
-from raydepth.cuda.jobs import (
+from raydepth.cuda.device_code.jobs import (
     BEAMS,
     FACES,
     NODES,
@@ -32,7 +32,7 @@ from raydepth.cuda.jobs import (
     VERTICES,
     WORDS,
 )
-from raydepth.cuda.layout import COUNT_BITS
+from raydepth.cuda.device_code.layout import COUNT_BITS
 
 f4 = np.float32
 

@@ -1,6 +1,6 @@
 """The bounding volume hierarchy (BVH): a binary tree over triangles in flat arrays.
 
-Everything lives in the mesh's local frame (prepare.py). The tree is built by builder.py and
+Everything lives in the mesh's local frame (local_frame.py). The tree is built by builder.py and
 collapsed to the eight-wide one of the tile kernel by wide.py.
 
 Node layout, 64 bytes, `nodes[i]` is (4, 4) float32; the last column holds int32 bit patterns.

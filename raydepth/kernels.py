@@ -1,12 +1,12 @@
-"""The exact ray maths, and the pixel loop that turns visible faces into depth.
+"""The exact ray maths: what a hit is, and how far away.
 
 Everything here is float64, in the hierarchy's local frame (see bvh.py). Which face a ray meets is
-decided by `hit_distance` alone: the tile kernel (tiles.py) and the single-ray kernel (rays.py) only
-differ in which faces they spare it, so they agree bit for bit. It is watertight: a ray through an
-edge or a vertex shared by faces hits one of them.
+decided by `hit_distance` alone: the tile kernel (tiles.py) and the single-ray kernel (nearest.py)
+only differ in which faces they spare it, so they agree bit for bit. It is watertight: a ray through
+an edge or a vertex shared by faces hits one of them.
 
 Kernels release the GIL and assume checked input; they never raise. Arrays come as pointers
-(`simd.pointer`) to flat data: vertex i is at `vertices[3 * i]`, face f at `faces[3 * f]`.
+(`vectors.pointer`) to flat data: vertex i is at `vertices[3 * i]`, face f at `faces[3 * f]`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ The *local frame* is the mesh with the centre of its bounds subtracted in float6
 power of two so that coordinates are at most about 1. Both keep full precision for meshes far from
 the origin, tiny or huge.
 
-Boxes here are 8 float32: minimum, 0, negated maximum, 0; see builder.py.
+Boxes here are 8 float32: minimum, 0, negated maximum, 0; see sah.py.
 """
 
 from __future__ import annotations

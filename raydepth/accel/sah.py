@@ -14,7 +14,7 @@ gives extents. Bounds of centroids (of twice the centroids, in fact) are kept in
 *record* of a node is both, 16 float32: its box, then the box of its centroids; lanes 3 and 7 have
 no meaning there.
 
-All arrays are pointers (simd.py). Two buffers take turns: references move from one to the other,
+All arrays are pointers (vectors.py). Two buffers take turns: references move from one to the other,
 keeping their order.
 """
 

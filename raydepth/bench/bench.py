@@ -41,6 +41,8 @@ from raydepth.bench import peers
 from raydepth.bench.peers import Rays, Renderer
 from raydepth.camera.camera import Cameras
 from raydepth.camera.placements.spread import fibonacci
+from raydepth.cuda import device as cuda_device
+from raydepth.cuda.api import resident
 from raydepth.errors import DeviceError
 from raydepth.export import encode_depth
 from raydepth.mesh.load import load_mesh
@@ -108,15 +110,11 @@ class RaydepthCuda(Raydepth):
     title = "raydepth cuda"
 
     def __init__(self, threads: int) -> None:
-        from raydepth.cuda.device import device
-
         super().__init__(threads)
         self.device = "cuda"
-        self.title = f"raydepth cuda ({device().name})"
+        self.title = f"raydepth cuda ({cuda_device.device().name})"
 
     def build(self, loaded: Mesh) -> Any:
-        from raydepth.cuda.api import resident
-
         bvh = super().build(loaded)
         resident(bvh)
         return bvh

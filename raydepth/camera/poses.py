@@ -41,7 +41,7 @@ def look_at(eye: Any, target: Any = (0.0, 0.0, 0.0), up: str | Sequence[float] =
     No field of image-up directions is continuous all around a sphere (Brouwer's hairy ball
     theorem), and the usual one breaks where a camera looks straight along `up`. Here, within
     0.001 rad of that axis, up fades into the direction it has when one comes from azimuth 0
-    (see `placements.up_frame`): poses are defined everywhere and continuous at the poles.
+    (see `frames.up_frame`): poses are defined everywhere and continuous at the poles.
 
     Parameters
     ----------
@@ -151,9 +151,7 @@ def checked_poses(world_from_camera: Any) -> np.ndarray:
 def float_array(value: Any, name: str, shape: tuple[int, int]) -> np.ndarray:
     """A fresh (n, *shape) float64 array of one matrix or many, wherever they are."""
     if hasattr(value, "__cuda_array_interface__"):
-        from raydepth.cuda.device import device
-
-        value = device().fetch(value)
+        value = _on_the_host(value, name)
     try:
         array = np.array(value, dtype=np.float64)
     except (TypeError, ValueError):
@@ -166,6 +164,15 @@ def float_array(value: Any, name: str, shape: tuple[int, int]) -> np.ndarray:
         view = int(np.argmin(np.isfinite(array).all(axis=(1, 2))))
         raise ValueError(f"{name} of view {view} is not finite")
     return array
+
+
+def _on_the_host(value: Any, name: str) -> Any:
+    """A copy of an array in a device's memory, by the method that its library has for that."""
+    # raydepth's, Torch's, CuPy's and Numba's.
+    for method in ("to_host", "cpu", "get", "copy_to_host"):
+        if hasattr(value, method):
+            return getattr(value, method)()
+    raise ValueError(f"{name} is in the memory of a device; expected an array in main memory")
 
 
 def _flipped(world_from_camera: Any) -> np.ndarray:

@@ -10,15 +10,15 @@ import numpy as np
 
 from raydepth.bvh import Bvh
 from raydepth.cuda import batch as batches
-from raydepth.cuda import jobs
 from raydepth.cuda.arrays import DeviceArray
 from raydepth.cuda.batch import Views
 from raydepth.cuda.build import DeviceMesh
 from raydepth.cuda.chunks import MAX_JOBS, Piece
 from raydepth.cuda.device import aligned, allocated, device
+from raydepth.cuda.device_code import jobs
+from raydepth.cuda.device_code.threads import THREADS, beam_bytes
 from raydepth.cuda.resident import Resident, Residents
 from raydepth.cuda.ring import Ring, Slot
-from raydepth.cuda.threads import THREADS, beam_bytes
 from raydepth.outputs.request import RenderRequest
 
 # Single rays that a launch casts: enough to fill a device, few enough to overlap.

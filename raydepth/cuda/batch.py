@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from raydepth.cuda import exact, jobs
 from raydepth.cuda.chunks import MAX_JOBS, Piece, Request, chunks
 from raydepth.cuda.device import ALIGNMENT, aligned
+from raydepth.cuda.device_code import exact, jobs
+from raydepth.cuda.device_code.threads import beam_bytes, launches
 from raydepth.cuda.resident import Flat, Resident, flat_bytes
 from raydepth.cuda.ring import GROWTH, N_SLOTS, Ring, Slot
-from raydepth.cuda.threads import beam_bytes, launches
 from raydepth.outputs.request import RenderRequest
 from raydepth.system.array_pool import ArrayPool
 from raydepth.trace.view_frame import ViewFrames

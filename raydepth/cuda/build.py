@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from raydepth.cuda import device as devices
-from raydepth.cuda import lbvh
 from raydepth.cuda.device import Buffer, aligned, allocated
-from raydepth.cuda.layout import MAX_SLOTS
+from raydepth.cuda.device_code import lbvh
+from raydepth.cuda.device_code.layout import MAX_SLOTS
+from raydepth.cuda.device_code.threads import THREADS
 from raydepth.cuda.resident import Resident
-from raydepth.cuda.threads import THREADS
 from raydepth.errors import MeshError
 from raydepth.limits import MAX_COORDINATE
 

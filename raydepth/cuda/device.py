@@ -18,23 +18,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from raydepth.cuda.threads import THREADS
-from raydepth.errors import DeviceError, DeviceMemoryError
-from raydepth.system.code_cache import CodeCache
+from raydepth.cuda.device_code.threads import THREADS
+from raydepth.errors import DeviceError, DeviceMemoryError, one_line
 
 INSTALL = 'pip install "raydepth[cuda]"'
-# At most so many a thread, so that many threads share a processor. What a kernel would like more of
-# goes to memory, but not in the loops over nodes and faces: see tests/cuda/test_cuda_ptx.py.
-REGISTERS = {
-    "set_up_beams": 168,
-    "find_visible": 64,
-    "find_visible_exactly": 104,
-    "resolve": 80,
-    "cast_rays": 96,
-    "build_step": 80,
-}
-
-
 # What a process takes of a device besides its meshes: its context, its kernels, the ring's slots.
 PROCESS_BYTES = 1 << 30
 
@@ -69,40 +56,30 @@ def _looked_for() -> tuple[str | None, int]:
     if importlib.util.find_spec("numba_cuda") is None:
         return f"Numba's CUDA target is not installed: {INSTALL}", os.getpid()
     try:
-        cuda = _numba_cuda()
-        reason = None if cuda.is_available() else _why_unavailable(cuda)
+        found = _kernels()
+        reason = None if found.cuda.is_available() else _why_unavailable(found)
     except Exception as error:  # a broken installation fails in as many ways as there are parts
-        reason = f"Numba's CUDA target cannot be loaded ({_one_line(error)}): {INSTALL}"
+        reason = f"Numba's CUDA target cannot be loaded ({one_line(error)[:200]}): {INSTALL}"
     return reason, os.getpid()
 
 
-def _why_unavailable(cuda: Any) -> str:
-    from numba.cuda.cudadrv import nvvm
-
-    error = cuda.cuda_error()
+def _why_unavailable(kernels: Any) -> str:
+    error = kernels.cuda.cuda_error()
     if error is not None:
-        return f"no CUDA driver, or none that works ({_one_line(error)}); install NVIDIA's driver"
-    if not nvvm.is_available():
+        return (
+            f"no CUDA driver, or none that works ({one_line(error)[:200]}); install NVIDIA's driver"
+        )
+    if not kernels.nvvm.is_available():
         return f"the CUDA toolkit's compiler library libNVVM was not found: {INSTALL}"
     return "no CUDA device was found; nvidia-smi lists those that the driver sees"
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
-
-
 @functools.cache
-def _numba_cuda() -> Any:
-    """Numba's CUDA target, made to work with this NumPy."""
-    if not hasattr(np, "row_stack"):
-        # numba-cuda 0.30 names it while it compiles its first kernel; NumPy 2.5 has dropped it.
-        np.row_stack = np.vstack  # noqa: NPY201
-    from numba import cuda
-    from numba.cuda import config
+def _kernels() -> Any:
+    """The kernels, whose module imports Numba's CUDA target: only when a device is asked for."""
+    from raydepth.cuda.device_code import kernels
 
-    # A small image is no mistake.
-    config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # type: ignore[attr-defined]
-    return cuda
+    return kernels
 
 
 def device() -> Device:
@@ -152,17 +129,6 @@ def room_for_processes() -> tuple[int, int]:
     return max(1, half // PROCESS_BYTES), half
 
 
-def _cache(function: Any) -> CodeCache:
-    """The disk cache of a kernel, after numba-cuda's CUDACache."""
-    from numba.cuda import dispatcher, utils  # type: ignore[attr-defined]
-
-    def rebuilt(target_context: Any, states: dict[str, Any]) -> Any:
-        with utils.numba_target_override():
-            return dispatcher._Kernel._rebuild(**states)
-
-    return CodeCache(function, lambda kernel: kernel._reduce_states(), rebuilt)
-
-
 class _Owner:
     """Of memory on the device."""
 
@@ -177,7 +143,7 @@ def _as_ours(what: str) -> Iterator[None]:
         library = type(error).__module__.partition(".")[0]
         if library not in ("numba", "numba_cuda", "cuda") and type(error) is not RuntimeError:
             raise
-        reason = _one_line(error)
+        reason = one_line(error)[:200]
         if "OUT_OF_MEMORY" in reason:
             raise DeviceMemoryError(
                 f"the CUDA device is out of memory ({what}); render fewer views at a time, or on "
@@ -206,8 +172,8 @@ class Device:
     """
 
     def __init__(self) -> None:
-        self._cuda = _numba_cuda()
-        self._kernels: dict[str, Any] = {}
+        self._cuda = _kernels().cuda
+        self._compiled: dict[str, Any] = {}
         self._lock = threading.Lock()
         self.keepers: list[Callable[[], None]] = []
         self.number = 0
@@ -215,10 +181,8 @@ class Device:
         # Memory that nobody refers to: freed by a thread that has a context.
         self._dropped: collections.deque[Any] = collections.deque()
         with _as_ours("cannot be set up"):
-            from numba.cuda.cudadrv.driver import driver
-
             # A copy by the driver takes a tenth of the time of one by Numba's arrays.
-            self._driver = driver
+            self._driver = _kernels().driver
             current = self._cuda.get_current_device()
             self.number = int(current.id)
             self._context = int(self._cuda.current_context().handle)
@@ -287,11 +251,6 @@ class Device:
                     host.ctypes.data, buffer.address + offset, host.nbytes, stream.handle
                 )
 
-    def fetch(self, array: Any) -> np.ndarray:
-        """A copy of any library's array on the device (`__cuda_array_interface__`)."""
-        with self._checked("failed at a download"):
-            return self._cuda.as_cuda_array(array).copy_to_host()
-
     def launch(
         self, kernel: str, n_blocks: int, n_jobs: int, arguments: tuple[Any, ...], stream: Any
     ) -> None:
@@ -308,17 +267,8 @@ class Device:
             stream.synchronize()
 
     def _kernel(self, name: str) -> Any:
-        from raydepth.cuda import kernels
-
         with self._lock:
-            if name not in self._kernels:
-                function = getattr(kernels, name)
+            if name not in self._compiled:
                 with self._checked(f"cannot compile {name}"):
-                    compiled = self._cuda.jit(max_registers=REGISTERS[name])(function)
-                    compiled._cache = _cache(function)
-                    compiled.compile(kernels.SIGNATURES[function])
-                    # Numba loads it at the first launch, which threads may come to at once.
-                    for kernel in compiled.overloads.values():
-                        kernel.bind()
-                self._kernels[name] = compiled
-        return self._kernels[name]
+                    self._compiled[name] = _kernels().compiled(name)
+        return self._compiled[name]

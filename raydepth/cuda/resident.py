@@ -10,7 +10,7 @@ import numpy as np
 
 from raydepth.bvh import Bvh
 from raydepth.cuda.device import Buffer, aligned, allocated
-from raydepth.cuda.layout import flatten
+from raydepth.cuda.device_code.layout import flatten
 
 # Of the device's memory that is free at first, meshes that nobody is rendering take at most this.
 SHARE = 0.5

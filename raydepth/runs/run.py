@@ -39,6 +39,7 @@ from raydepth.runs.plan import (
     planned,
     remove_dataset,
 )
+from raydepth.runs.ray_cluster import render_units_on_ray
 from raydepth.runs.scheduler import Limits, render_units
 from raydepth.runs.tasks import Outcome
 from raydepth.storage.forms import scale_or_default, store_of
@@ -257,8 +258,6 @@ def _outcomes(
     ray_address: str | None,
 ) -> Iterator[Outcome]:
     if engine == "ray":
-        from raydepth.runs.ray_cluster import render_units_on_ray
-
         return render_units_on_ray(
             plan.units, plan.settings, out, limits=limits, keep_others=keep_others,
             address=ray_address, on_views=on_views,

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
+from raydepth.cuda import device as cuda_device
 from raydepth.dataset.compilation import compile_kernels
 from raydepth.dataset.settings import Settings
 from raydepth.errors import MeshError
@@ -162,9 +163,7 @@ class _Pipeline:
         """Start the threads, and give what they finish."""
         n_workers = min(self._n_processors, self._n_todo)
         if self._setup.settings.device == "cuda":
-            from raydepth.cuda.device import room_for_processes
-
-            n_fitting, n_bytes = room_for_processes()
+            n_fitting, n_bytes = cuda_device.room_for_processes()
             n_workers, self._room = min(n_workers, n_fitting), min(self._room, n_bytes)
         self._fork(n_workers)
         for _ in range(n_workers):

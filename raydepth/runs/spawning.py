@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable
 from typing import IO, Protocol
 
-PIPE_BYTES = 1 << 20  # the most that Linux gives without asking
+from raydepth.system.pipes import PIPE_BYTES, widened
 
 
 class Process(Protocol):
@@ -115,8 +115,8 @@ class _Fork:
                 os._exit(1)
         os.close(requests[0])
         os.close(answers[1])
-        self.stdin: IO[bytes] | None = os.fdopen(_widened(requests[1]), "wb")
-        self.stdout: IO[bytes] | None = os.fdopen(_widened(answers[0]), "rb")
+        self.stdin: IO[bytes] | None = os.fdopen(widened(requests[1]), "wb")
+        self.stdout: IO[bytes] | None = os.fdopen(widened(answers[0]), "rb")
         self._code: int | None = None
         self._lock = threading.Lock()
 
@@ -146,11 +146,3 @@ def _leave_parent(requests: int, answers: int) -> None:
             with contextlib.suppress(OSError):  # the one that was listed through
                 os.close(file)
     _early.clear()
-
-
-def _widened(pipe: int) -> int:
-    import fcntl
-
-    with contextlib.suppress(OSError):  # the system's limit may be lower
-        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-    return pipe

@@ -1,7 +1,7 @@
 """The program of a worker process, which loads, renders and writes meshes one after the other.
 
 It is told what to do over its standard input, and answers over what was its standard output (see
-messages.py); workers.py is the other end. It ends when that end is gone, whatever it is doing.
+protocol.py); worker_client.py is the other end. It ends when that end is gone, at any moment.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Between vectors and memory where what belongs to a lane lies together.
 
-Rows of a table become a vector for each column, and vectors the channels of pixels: see simd.py.
+Rows of a table become a vector for each column, and vectors the channels of pixels: see vectors.py.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,18 +23,56 @@ DEFAULT_SCALE = 10000
 
 
 class MeshWriter(ABC):
-    """Takes the views of one mesh, in their order, and then the rest of what is kept with them."""
+    """Takes the views of one mesh, in their order, and then the rest of what is kept with them.
 
-    @abstractmethod
+    Parameters
+    ----------
+    description : dict
+        As it is before rendering; it names the files of all views.
+    """
+
+    def __init__(self, description: dict[str, Any]) -> None:
+        self._files = [view["file"] for view in description["views"]]
+        self._n_added = 0
+
     def add(self, encoded: Any) -> None:
-        """Take the next view, as `Store.encode` gave it."""
+        """Take the next view, as `Store.encode` gave it.
+
+        Raises
+        ------
+        ValueError
+            The description has fewer views.
+        OSError
+            The place cannot be written.
+        """
+        if self._n_added == len(self._files):
+            raise ValueError(f"more views than the {len(self._files)} of the description")
+        self._add(self._files[self._n_added], encoded)
+        self._n_added += 1
+
+    def finish(self, description: dict[str, Any], preview: bytes | None = None) -> None:
+        """Take the completed description (see `description`) and a PNG of the contact sheet.
+
+        Raises
+        ------
+        ValueError
+            The description has more views than were added.
+        OSError
+            The place cannot be written.
+        """
+        if self._n_added < len(self._files):
+            raise ValueError(f"{self._n_added} views; the description has {len(self._files)}")
+        self._finish(description, preview)
 
     @abstractmethod
-    def finish(self, description: dict[str, Any], preview: bytes | None = None) -> None:
-        """Take the completed description (see `description`) and a PNG of the contact sheet."""
+    def _add(self, file: str, encoded: Any) -> None:
+        """Write one view; `file` is what the description calls it."""
+
+    @abstractmethod
+    def _finish(self, description: dict[str, Any], preview: bytes | None) -> None:
+        """Write the rest."""
 
 
-@dataclass
 class MeshViews(MeshWriter):
     """All views of one mesh, encoded, in memory: a unit is written when it has all its meshes.
 
@@ -48,15 +85,16 @@ class MeshViews(MeshWriter):
     preview : bytes or None
     """
 
-    name: str
-    description: dict[str, Any]
-    views: list[Any] = field(default_factory=list)
-    preview: bytes | None = None
+    def __init__(self, name: str, description: dict[str, Any]) -> None:
+        super().__init__(description)
+        self.name, self.description = name, description
+        self.views: list[Any] = []
+        self.preview: bytes | None = None
 
-    def add(self, encoded: Any) -> None:
+    def _add(self, file: str, encoded: Any) -> None:
         self.views.append(encoded)
 
-    def finish(self, description: dict[str, Any], preview: bytes | None = None) -> None:
+    def _finish(self, description: dict[str, Any], preview: bytes | None) -> None:
         self.description, self.preview = description, preview
 
 

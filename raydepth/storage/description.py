@@ -1,8 +1,8 @@
 """The JSON object that describes one mesh of a data set: its source, its views, their cameras.
 
 Every form of storage keeps the same object: a folder as views.json, the others inside. Its keys are
-what `dataset.write_views` puts there. A view's "sha256" is of the bytes that stand for it in files
-(`Store.contents`), an output's of its file, the description's of the rest of its text.
+what `view_encoder.ViewRenderer` puts there. A view's "sha256" is of the bytes that stand for it in
+files (`Store.contents`), an output's of its file, the description's of the rest of its text.
 """
 
 from __future__ import annotations

@@ -116,18 +116,17 @@ class _FolderWriter(MeshWriter):
     """Writes files into a folder that is empty."""
 
     def __init__(self, folder: Path, description: dict[str, Any], layout: Layout | None) -> None:
+        super().__init__(description)
         self._folder, self._layout = folder, layout
-        self._files = iter([view["file"] for view in description["views"]])
 
-    def add(self, encoded: Any) -> None:
+    def _add(self, file: str, encoded: Any) -> None:
         parts, others = parts_of(encoded)
         for name, content in others.items():
             write_new(f"{self._folder}/{name}", content)
-        file = next(self._files)
         for addition, content in parts.items():
             write_new(f"{self._folder}/{file}{addition}", content)
 
-    def finish(self, description: dict[str, Any], preview: bytes | None = None) -> None:
+    def _finish(self, description: dict[str, Any], preview: bytes | None) -> None:
         if preview is not None:
             write_new(f"{self._folder}/{PREVIEW_FILE}", preview)
         if self._layout is not None:

@@ -76,19 +76,19 @@ class _NpzWriter(MeshWriter):
     """Writes the members of an archive."""
 
     def __init__(self, archive: ZipWriter, description: dict[str, Any]) -> None:
+        super().__init__(description)
         self._archive = archive
-        self._files = iter([view["file"] for view in description["views"]])
 
-    def add(self, encoded: Any) -> None:
+    def _add(self, file: str, encoded: Any) -> None:
         member, others = parts_of(encoded)
-        self._archive.add(f"{next(self._files)}.npy", member)
+        self._archive.add(f"{file}.npy", member)
         for name, content in others.items():
             is_array = name.endswith(".npy")
             self._archive.add(
                 name, Member.deflated(content) if is_array else Member.stored(content)
             )
 
-    def finish(self, description: dict[str, Any], preview: bytes | None = None) -> None:
+    def _finish(self, description: dict[str, Any], preview: bytes | None) -> None:
         if preview is not None:
             self._archive.add(PREVIEW_FILE, Member.stored(preview))
         text = np.array(json.dumps(description))

@@ -16,6 +16,7 @@ them last.
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,16 +25,65 @@ from raydepth.codecs.formats import as_value_error, decode_grey_png, npy
 from raydepth.codecs.png import encode_png
 from raydepth.outputs.table import OUTPUTS
 
-# What each is in its file, in words, for the description.
-MAPPINGS = {
-    "hit": "255 hit",
-    "facing": "255 front, 128 back",
-    "coverage": "round(255 * share)",
-    "instance": "index + 1",
-}
-BITS = {"hit": 8, "facing": 8, "coverage": 8, "instance": 16}
 MOST_INSTANCES = 65535
 SAMPLES = 16
+
+
+class Grey(NamedTuple):
+    """A grey PNG that holds an output; 0 is a miss.
+
+    Attributes
+    ----------
+    bits : 8 or 16
+    mapping : str
+        What its values mean, for the description.
+    encode, decode : callable
+        From the output to the values of pixels, and back.
+    """
+
+    bits: int
+    mapping: str
+    encode: Callable[[np.ndarray], np.ndarray]
+    decode: Callable[[np.ndarray], np.ndarray]
+
+
+def _decoded_facing(pixels: np.ndarray) -> np.ndarray:
+    return (pixels > 0).astype(np.int8) - 2 * (pixels == 128).astype(np.int8)
+
+
+def _decoded_coverage(pixels: np.ndarray) -> np.ndarray:
+    sixteenths = np.rint(pixels.astype(np.float32) * (SAMPLES / 255))
+    return (sixteenths / SAMPLES).astype(np.float32)
+
+
+def _encoded_instance(values: np.ndarray) -> np.ndarray:
+    if values.max() >= MOST_INSTANCES:
+        raise ValueError(
+            f"instance {values.max()} does not fit a 16-bit file; expected at most "
+            f"{MOST_INSTANCES} nodes in a scene"
+        )
+    return values + 1
+
+
+# The outputs whose entry in OUTPUTS says "grey".
+GREY = {
+    "hit": Grey(8, "255 hit", lambda values: np.where(values, 255, 0), lambda pixels: pixels > 0),
+    "facing": Grey(
+        8,
+        "255 front, 128 back",
+        lambda values: np.choose(values + 1, (128, 0, 255)),
+        _decoded_facing,
+    ),
+    "coverage": Grey(
+        8,
+        "round(255 * share)",
+        lambda values: np.rint(255.0 * values),
+        _decoded_coverage,
+    ),
+    "instance": Grey(
+        16, "index + 1", _encoded_instance, lambda pixels: pixels.astype(np.int32) - 1
+    ),
+}
 
 
 class WithOutputs(NamedTuple):
@@ -49,8 +99,8 @@ def parts_of(view: Any) -> tuple[Any, dict[str, bytes]]:
 
 
 def suffix_of(name: str) -> str:
-    """Of an output's files: ".normal.npy"."""
-    return f".{name}.{'png' if name in MAPPINGS else 'npy'}"
+    """The end of the names of an output's files: ".normal.npy"."""
+    return f".{name}.{'png' if OUTPUTS[name].stored == 'grey' else 'npy'}"
 
 
 def described(names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
@@ -59,8 +109,8 @@ def described(names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         name: {
             "suffix": suffix_of(name),
             "dtype": stored_dtype(name),
-            "mapping": MAPPINGS.get(name, "as it is"),
-            "miss": 0 if name in MAPPINGS else {"miss": "inf"}.get(miss, miss),
+            "mapping": GREY[name].mapping if name in GREY else "as it is",
+            "miss": 0 if name in GREY else {"miss": "inf"}.get(miss, miss),
         }
         for name in names
         for miss in [OUTPUTS[name].miss]
@@ -69,8 +119,8 @@ def described(names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
 
 def stored_dtype(name: str) -> str:
     """The type of the numbers in an output's files."""
-    if name in BITS:
-        return f"uint{BITS[name]}"
+    if OUTPUTS[name].stored == "grey":
+        return f"uint{GREY[name].bits}"
     return "int32" if OUTPUTS[name].dtype == "int32" else "float32"
 
 
@@ -82,22 +132,10 @@ def encode_output(name: str, values: np.ndarray) -> bytes:
     ValueError
         An instance beyond 65535.
     """
-    if name not in MAPPINGS:
-        return npy(np.ascontiguousarray(values, f"<{np.dtype(stored_dtype(name)).str[1:]}"))
-    if name == "hit":
-        pixels = np.where(values, 255, 0)
-    elif name == "facing":
-        pixels = np.choose(values + 1, (128, 0, 255))
-    elif name == "coverage":
-        pixels = np.rint(255.0 * values)
-    else:
-        if values.max() >= MOST_INSTANCES:
-            raise ValueError(
-                f"instance {values.max()} does not fit a 16-bit file; expected at most "
-                f"{MOST_INSTANCES} nodes in a scene"
-            )
-        pixels = values + 1
-    return encode_png(pixels.astype(stored_dtype(name)))
+    dtype = stored_dtype(name)
+    if name in GREY:
+        return encode_png(GREY[name].encode(values).astype(dtype))
+    return npy(np.ascontiguousarray(values, f"<{np.dtype(dtype).str[1:]}"))
 
 
 def decode_output(name: str, data: bytes) -> np.ndarray:
@@ -108,18 +146,11 @@ def decode_output(name: str, data: bytes) -> np.ndarray:
     ValueError
         The bytes are not such a file, or damaged.
     """
-    if name not in MAPPINGS:
-        with as_value_error("damaged or not a .npy file"):
-            values = np.load(io.BytesIO(data), allow_pickle=False)
-            if values.dtype != np.dtype(stored_dtype(name)):
-                raise ValueError(f"it holds {values.dtype}; expected {stored_dtype(name)}")
-            return values
-    pixels, _ = decode_grey_png({"": data}, BITS[name])
-    if name == "hit":
-        return pixels > 0
-    if name == "facing":
-        return (pixels > 0).astype(np.int8) - 2 * (pixels == 128).astype(np.int8)
-    if name == "coverage":
-        sixteenths = np.rint(pixels.astype(np.float32) * (SAMPLES / 255))
-        return (sixteenths / SAMPLES).astype(np.float32)
-    return pixels.astype(np.int32) - 1
+    if name in GREY:
+        pixels, _ = decode_grey_png({"": data}, GREY[name].bits)
+        return GREY[name].decode(pixels)
+    with as_value_error("damaged or not a .npy file"):
+        values = np.load(io.BytesIO(data), allow_pickle=False)
+        if values.dtype != np.dtype(stored_dtype(name)):
+            raise ValueError(f"it holds {values.dtype}; expected {stored_dtype(name)}")
+        return values

@@ -95,11 +95,12 @@ class _PlyWriter(MeshWriter):
     """Keeps points until their number is known, which the header says, and writes them."""
 
     def __init__(self, file: BinaryIO, description: dict[str, Any]) -> None:
+        super().__init__(description)
         self._file = file
         self._has_normals = "outputs" in description
         self._tables: list[np.ndarray] = []
 
-    def add(self, encoded: Any) -> None:
+    def _add(self, file: str, encoded: Any) -> None:
         seen, files = parts_of(encoded)
         table = np.empty(len(seen), _dtype(self._has_normals))
         for name in seen.dtype.names:
@@ -112,7 +113,7 @@ class _PlyWriter(MeshWriter):
                 table[name] = values
         self._tables.append(table)
 
-    def finish(self, description: dict[str, Any], preview: bytes | None = None) -> None:
+    def _finish(self, description: dict[str, Any], preview: bytes | None) -> None:
         n_points = sum(map(len, self._tables))
         self._file.write(_header(description, n_points, self._has_normals))
         for table in self._tables:

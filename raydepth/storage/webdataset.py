@@ -126,13 +126,12 @@ class _TarWriter(MeshWriter):
     """Adds a mesh's members to a shard."""
 
     def __init__(self, shard: _Shard, name: str, description: dict[str, Any]) -> None:
+        super().__init__(description)
         self._shard, self._name = shard, name
-        self._files = iter([view["file"] for view in description["views"]])
         self._entry: dict[str, Any] = {"name": name, "views": [], "metadata": []}
 
-    def add(self, encoded: Any) -> None:
+    def _add(self, file: str, encoded: Any) -> None:
         (image, metadata), others = parts_of(encoded)
-        file = next(self._files)
         beside = f"{self._name}/{file.removesuffix(TarStore.suffix)}.json"
         self._entry["views"].append(self._shard.add(f"{self._name}/{file}", image))
         self._entry["metadata"].append(self._shard.add(beside, metadata))
@@ -140,7 +139,7 @@ class _TarWriter(MeshWriter):
             outputs = self._entry.setdefault("outputs", {})
             outputs[name] = self._shard.add(f"{self._name}/{name}", content)
 
-    def finish(self, description: dict[str, Any], preview: bytes | None = None) -> None:
+    def _finish(self, description: dict[str, Any], preview: bytes | None) -> None:
         above = f"{HIDDEN}/{self._name}"
         text = description_text(description).encode()
         self._entry["description"] = self._shard.add(f"{above}/views.json", text)

@@ -92,7 +92,7 @@ class ZarrStore(Store):
                 array: stack.enter_context(_Shard(aside / array, _shape(description, array)))
                 for array in (ARRAY, *description.get("outputs", {}))
             }
-            yield _ZarrWriter(out / ROOT, name, aside, shards, stack)
+            yield _ZarrWriter(out / ROOT, name, description, aside, shards, stack)
 
     def find(self, out: Path, name: str) -> StoredMesh | None:
         place = self.place(out, name)
@@ -111,17 +111,24 @@ class _ZarrWriter(MeshWriter):
     """Writes the group of a mesh into a folder; `shards` are open as long as `stack` is."""
 
     def __init__(
-        self, root: Path, name: str, folder: Path, shards: dict[str, _Shard], stack: ExitStack
+        self,
+        root: Path,
+        name: str,
+        description: dict[str, Any],
+        folder: Path,
+        shards: dict[str, _Shard],
+        stack: ExitStack,
     ) -> None:
+        super().__init__(description)
         self._root, self._name, self._folder = root, name, folder
         self._shards, self._stack = shards, stack
 
-    def add(self, encoded: Any) -> None:
+    def _add(self, file: str, encoded: Any) -> None:
         depth, others = parts_of(encoded)
         for name, chunk in {ARRAY: depth, **others}.items():
             self._shards[name].add(chunk)
 
-    def finish(self, description: dict[str, Any], preview: bytes | None = None) -> None:
+    def _finish(self, description: dict[str, Any], preview: bytes | None) -> None:
         self._stack.close()
         for name, shard in self._shards.items():
             node = _array_node(description, name, shard.shape)

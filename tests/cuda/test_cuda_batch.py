@@ -16,9 +16,10 @@ from fake_device import FakeDevice
 
 import raydepth as rd
 from raydepth.codecs.uint16 import encode_uint16
-from raydepth.cuda import api, batch, resident, ring, threads
+from raydepth.cuda import api, batch, resident, ring
 from raydepth.cuda.batch import run
 from raydepth.cuda.chunks import Request, chunks
+from raydepth.cuda.device_code import threads
 from raydepth.cuda.pinned import LEAST, pinned_pool
 from raydepth.cuda.resident import Residents, flat_arrays
 from raydepth.cuda.ring import Ring

@@ -9,9 +9,9 @@ from numba import njit
 
 import raydepth as rd
 from raydepth.accel.local_frame import prepare
-from raydepth.cuda import lbvh
 from raydepth.cuda.build import _Builder
-from raydepth.cuda.layout import COUNT_BITS, STACK
+from raydepth.cuda.device_code import lbvh
+from raydepth.cuda.device_code.layout import COUNT_BITS, STACK
 
 
 def built(device, vertices, faces, leaf_size=4):

@@ -17,7 +17,7 @@ from fake_device import FakeDevice
 import raydepth as rd
 from raydepth.cli import commands
 from raydepth.cuda import device as device_module
-from raydepth.cuda import exact
+from raydepth.cuda.device_code import exact
 from raydepth.dataset.settings import Settings
 from raydepth.rendering import devices
 from raydepth.rendering.devices import chosen_device
@@ -175,7 +175,8 @@ def test_a_data_set_starts_as_many_processes_as_fit_the_device(fake_cuda, tmp_pa
     started = []
     monkeypatch.setattr(scheduler, "borrowed_worker", lambda: started.append(1) or 1 / 0)
     monkeypatch.setattr(scheduler.spawning, "can_fork", lambda: False)
-    units = [Unit(i, (Task(str(i), "x.off"),), 1) for i in range(9)]
+    (tmp_path / "x.off").write_text("OFF 0 0 0")
+    units = [Unit(i, (Task(str(i), str(tmp_path / "x.off")),), 1) for i in range(9)]
     fake_cuda.memory = 6 << 30
     work = scheduler._Pipeline(
         units, Setup(Settings(VIEW, device="cuda"), "out", ".", True), tmp_path,
@@ -207,7 +208,7 @@ def test_a_broken_installation_is_one_line(monkeypatch):
     def broken():
         raise ImportError("libnvvm.so.4:\n cannot open shared object file")
 
-    monkeypatch.setattr(device_module, "_numba_cuda", broken)
+    monkeypatch.setattr(device_module, "_kernels", broken)
     device_module._looked_for.cache_clear()
     try:
         reason = device_module.why_unusable()

@@ -11,10 +11,11 @@ import shapes
 from fake_device import FakeDevice
 
 import raydepth as rd
-from raydepth.cuda import batch, jobs, threads
+from raydepth.cuda import batch
 from raydepth.cuda import device as devices
 from raydepth.cuda.batch import run
 from raydepth.cuda.chunks import Piece
+from raydepth.cuda.device_code import jobs, threads
 from raydepth.cuda.resident import flat_arrays, make_resident
 from raydepth.cuda.ring import Ring
 from raydepth.outputs.request import RenderRequest

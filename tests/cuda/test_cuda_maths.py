@@ -13,8 +13,8 @@ from numba import njit
 import raydepth as rd
 from raydepth import kernels
 from raydepth.bvh import build
-from raydepth.cuda import beams, exact, intrinsics, jobs, layout, threads, trace
-from raydepth.cuda.intrinsics import fma
+from raydepth.cuda.device_code import beams, exact, intrinsics, jobs, layout, threads, trace
+from raydepth.cuda.device_code.intrinsics import fma
 from raydepth.rendering.frames import frames_of
 from raydepth.simd import vectors
 

@@ -18,8 +18,7 @@ import numpy as np
 import pytest
 from cuda_emulator import in_packages
 
-from raydepth.cuda import layout
-from raydepth.cuda.device import REGISTERS
+from raydepth.cuda.device_code import layout
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("numba_cuda") is None,
@@ -39,12 +38,11 @@ def ptxas() -> str | None:
 @pytest.fixture(scope="module")
 def compile_ptx():
     """Compile a function for a capability as the device would, without one."""
-    from raydepth.cuda.device import _numba_cuda
-
-    cuda = _numba_cuda()
     import numba.cuda.dispatcher as dispatcher
     from numba.core import sigutils
     from numba.cuda.cudadrv.error import CCSupportError
+
+    from raydepth.cuda.device_code.kernels import cuda
 
     class Device:
         compute_capability = (9, 0)
@@ -112,23 +110,23 @@ LIMITS = {
 @pytest.mark.parametrize("cc", ARCHITECTURES, ids=lambda cc: f"sm_{cc[0]}{cc[1]}")
 @pytest.mark.parametrize("name", LIMITS)
 def test_registers_and_spills(compile_ptx, name, cc, tmp_path):
-    from raydepth.cuda import kernels
+    from raydepth.cuda.device_code import kernels
 
     kernel = getattr(kernels, name)
     ptx = compile_ptx(kernel, kernels.SIGNATURES[kernel], cc)
-    numbers = assembled(ptx, cc, tmp_path, REGISTERS[name])
+    numbers = assembled(ptx, cc, tmp_path, kernels.REGISTERS[name])
     stack, *spills = LIMITS[name]
     spill = spills[cc[0] >= 12]
-    assert numbers["registers"] <= REGISTERS[name]
+    assert numbers["registers"] <= kernels.REGISTERS[name]
     assert max(numbers["stores"], numbers["loads"]) <= spill, numbers
     assert numbers["stack"] <= stack + spill, numbers
     assert not re.search(r"^\s*call", ptx, re.MULTILINE), "something was not inlined"
 
 
 def test_every_kernel_is_held_to_limits():
-    from raydepth.cuda import kernels
+    from raydepth.cuda.device_code import kernels
 
-    assert {k.__name__ for k in kernels.SIGNATURES} == set(LIMITS) == set(REGISTERS)
+    assert {k.__name__ for k in kernels.SIGNATURES} == set(LIMITS) == set(kernels.REGISTERS)
 
 
 def loop_of(ptx: str, marker: str) -> list[str]:
@@ -149,7 +147,7 @@ def loop_of(ptx: str, marker: str) -> list[str]:
 @pytest.mark.parametrize("cc", [(8, 0), (9, 0)], ids=lambda cc: f"sm_{cc[0]}{cc[1]}")
 def test_the_loop_over_nodes(compile_ptx, cc):
     """Four loads of 128 bits through the read-only cache, float32 alone, and short."""
-    from raydepth.cuda import kernels
+    from raydepth.cuda.device_code import kernels
 
     ptx = compile_ptx(kernels.find_visible, "void(uint64)", cc)
     loop = loop_of(ptx, r"nc\.v4\.f32.*\+48\]")
@@ -166,7 +164,7 @@ def test_the_loop_over_nodes(compile_ptx, cc):
 
 def test_the_float32_tests_have_no_double_operations(compile_ptx):
     """A bare literal would make them double."""
-    from raydepth.cuda import trace
+    from raydepth.cuda.device_code import trace
 
     for function in (trace.judge, trace.distance_range, trace.sheared):
         n_floats = function.__code__.co_argcount
@@ -181,7 +179,7 @@ def test_the_float32_tests_have_no_double_operations(compile_ptx):
 
 def test_exact_maths_is_not_fused(compile_ptx):
     """Each double operation of the exact part rounds by itself."""
-    from raydepth.cuda import kernels
+    from raydepth.cuda.device_code import kernels
 
     ptx = compile_ptx(kernels.resolve, "void(uint64, int32)", (9, 0))
     assert not re.findall(r"fma\.rn\.f64", ptx)
@@ -198,9 +196,8 @@ import numba.np.arrayobj  # Numba's own part knows NumPy's versions
 import numpy as np
 if hasattr(np, "row_stack"):
     del np.row_stack
-from raydepth.cuda.device import _numba_cuda
+from raydepth.cuda.device_code.kernels import cuda
 from numba.core import sigutils
-cuda = _numba_cuda()
 def kernel(x):
     x[cuda.threadIdx.x] = 1.0
 ptx, _ = cuda.compile_ptx(kernel, sigutils.normalize_signature("void(float32[:])")[0], cc=(9, 0))

@@ -11,8 +11,8 @@ from numba import njit
 
 import raydepth as rd
 from benchmarks.gpu_candidates import CANDIDATES
-from raydepth.cuda import jobs, threads
-from raydepth.cuda.layout import COUNT_BITS
+from raydepth.cuda.device_code import jobs, threads
+from raydepth.cuda.device_code.layout import COUNT_BITS
 from raydepth.cuda.resident import flat_arrays
 from raydepth.rendering.frames import frames_of
 from raydepth.rendering.hierarchies import build_bvh

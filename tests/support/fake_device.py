@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numba import njit
 
-from raydepth.cuda import lbvh, threads
 from raydepth.cuda.device import Buffer
+from raydepth.cuda.device_code import lbvh, threads
 from raydepth.errors import DeviceMemoryError
 
 GARBAGE = 0xA5
@@ -151,11 +151,6 @@ class FakeDevice:
             ctypes.memmove(address, source.ctypes.data, source.nbytes)
 
         self._put(stream, copy)
-
-    def fetch(self, array: Any) -> np.ndarray:
-        interface = {**array.__cuda_array_interface__, "version": 3}
-        interface.pop("stream", None)
-        return np.array(type("Array", (), {"__array_interface__": interface})())
 
     def launch(
         self, kernel: str, n_blocks: int, n_jobs: int, arguments: tuple[Any, ...], stream: Stream

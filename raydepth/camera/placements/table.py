@@ -1,9 +1,4 @@
-"""Where cameras stand: unit directions from the centre to each camera, and where "up" is.
-
-Every placement returns directions of shape (n_views, 3) float64 in a z-up frame with azimuth 0 at
-+x; `up_frame` turns them to another up axis. `words` reads placements from the command line.
-`raydepth.cameras` makes cameras of them.
-"""
+"""All placements by name: the words of the command line, and what tests try."""
 
 from __future__ import annotations
 
@@ -11,8 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from raydepth.camera.placements.changes import checked_radii, checked_rolls, jittered, turned
-from raydepth.camera.placements.frames import MAX_VIEWS, up_frame
 from raydepth.camera.placements.rings import latlong, mvcnn12, r2n2, ring
 from raydepth.camera.placements.solids import (
     cube,
@@ -50,30 +43,3 @@ PLACEMENTS: dict[str, Callable[..., np.ndarray]] = {
 
 # Placements that repeat each direction, if nothing else is said.
 ROLLS = {"mvcnn80": 4}
-
-__all__ = [
-    "MAX_VIEWS",
-    "PLACEMENTS",
-    "ROLLS",
-    "checked_radii",
-    "checked_rolls",
-    "cube",
-    "dodecahedron",
-    "fibonacci",
-    "hammersley",
-    "hemisphere",
-    "icosahedron",
-    "icosphere",
-    "jittered",
-    "latlong",
-    "mvcnn12",
-    "mvcnn80",
-    "octahedron",
-    "r2n2",
-    "random",
-    "ring",
-    "rotationnet",
-    "tetrahedron",
-    "turned",
-    "up_frame",
-]

@@ -1,8 +1,8 @@
 """Mesh files in, vertices and triangles out: one module a format, standard library and NumPy only.
 
 Each module has one function `read(data, path)` that takes the file's bytes and gives `Contents`
-(see scene.py), with every face of the file in the file's order, or raises MeshError with the
-reason. `loading.py` chooses the reader and puts the file's name before the reason.
+(see contents.py), with every face of the file in the file's order, or raises MeshError with the
+reason. `load.py` chooses the reader and puts the file's name before the reason.
 
 Why not trimesh's parsers, which read the same formats: some of what they return is wrong in ways
 that cannot be told from it. In trimesh 5.2 relative OBJ indices count from the last vertex of the

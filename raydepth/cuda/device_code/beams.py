@@ -26,8 +26,8 @@ from __future__ import annotations
 import numpy as np
 from numba.extending import register_jitable
 
-from raydepth.cuda.exact import largest_axis, pick
-from raydepth.cuda.intrinsics import (
+from raydepth.cuda.device_code.exact import largest_axis, pick
+from raydepth.cuda.device_code.intrinsics import (
     as_float,
     as_int,
     div,
@@ -39,7 +39,7 @@ from raydepth.cuda.intrinsics import (
     store_float32,
     store_float64,
 )
-from raydepth.cuda.jobs import BASIS, WORDS
+from raydepth.cuda.device_code.jobs import BASIS, WORDS
 
 f4 = np.float32
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numba.extending import register_jitable
 
-from raydepth.cuda import beams
-from raydepth.cuda.exact import (
+from raydepth.cuda.device_code import beams
+from raydepth.cuda.device_code.exact import (
     address_in,
     edge_functions,
     hit_distance,
@@ -18,7 +18,7 @@ from raydepth.cuda.exact import (
     pixel_ray,
     resolve_pixel,
 )
-from raydepth.cuda.intrinsics import (
+from raydepth.cuda.device_code.intrinsics import (
     add,
     div,
     load_float64,
@@ -27,7 +27,7 @@ from raydepth.cuda.intrinsics import (
     store_float64,
     store_int32,
 )
-from raydepth.cuda.jobs import (
+from raydepth.cuda.device_code.jobs import (
     BARYCENTRIC,
     BEAMS,
     DIRECTIONS,
@@ -43,7 +43,7 @@ from raydepth.cuda.jobs import (
     VERTICES,
     WORDS,
 )
-from raydepth.cuda.trace import NO_FACE, nearest_face, walk_exactly
+from raydepth.cuda.device_code.trace import NO_FACE, nearest_face, walk_exactly
 
 BLOCK_WIDTH, BLOCK_HEIGHT = 16, 8
 THREADS = BLOCK_WIDTH * BLOCK_HEIGHT

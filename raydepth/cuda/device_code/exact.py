@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba.extending import register_jitable
 
-from raydepth.cuda.intrinsics import (
+from raydepth.cuda.device_code.intrinsics import (
     add,
     div,
     load_float64,
@@ -23,7 +23,7 @@ from raydepth.cuda.intrinsics import (
     store_uint16,
     sub,
 )
-from raydepth.cuda.jobs import (
+from raydepth.cuda.device_code.jobs import (
     BASIS,
     FACES,
     MISFIT,
@@ -145,7 +145,7 @@ def _basis_dot(jobs, at, x, y, z):
 
 @register_jitable
 def _along(jobs, word, x, y):
-    """`kernels._along` for one axis: x * basis[3] + (basis[0] + y * basis[6])."""
+    """`lanes.along` for one axis: x * basis[3] + (basis[0] + y * basis[6])."""
     constant = add(load_float64(jobs, word), mul(y, load_float64(jobs, word + 6)))
     return add(mul(x, load_float64(jobs, word + 3)), constant)
 

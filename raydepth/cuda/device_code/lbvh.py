@@ -9,8 +9,8 @@ Boxes are eight float32: minimum, 0, negated maximum, 0, so that joining two is 
 of nodes come from a tree of boxes over the sorted faces (each level joins pairs of the one below):
 a node covers a range of faces, and a range is joined from a few boxes of that tree.
 
-The local frame, corners in lexicographic order, and which faces are left out, are prepare.py's, bit
-for bit.
+The local frame, corners in lexicographic order, and which faces are left out, are those of
+local_frame.py, bit for bit.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 from numba.extending import register_jitable
 
-from raydepth.cuda.intrinsics import (
+from raydepth.cuda.device_code.intrinsics import (
     add,
     as_float,
     get,
@@ -34,7 +34,7 @@ from raydepth.cuda.intrinsics import (
     store_int32,
     sub,
 )
-from raydepth.cuda.layout import COUNT_BITS, PAD
+from raydepth.cuda.device_code.layout import COUNT_BITS, PAD
 
 f4 = np.float32
 
@@ -121,7 +121,7 @@ def localize(build, i):
     vertices, scale = _address(build, VERTICES), load_float64(build, SCALE)
     for axis in range(3):
         x = sub(_corner(build, i, axis), load_float64(build, CENTRE + axis))
-        # Adding 0 turns -0 into 0, as in prepare.py.
+        # Adding 0 turns -0 into 0, as in local_frame.py.
         store_float64(vertices, 3 * i + axis, add(mul(x, scale), 0.0))
 
 

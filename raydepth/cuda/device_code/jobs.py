@@ -11,7 +11,7 @@
 | 10   | float64 | the depth of a miss                                                           |
 | 11   | float64 | values per unit, of 16-bit output                                             |
 | 12   | float64 | the 18 numbers of the view's ray basis in the local frame                     |
-| 30   | float64 | the 14 numbers of `rendering.projections`                                     |
+| 30   | float64 | the projection, 14 numbers: view_frame.py                                     |
 | 44   | address | of the beams' records (beams.py), which the device fills                      |
 | 45   | address | single rays: origins, directions (n_rays, 3) float64 in the local frame       |
 | 47   | address | single rays: distances (n_rays,) and barycentric (n_rays, 3), float64 outputs |

@@ -1,15 +1,41 @@
 """The kernels. `blockIdx.y` is the row of the job table, what a thread does is in threads.py.
 
-Arguments are addresses and numbers only: arrays cost too much time at a launch. Importing this
-module imports Numba's CUDA target; `device.py` does that when a device is asked for.
+Arguments are addresses and numbers only: arrays cost too much time at a launch. This is the one
+module that imports Numba's CUDA target; device.py imports it when a device is asked for.
 """
 
 from __future__ import annotations
 
-import numpy as np
-from numba import cuda
+from typing import Any
 
-from raydepth.cuda import lbvh, threads
+import numpy as np
+
+if not hasattr(np, "row_stack"):
+    # numba-cuda 0.30 names it while it compiles its first kernel; NumPy 2.5 has dropped it.
+    np.row_stack = np.vstack  # noqa: NPY201
+from numba import cuda
+from numba.cuda import config, dispatcher, utils  # type: ignore[attr-defined]
+from numba.cuda.cudadrv import nvvm
+from numba.cuda.cudadrv.driver import driver
+
+from raydepth.cuda.device_code import lbvh, threads
+from raydepth.system.code_cache import CodeCache
+
+__all__ = ["SIGNATURES", "compiled", "cuda", "driver", "nvvm"]
+
+# At most so many a thread, so that many threads share a processor. What a kernel would like more of
+# goes to memory, but not in the loops over nodes and faces: see tests/cuda/test_cuda_ptx.py.
+REGISTERS = {
+    "set_up_beams": 168,
+    "find_visible": 64,
+    "find_visible_exactly": 104,
+    "resolve": 80,
+    "cast_rays": 96,
+    "build_step": 80,
+}
+
+# A small image is no mistake.
+config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # type: ignore[attr-defined]
 
 
 def set_up_beams(jobs):
@@ -68,3 +94,21 @@ SIGNATURES = {
     cast_rays: "void(uint64)",
     build_step: "void(uint64, int32, int64, int64, int64, int64)",
 }
+
+
+def compiled(name: str) -> Any:
+    """A kernel, compiled or from the disk cache, and bound to the current device."""
+    function = globals()[name]
+    dispatched: Any = cuda.jit(max_registers=REGISTERS[name])(function)  # type: ignore[call-arg]
+    # After numba-cuda's CUDACache.
+    dispatched._cache = CodeCache(function, lambda kernel: kernel._reduce_states(), _rebuilt)
+    dispatched.compile(SIGNATURES[function])
+    # Numba loads it at the first launch, which threads may come to at once.
+    for kernel in dispatched.overloads.values():
+        kernel.bind()
+    return dispatched
+
+
+def _rebuilt(target_context: Any, states: dict[str, Any]) -> Any:
+    with utils.numba_target_override():
+        return dispatcher._Kernel._rebuild(**states)

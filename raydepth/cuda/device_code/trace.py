@@ -12,10 +12,10 @@ from __future__ import annotations
 import numpy as np
 from numba.extending import register_jitable
 
-from raydepth.cuda import beams
-from raydepth.cuda.beams import EDGE_M
-from raydepth.cuda.exact import address_in, hit_distance, pick, pixel_ray
-from raydepth.cuda.intrinsics import (
+from raydepth.cuda.device_code import beams
+from raydepth.cuda.device_code.beams import EDGE_M
+from raydepth.cuda.device_code.exact import address_in, hit_distance, pick, pixel_ray
+from raydepth.cuda.device_code.intrinsics import (
     as_int,
     fma,
     get,
@@ -25,8 +25,8 @@ from raydepth.cuda.intrinsics import (
     reciprocal,
     stack_int32,
 )
-from raydepth.cuda.jobs import BEAMS, FACES, NODES, TRIANGLES, VERTICES
-from raydepth.cuda.layout import COUNT_BITS, STACK
+from raydepth.cuda.device_code.jobs import BEAMS, FACES, NODES, TRIANGLES, VERTICES
+from raydepth.cuda.device_code.layout import COUNT_BITS, STACK
 
 f4 = np.float32
 
