@@ -1,11 +1,11 @@
-"""How exact, and how fast: raydepth beside other ray casters, on the same rays, in one run.
+"""Accuracy and speed of raydepth and of other ray casters, on the same rays, in one run.
 
     pip install . open3d embreex
     python benchmarks/accuracy.py [--size 512] [--views 6] [--repeats 5] [--json FILE]
 
 The mesh is the demo's torus knot, the cameras a Fibonacci sphere. Every renderer is asked for the
-distance to the first hit of the same rays; raydepth turns it into z depth within its time, the
-others' distances are turned into z depth outside of theirs, in float64. The truth is the
+distance to the first hit of the same rays. raydepth's time includes the conversion to z depth. The
+other renderers' distances are converted in float64, outside their times. The reference is the
 brute-force float64 oracle of the tests. Renderers take turns; the table has medians.
 """
 
@@ -37,7 +37,7 @@ Step = Callable[[], np.ndarray]
 
 
 def raydepth_renderer(mesh: rd.Mesh, cameras: rd.Cameras) -> tuple[Step, Step]:
-    """The timed part, and what turns its result into z depth."""
+    """Return the timed function, and the function that turns its result into z depth."""
     rd.build_bvh(mesh)
     result = {}
 
@@ -48,7 +48,7 @@ def raydepth_renderer(mesh: rd.Mesh, cameras: rd.Cameras) -> tuple[Step, Step]:
 
 
 def world_rays(cameras: rd.Cameras) -> np.ndarray:
-    """(n_rays, 6) float64: origins and directions whose distance is z depth."""
+    """Return (n_rays, 6) float64 origins and directions, such that distance is z depth."""
     basis = cameras.ray_basis()
     x = np.arange(cameras.width) + 0.5
     y = (np.arange(cameras.height) + 0.5)[:, None]
@@ -131,7 +131,7 @@ def main() -> None:
         for name, (cast, _) in ready.items():
             start = time.perf_counter()
             cast()
-            if turn > 0:  # the first is for warming up
+            if turn > 0:  # the first turn is a warm-up
                 seconds[name].append(time.perf_counter() - start)
     for name, (_, z_depth) in ready.items():
         z = z_depth().reshape(shape)

@@ -1,9 +1,9 @@
-"""How fast beside Blender: depth of one view, the same mesh and cameras, one run on one machine.
+"""Time for the depth of one view in raydepth and in Blender, in one run on one machine.
 
     python benchmarks/blender.py [MESH] [--blender PATH] [--size 512] [--threads 2] [--json FILE]
 
-Blender's Cycles is set to do as little as it can: 1 sample, no denoising, no light, depth as the
-only pass, one process for all views ("warm loop"). Ways:
+Both render the same mesh and cameras. Blender's Cycles is set to do as little as it can: 1 sample,
+no denoising, no light, depth as the only pass, one process for all views ("warm loop"). The ways:
 
 | way          | what is timed for each view                                                     |
 | ------------ | ------------------------------------------------------------------------------- |
@@ -11,10 +11,10 @@ only pass, one process for all views ("warm loop"). Ways:
 | view by view | the same with a call for each view                                              |
 | warm loop    | `bpy.ops.render.render()` again and again in one process, no file written       |
 | kept         | the same with Blender's Persistent Data on (off by default): the scene is kept  |
-| kept + EXR   | the same, and the depth written as an uncompressed EXR, the only way to it      |
+| kept + EXR   | the same, and depth written as an uncompressed EXR, the only way to read it     |
 | cold process | Blender started, scene made, one view rendered and read back, for every view    |
 
-raydepth and Blender take turns, each after a few untimed calls of its own, and medians count.
+raydepth and Blender take turns, each after a few untimed calls of its own. Times are medians.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ WARM_CALLS, TIMED_CALLS = 3, 5
 
 
 def seconds_by_view(mesh: rd.Mesh, cameras: rd.Cameras, threads: int) -> list[float]:
-    """Seconds of each view, one call each."""
+    """Return the seconds of each view, with one call for each."""
     seconds = []
     for view in range(len(cameras)):
         start = time.perf_counter()
@@ -64,7 +64,7 @@ def main() -> None:
     mesh = rd.load_mesh(args.mesh, normalize="sphere") if args.mesh else torus_knot()
     cameras = rd.cameras.fibonacci(args.views, size=args.size)
     job, arrays, _ = blender_job(mesh, cameras, "pose", args.threads)
-    # One range from the nearest to the farthest, as a user would set it.
+    # One range from the nearest to the farthest depth, as a user would set it.
     job["clips"] = [[(ranges[0][0], ranges[-1][1])] for ranges in job["clips"]]
     ways = ("raydepth", "view by view", "warm loop", "kept", "kept + EXR", "cold process")
     seconds: dict[str, list[float]] = {way: [] for way in ways}
@@ -73,7 +73,7 @@ def main() -> None:
     rd.build_bvh(mesh)
     seconds_by_view(mesh, cameras, args.threads)
     for _ in range(args.repeats):
-        # Warm like Blender's loop: what was rendered last is another process's.
+        # Warm up as Blender's loop does, because another process has rendered last.
         for _ in range(WARM_CALLS):
             rd.render(mesh, cameras, threads=args.threads, device="cpu")
         for _ in range(TIMED_CALLS):

@@ -1,10 +1,10 @@
-"""How well raydepth and Blender Cycles agree: cameras of three kinds, both modes, real meshes.
+"""Agreement of raydepth and Blender Cycles: cameras of three kinds, both modes, real meshes.
 
     python benchmarks/blender_agreement.py MESH... [--blender PATH] [--json FILE]
 
 Twelve views of 512x512: perspective with the principal point off the centre, the same with pixels
-that are not square, orthographic. What is counted is in `raydepth.crosscheck`. The exit code is 0
-if all agree.
+that are not square, orthographic. `raydepth.comparison` says what is counted. The exit code is 0 if
+all agree.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from raydepth.comparison.blender.reference import MODES, compare_with_blender
 
 
 def camera_sets(n: int, size: int) -> dict[str, rd.Cameras]:
-    """Cameras that meshes in the sphere of radius 0.5 fill, by what is odd about them."""
+    """Return cameras whose images a mesh of radius 0.5 fills, named by what is unusual in them."""
     base = rd.cameras.fibonacci(n, size=size)
     pixel = size / 512
     off_centre = base.intrinsics + np.array([[0, 0, 31.7], [0, 0, -17.3], [0, 0, 0]]) * pixel
@@ -39,7 +39,7 @@ def camera_sets(n: int, size: int) -> dict[str, rd.Cameras]:
 
 
 def add_rows(path: Path, rows: list[dict]) -> None:
-    """Put the rows of one mesh and Blender into the file, in place of older ones of the same."""
+    """Write the rows of one mesh and Blender to the file, in place of older rows of the same."""
     old = json.loads(path.read_text()) if path.exists() else []
     new = {(row["blender"], row["mesh"]) for row in rows}
     kept = [row for row in old if (row["blender"], row["mesh"]) not in new]

@@ -1,17 +1,17 @@
-"""Meshes per second for a folder of many meshes, beside scripts of the kind people write.
+"""Meshes per second for a folder of many meshes, for raydepth and for scripts as people write them.
 
     python benchmarks/dataset.py [--meshes FOLDER] [--peers PYTHON] [--bpy PYTHON]
 
 Every mesh of the folder is normalised, rendered from 12 directions at 256x256 and written as 16-bit
 PNG: by `python -m raydepth render`, and by scripts with Open3D and imageio, with trimesh, embreex
 and imageio, and with Blender (bpy, Cycles) in one warm process, with its Persistent Data off, which
-is the default, and on. The scripts are in this file, as short as their users write them. All take
-turns, on all of the folder, or, where that would take many minutes, on meshes chosen at random from
-it (`--some`). Compared is what is behind the imports: for the scripts from the first mesh on, for
-raydepth the run with the start of its workers; seconds of whole processes are given, too. Each run
-writes into a folder of its own, when what others wrote is on the disk. For minutes after thousands
-of files were deleted, ext4 may take several times as long to make new ones in the same place: do
-not repeat this script at once. Needs Linux (/proc).
+is the default, and on. The scripts are in this file, as short as their users write them. All
+programs take turns on the whole folder or, where that would take many minutes, on meshes chosen at
+random from it (`--some`). The time that is compared starts after the imports: for a script with its
+first mesh, for raydepth with the run, which includes the start of its workers. The seconds of whole
+processes are given, too. Each run writes to a new folder, after the files of earlier runs have
+reached the disk. For minutes after thousands of files were deleted, ext4 may take several times as
+long to make new files in the same place, so do not repeat this script at once. Needs Linux (/proc).
 """
 
 from __future__ import annotations
@@ -177,9 +177,9 @@ json.dump({"seconds": time.perf_counter() - start, "n_failed": n_failed}, open(j
 def main() -> None:
     arguments = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     arguments.add_argument("--meshes", type=Path, help=f"default: {SHARED.name}, or generated ones")
-    arguments.add_argument("--peers", default=sys.executable, help="a Python with the peers")
-    arguments.add_argument("--bpy", default=sys.executable, help="a Python with bpy")
-    arguments.add_argument("--some", type=int, default=40, help="meshes for the slow ones")
+    arguments.add_argument("--peers", default=sys.executable, help="a Python that has the peers")
+    arguments.add_argument("--bpy", default=sys.executable, help="a Python that has bpy")
+    arguments.add_argument("--some", type=int, default=40, help="meshes for the slow scripts")
     arguments.add_argument("--repeats", type=int, default=3)
     arguments.add_argument("--json", type=Path, default=ROOT / "benchmarks/results/dataset.json")
     args = arguments.parse_args()
@@ -195,7 +195,7 @@ def main() -> None:
 def measure(args: argparse.Namespace, scratch: Path) -> dict:
     folder = args.meshes or (SHARED if SHARED.is_dir() else generated(scratch / "meshes"))
     meshes = sorted(str(path) for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    # No order of sizes or kinds.
+    # The order must not depend on sizes or kinds.
     random.Random(0).shuffle(meshes)
     some = meshes[: args.some]
     peers = (
@@ -204,11 +204,11 @@ def measure(args: argparse.Namespace, scratch: Path) -> dict:
         ("Blender (bpy), warm", "KEPT = False\n" + BLENDER, args.bpy, some),
         ("the same, Persistent Data", "KEPT = True\n" + BLENDER, args.bpy, some),
     )
-    run_raydepth(some, scratch)  # compiles, once
+    run_raydepth(some, scratch)  # compile once, untimed
     runs: dict[str, list[dict]] = {}
     load_before = os.getloadavg()
     for _ in range(args.repeats):
-        for mesh in meshes:  # from the disk into memory, for everyone
+        for mesh in meshes:  # from the disk into memory, for all programs
             Path(mesh).read_bytes()
         runs.setdefault("raydepth", []).append(run_raydepth(meshes, scratch))
         for name, program, python, chosen in peers:
@@ -253,7 +253,7 @@ def run_raydepth(meshes: list[str], scratch: Path) -> dict:
         "--normalize", "sphere", "--no-preview", "--log-json", "--device", "cpu",
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    # With bytecode, as where it is installed; the first run writes it.
+    # With bytecode, as in an installed package; the first run writes it.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     os.sync()
     busy, start = cpu_seconds(), time.perf_counter()
@@ -273,7 +273,7 @@ def run_raydepth(meshes: list[str], scratch: Path) -> dict:
 
 
 def run_script(program: str, python: str, meshes: list[str], scratch: Path) -> dict | None:
-    """One of the scripts above; None where it cannot run."""
+    """Run one of the scripts above; return its result, or None where it cannot run."""
     from raydepth import cameras
 
     views = cameras.fibonacci(VIEWS, size=SIZE)
@@ -301,7 +301,7 @@ def run_script(program: str, python: str, meshes: list[str], scratch: Path) -> d
 
 
 def generated(folder: Path) -> Path:
-    """480 shapes of about a thousand faces, as STL and OBJ, where there is no folder of meshes."""
+    """Write 480 shapes of a thousand faces as OBJ files, where there is no folder of meshes."""
     from raydepth.mesh.shapes import torus_knot
 
     folder.mkdir()
@@ -317,7 +317,7 @@ def generated(folder: Path) -> Path:
 
 
 def cpu_seconds() -> float:
-    """Seconds that processors of this machine were busy, all of them together."""
+    """Return the seconds that this machine's processors were busy, summed over all of them."""
     fields = [int(field) for field in Path("/proc/stat").read_text().split("\n")[0].split()[1:]]
     return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
 

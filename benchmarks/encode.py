@@ -1,12 +1,12 @@
-"""Time and size of one encoded depth map in each form, beside imageio's PNG at level 1.
+"""Time and size of one encoded depth map in each form, compared with imageio's PNG at level 1.
 
     python benchmarks/encode.py MESH ...      writes benchmarks/results/encode.json
 
 Without meshes it takes the demo's torus knot. The forms take turns, each with all views of one
-mesh, so that a busy moment of the machine falls on all. Times are of one thread: from a float32
-depth map to bytes in memory, metadata included, nothing written. imageio gets 16-bit values that
-NumPy makes of the depth (as scripts do), and no metadata; its time without making the values is
-given, too.
+mesh, so that a busy moment of the machine affects all forms. Times are for one thread, from a
+float32 depth map to bytes in memory, with metadata and without writing a file. imageio gets 16-bit
+values that NumPy makes from the depth (as scripts do), and no metadata; its time without making the
+values is given, too.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ PNG_VALUES = "png16, from 16-bit values"
 
 
 class View(NamedTuple):
-    """What there is of a view before it is encoded, and what it shares with others of its mesh."""
+    """A view before it is encoded, and the metadata that it shares with other views of its mesh."""
 
     depth: np.ndarray
     values: np.ndarray
@@ -65,7 +65,7 @@ def as_scripts_do(depth: np.ndarray) -> np.ndarray:
 
 
 def encoders() -> dict:
-    """Name to a function that makes bytes, or what a store writes, of a `View`."""
+    """Return, by name, functions that encode a `View` to bytes or to the data a store writes."""
     found = {
         BASE: lambda view: imageio_png(as_scripts_do(view.depth)),
         BASE_VALUES: lambda view: imageio_png(view.values),
@@ -80,7 +80,7 @@ def encoders() -> dict:
 
 
 def stored(view: View, store: Store) -> StoredDepth:
-    """As a run makes it of each view: values or checked floats, and what a mesh's views share."""
+    """Make what a run makes of each view: values or checked floats, with the shared metadata."""
     if store.stores_uint16:
         values = encode_uint16(view.depth, VALUES_PER_UNIT)
         return StoredDepth(values, view.camera, view.of_values)
@@ -89,7 +89,7 @@ def stored(view: View, store: Store) -> StoredDepth:
 
 
 def n_bytes(encoded) -> int:
-    """What is written for one view."""
+    """Return the number of bytes written for one view."""
     if isinstance(encoded, bytes):
         return len(encoded)
     if isinstance(encoded, dict):

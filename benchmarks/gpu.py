@@ -1,13 +1,14 @@
-"""Everything that wants a GPU, in one script: correctness first, then speed.
+"""All checks and benchmarks that need a GPU, in one script: correctness first, then speed.
 
     python benchmarks/gpu.py [--out DIR] [--minutes 9] [--parts NAME,...] [--again] [--small]
 
-Each part runs in a process of its own: one that fails, or loses the device, is recorded and the
-next goes on. Results are added to DIR/gpu.json after every part and DIR/gpu.md is written anew, so
-that a run that is cut off, or out of minutes, is continued by calling the script again (parts that
-are done are left out). Needs no network. DIR is benchmarks/results unless given.
+Each part runs in a separate process. A part that fails, or loses the device, is recorded, and the
+next part runs. After every part, its results are added to DIR/gpu.json and DIR/gpu.md is rewritten.
+If a run is cut off or runs out of minutes, call the script again: it skips the parts that are done.
+Needs no network. DIR is benchmarks/results unless given.
 
-Kernel times are by CUDA events, all others by the host's clock after everything is done. Medians.
+Kernel times are measured by CUDA events, all others by the host's clock after all work is done. All
+are medians.
 """
 
 from __future__ import annotations
@@ -51,11 +52,11 @@ from raydepth.rendering.hierarchies import build_bvh
 
 HERE = Path(__file__).resolve().parent
 
-# --small: does the script work at all? Also where a GPU is emulated (tests/support/cuda_emulator).
+# --small checks that the script works, also on an emulated GPU (tests/support/cuda_emulator).
 SMALL = os.environ.get("RAYDEPTH_GPU_SMALL") == "1"
 MESHES = ("knot_5k",) if SMALL else ("knot_5k", "knot_80k", "knot_300k", "knot_1300k")
 SIZES = (256, 512, 1024)
-SHRINK = 16 if SMALL else 1  # of images
+SHRINK = 16 if SMALL else 1  # divides the sides of images
 VIEWS = 2 if SMALL else 24
 REPEATS = 2 if SMALL else 15
 MANY = 8 if SMALL else 1000
@@ -90,7 +91,7 @@ class Scene(NamedTuple):
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Of kernels in which a thread handles a pixel."""
+        """The grid of kernels in which a thread handles a pixel."""
         return self.n_blocks["resolve"], self.n_jobs
 
     def upload(self) -> None:
@@ -100,7 +101,7 @@ class Scene(NamedTuple):
         gpu.wait(stream)
 
     def fetch(self) -> tuple[np.ndarray, np.ndarray]:
-        """triangle_id and z depth; the outputs are then filled with garbage."""
+        """Return triangle_id and z depth, then fill the outputs with garbage."""
         gpu = devices.device()
         stream = gpu.stream()
         found, depth = np.empty(self.shape, np.int32), np.empty(self.shape, np.float32)
@@ -139,13 +140,13 @@ def scene(mesh: Any, cameras: rd.Cameras) -> Scene:
 
 
 def device_seconds(launch: Callable[[Any], None], repeats: int = REPEATS) -> dict[str, float]:
-    """Seconds that what `launch(stream)` starts takes on the device, by events."""
+    """Measure by events the device's seconds for the work that `launch(stream)` starts."""
     cuda = devices._kernels().cuda
     stream = cuda.stream()
     taken = []
     for turn in range(repeats + 3):
         begin, end = cuda.event(), cuda.event()
-        # The device is busy while it is told what to time, or the host's part would count.
+        # Without a first launch that keeps the device busy, the host's part would be timed, too.
         launch(stream)
         begin.record(stream)
         launch(stream)
@@ -191,7 +192,7 @@ def run_once(made: Scene, *kernels: str) -> None:
 
 
 def environment() -> dict[str, Any]:
-    """What there is, and how long compiling takes."""
+    """Find the device and the versions, and time compilation."""
     gpu = devices.device()
     start = time.perf_counter()
     for kernel in devices._kernels().REGISTERS:
@@ -218,7 +219,7 @@ def environment() -> dict[str, Any]:
 
 
 def correctness() -> dict[str, Any]:
-    """Every mesh and many cameras against the CPU; three against the oracle."""
+    """Compare every mesh and many cameras with the CPU, and three views with the oracle."""
     from oracle import assert_exact, brute_force
 
     cells: dict[str, Any] = {}
@@ -248,7 +249,7 @@ def correctness() -> dict[str, Any]:
         }
     checked = 0
     mesh = mesh_named("knot_5k")
-    cameras = cameras_of(192 * SHRINK, 3)  # not shrunk: too few pixels would say nothing
+    cameras = cameras_of(192 * SHRINK, 3)  # not shrunk: too few pixels would prove nothing
     rendering = rd.render(mesh, cameras, kind=("z", "ray"), device="cuda")
     for view in range(len(cameras)):
         truth = brute_force(mesh.vertices, mesh.faces, cameras[view])
@@ -263,7 +264,7 @@ def tests() -> dict[str, Any]:
 
 
 def path_tests() -> dict[str, Any]:
-    """Those of the rest of the CUDA path, of rendering and of rays, on this machine."""
+    """The tests of the rest of the CUDA path, of rendering and of rays, on this machine."""
     names = [f"cuda/test_cuda_{name}" for name in ("maths", "batch", "build", "ptx")]
     names += ["rendering/test_render", "rendering/test_raycast"]
     return {name: _tested(f"tests/{name}.py") for name in names}
@@ -282,7 +283,7 @@ def _tested(path: str) -> dict[str, Any]:
 
 
 def kernels() -> dict[str, Any]:
-    """Visibility, resolve and both, results on the device."""
+    """Time visibility, resolve and both, with results on the device."""
     cells = {}
     for name in MESHES:
         mesh = mesh_named(name)
@@ -303,7 +304,7 @@ def kernels() -> dict[str, Any]:
 
 
 def exact_kernel() -> dict[str, Any]:
-    """The float64 walk, for scale."""
+    """Time the float64 walk, for comparison."""
     name = MESHES[min(1, len(MESHES) - 1)]
     made = scene(mesh_named(name), cameras_of(512))
     run_once(made, "set_up_beams")
@@ -319,7 +320,7 @@ def exact_kernel() -> dict[str, Any]:
 
 
 def registers() -> dict[str, Any]:
-    """Other limits on registers; the shipped ones are in kernels.REGISTERS."""
+    """Time other limits on registers; the shipped limits are in kernels.REGISTERS."""
     from raydepth.cuda.device_code import kernels as module
 
     cuda = devices._kernels().cuda
@@ -346,7 +347,7 @@ def registers() -> dict[str, Any]:
 
 
 def candidates() -> dict[str, Any]:
-    """The kernels of gpu_candidates.py: same faces? how fast?"""
+    """Check that the kernels of gpu_candidates.py find the same faces, and time them."""
     from gpu_candidates import CANDIDATES, kernel_of
 
     cuda = devices._kernels().cuda
@@ -364,7 +365,7 @@ def candidates() -> dict[str, Any]:
         bvh = build_bvh(mesh)
         flat = flat_arrays(bvh)
         for size in (512, 1024):
-            # Few views: some candidates want a tree for each.
+            # Few views, because some candidates need a tree for each.
             cameras = cameras_of(size, 12)
             made = scene(mesh, cameras)
             run_once(made, *VISIBILITY, "resolve")
@@ -402,7 +403,7 @@ def candidates() -> dict[str, Any]:
 
 
 def wide() -> dict[str, Any]:
-    """A warp for a tile (gpu_wide.py): same faces? how fast?"""
+    """Check that a warp for a tile (gpu_wide.py) finds the same faces, and time it."""
     from gpu_wide import collapse, find_visible_wide
 
     cuda = devices._kernels().cuda
@@ -445,7 +446,7 @@ def nvcc() -> str:
 
 
 def twin() -> dict[str, Any]:
-    """The same algorithm in CUDA C++, compiled by nvcc here."""
+    """Time the same algorithm in CUDA C++, compiled by nvcc here."""
     from cuda.core import LaunchConfig, ObjectCode, launch
 
     major, minor = devices.device().compute_capability
@@ -504,7 +505,7 @@ COPIED = (1 << 28) // SHRINK
 
 
 def copied(copy: Callable[[Any], None]) -> float:
-    """Gigabytes a second of what `copy(stream)` copies, COPIED bytes."""
+    """Return the gigabytes a second of `copy(stream)`, which copies COPIED bytes."""
     gpu = devices.device()
     stream = gpu.stream()
 
@@ -516,7 +517,7 @@ def copied(copy: Callable[[Any], None]) -> float:
 
 
 def transfer() -> dict[str, Any]:
-    """Copies from and to pinned and ordinary memory, and what a launch costs."""
+    """Measure copies from and to pinned and ordinary memory, and the cost of a launch."""
     gpu = devices.device()
     buffer = gpu.empty(COPIED)
     pinned, pageable = gpu.pinned(COPIED), np.zeros(COPIED, np.uint8)
@@ -543,9 +544,9 @@ def transfer() -> dict[str, Any]:
 
 
 def end_to_end() -> dict[str, Any]:
-    """`rd.render` from a mesh that is known to arrays in main memory, or left on the device.
+    """Time `rd.render` from a known mesh to arrays in main memory or on the device.
 
-    Beside what pinned memory takes from the device, and for chunks of other sizes.
+    The rate of copies from the device to pinned memory is measured, too, and chunks of other sizes.
     """
     gpu = devices.device()
     buffer, pinned = gpu.empty(COPIED), gpu.pinned(COPIED)
@@ -582,7 +583,7 @@ def end_to_end() -> dict[str, Any]:
 
 
 def build() -> dict[str, Any]:
-    """Hierarchies: built by the CPU and uploaded, or built on the device; and what they trace."""
+    """Time hierarchies built by the CPU and uploaded, or built on the device, and their tracing."""
     found = {}
     gpu = devices.device()
     for name in MESHES:
@@ -608,7 +609,7 @@ def build() -> dict[str, Any]:
 
 
 def many() -> dict[str, Any]:
-    """1,000 meshes of about 500 triangles, 12 views of 256x256 each, from arrays to arrays."""
+    """Time 1,000 meshes of about 500 triangles, 12 views of 256x256 each, from arrays to arrays."""
     vertices, faces = bumpy_knot(25, 10)
     rng = np.random.default_rng(0)
     arrays = [vertices @ (np.eye(3) + 0.2 * rng.normal(size=(3, 3))) for _ in range(MANY)]
@@ -643,7 +644,7 @@ def many() -> dict[str, Any]:
 
 
 def warp() -> dict[str, Any]:
-    """NVIDIA Warp's mesh_query_ray on the same rays."""
+    """Time NVIDIA Warp's mesh_query_ray on the same rays."""
     import warp as wp
 
     from raydepth.bench.peers import Rays, _warp_kernel
@@ -684,7 +685,7 @@ def warp() -> dict[str, Any]:
 
 
 def egl() -> dict[str, Any]:
-    """An OpenGL rasteriser through EGL, depth buffer read back; beside render to main memory."""
+    """Time an OpenGL rasteriser (EGL, depth buffer read back) and `rd.render` to main memory."""
     from raydepth.bench.peers import PEERS, Rays
 
     renderer = PEERS["opengl"](1)
@@ -725,7 +726,7 @@ LIMIT = {"wide": 90, "tests": 200, "candidates": 240, "correctness": 200, "path_
 
 @contextlib.contextmanager
 def recorded(found: dict[str, Any], label: str):
-    """Let the rest of a part go on after an error."""
+    """Record an error under a label, and let the rest of a part continue."""
     try:
         yield
     except Exception as error:
@@ -733,7 +734,7 @@ def recorded(found: dict[str, Any], label: str):
 
 
 def run_part(name: str, result: Path) -> None:
-    """In the part's own process: run it and write what it found."""
+    """Run a part, in the part's own process, and write its results."""
     start = time.perf_counter()
     try:
         found: dict[str, Any] = {"found": PARTS[name]()}
@@ -752,11 +753,11 @@ def run_parts(names: list[str], out: Path, minutes: float, again: bool) -> dict[
     end = time.monotonic() + 60 * minutes
     for name in names:
         if not again and "found" in report.get(name, {}):
-            print(f"{name}: done before", flush=True)
+            print(f"{name}: already done", flush=True)
             continue
         left = end - time.monotonic()
         if left < 20:
-            print(f"{name}: no time left; call again", flush=True)
+            print(f"{name}: no time left; run the script again", flush=True)
             continue
         with tempfile.TemporaryDirectory() as folder:
             result = Path(folder) / "part.json"
@@ -777,7 +778,7 @@ def run_parts(names: list[str], out: Path, minutes: float, again: bool) -> dict[
 
 
 def table(report: dict[str, Any]) -> list[str]:
-    """What was found, as Markdown."""
+    """Return the results as lines of Markdown."""
     lines = ["# Measured on a GPU", ""]
     about = report.get("environment", {}).get("found", {})
     lines += [f"{about.get('nvidia_smi', 'unknown device')}; numba-cuda {about.get('numba_cuda')}"]
@@ -812,14 +813,14 @@ def shown(value: Any) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--out", type=Path, default=HERE / "results")
-    parser.add_argument("--minutes", type=float, default=9.0, help="stop beginning parts after it")
-    parser.add_argument("--parts", default=",".join(PARTS), help=f"of {','.join(PARTS)}")
-    parser.add_argument("--again", action="store_true", help="also parts that are done")
-    parser.add_argument("--small", action="store_true", help="tiny scenes: does it work at all?")
+    parser.add_argument("--minutes", type=float, default=9.0, help="start no part after this time")
+    parser.add_argument("--parts", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
+    parser.add_argument("--again", action="store_true", help="repeat parts that are done")
+    parser.add_argument("--small", action="store_true", help="check the script on tiny scenes")
     parser.add_argument("--part", nargs=2, metavar=("NAME", "FILE"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.small and not SMALL:
-        # Parts run in processes of their own, and sizes are known when this module is read.
+        # Parts run in separate processes, and the sizes are set when this module is imported.
         return subprocess.run(
             [sys.executable, *sys.argv], env={**os.environ, "RAYDEPTH_GPU_SMALL": "1"}
         ).returncode

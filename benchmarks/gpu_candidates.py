@@ -1,16 +1,17 @@
 """Other ways to find visible faces on a CUDA device, for benchmarks/gpu.py to try.
 
-raydepth ships one kernel (raydepth/cuda/trace.py). Each candidate here is a second instance of that
-module with a part exchanged, so that all else is the same, or a walk of its own. A candidate gives
-`prepare(flat, cameras)`, the node arrays of each view, and `find(jobs, job, block, thread)`.
+raydepth ships one kernel (raydepth/cuda/device_code/trace.py). Each candidate here is either a
+second instance of that module with one part replaced, so that all else is the same, or a different
+walk. A candidate has `prepare(flat, basis)`, which gives the node arrays of each view, and
+`find(jobs, job, block, thread)`.
 
 | name      | what is different                                                              |
 | --------- | ------------------------------------------------------------------------------ |
 | shipped   | nothing                                                                        |
-| slabs     | boxes as minimum and maximum, two products a plane, ordered by min and max     |
-| floats    | centre and half extent, but float minimum and maximum of two, not integers     |
-| stackless | nodes of one box in depth-first order, near child first for the view, and where |
-|           | to go on if it is missed; no stack, no order by distance                       |
+| slabs     | boxes as minimum and maximum, two products an axis, ordered by min and max     |
+| floats    | centre and half extent, but minimum and maximum of two floats, not of integers |
+| stackless | nodes of one box in depth-first order, near child first for the view, each     |
+|           | with the node to go on with if it is missed; no stack, no order by distance    |
 """
 
 from __future__ import annotations
@@ -41,14 +42,14 @@ f4 = np.float32
 
 
 class Candidate(NamedTuple):
-    """`prepare(flat, basis)` gives the nodes of each view, a list of one if all share them."""
+    """A candidate; `prepare(flat, basis)` gives the nodes of each view, or one array for all."""
 
     prepare: Callable[[Flat, np.ndarray], list[np.ndarray]]
     find: Callable[..., None]
 
 
 def another_trace(name: str, **exchanged: Any) -> ModuleType:
-    """A second instance of trace.py in which these functions stand in for its own."""
+    """Load a second instance of trace.py in which the given functions replace its own."""
     spec = importlib.util.spec_from_file_location(f"gpu_candidate_{name}", trace.__file__)
     assert spec is not None
     assert spec.loader is not None
@@ -61,7 +62,7 @@ def another_trace(name: str, **exchanged: Any) -> ModuleType:
 
 
 def finder(nearest_face: Callable) -> Callable[..., None]:
-    """`threads.find_visible` with this walk."""
+    """Return a function like `threads.find_visible` that uses the given walk."""
 
     @register_jitable
     def find(jobs, job, block, thread):
@@ -79,7 +80,7 @@ def finder(nearest_face: Callable) -> Callable[..., None]:
 
 
 def kernel_of(cuda: Any, find: Callable[..., None]) -> Callable[..., None]:
-    """A kernel of what a thread does, as those of raydepth/cuda/kernels.py."""
+    """Return a kernel whose threads call `find`, as in raydepth/cuda/device_code/kernels.py."""
 
     def kernel(table):
         job = np.int64(cuda.blockIdx.y)
@@ -128,7 +129,7 @@ def _enter_floats(cx, cy, cz, hx, hy, hz, ix, iy, iz, nx, ny, nz, best):
 
 
 def _in_order(flat: Flat, basis: np.ndarray) -> list[np.ndarray]:
-    """For each view: rows 2i (centre, where to go on if missed) and 2i + 1 (half, leaf or 0)."""
+    """Return for each view rows 2i (centre, next node if missed) and 2i + 1 (half, leaf or 0)."""
     views = []
     for origin, across, _, direction, _, _ in basis:
         # From a perspective camera to the middle of the mesh; orthographic rays are parallel.
@@ -142,7 +143,7 @@ def _linear(nodes, links, towards):
     n_children = len(nodes) // 2
     out = np.zeros((2 * n_children, 4), np.float32)
     out_links = out.view(np.int32)
-    # Children waiting, last first; -1 - i closes the subtree of entry i.
+    # Children still to visit, the last one first; -1 - i closes the subtree of entry i.
     stack = np.empty(4 * 256, np.int64)
     top = 0
     n = 0
@@ -172,7 +173,7 @@ def _linear(nodes, links, towards):
 
 @njit
 def _ordered(nodes, node, place, towards):
-    """The child of a node that comes at this place when seen along `towards`."""
+    """Return the child of a node that comes at this place (0 or 1) in the order along `towards`."""
     gap = 0.0
     for axis in range(3):
         gap += (nodes[4 * node + 2, axis] - nodes[4 * node, axis]) * towards[axis]
@@ -182,11 +183,11 @@ def _ordered(nodes, node, place, towards):
 
 @register_jitable
 def _nearest_face_stackless(jobs, job, beam, lane, column, row):
-    """trace.nearest_face over the linear order; as there, float64 is asked outside of the loop."""
+    """Find the nearest face over the linear order; as in trace.py, float64 is outside the loop."""
     nodes = exact.address_in(jobs, job, NODES)
     triangles = exact.address_in(jobs, job, TRIANGLES)
     _, _, _, skip = load_float4(nodes, np.int64(0))
-    # What comes behind the second of the root's children is the end.
+    # The node after the second of the root's children is the end of the list.
     _, _, _, n = load_float4(nodes, 2 * np.int64(as_int(skip)))
     n_nodes = as_int(n)
     best = trace.NO_FACE

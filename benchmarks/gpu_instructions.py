@@ -1,15 +1,15 @@
-"""How many instructions a warp issues for 32 rays: kernels beside candidates. Needs no GPU.
+"""Number of instructions that a warp issues for 32 rays: kernels and candidates. Needs no GPU.
 
     python benchmarks/gpu_instructions.py [--meshes knot_5k,...] [--size 512] [--views 2]
 
 The kernels are compiled and linked as for an H100 and run on the CPU, all lanes of a warp in step
-(tests/support/cuda_emulator). That counts instructions of PTX, weighted by what they cost an
+(tests/support/cuda_emulator). The script counts PTX instructions, weighted by their cost in an
 H100's issue slots (`weight`: double and 64-bit operations two, double divisions and roots 24,
-moves and signs nothing). **It is no time**: nothing is known here of caches, latencies and the
-assembler's order.
+moves and signs nothing). **This is not a time**: caches, latencies and the assembler's order are
+not modelled.
 
-Writes benchmarks/results/gpu_instructions.json, a row for each kernel and mesh: instructions and
-weighted instructions for 32 rays, and the share of lanes that are active.
+The script writes benchmarks/results/gpu_instructions.json, with a row for each kernel and mesh:
+instructions and weighted instructions for 32 rays, and the share of lanes that are active.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ ALIGNMENT = 256
 
 
 class Compiled(NamedTuple):
-    """An entry, and its function, for one warp."""
+    """A kernel's entry, and the function that runs it for one warp."""
 
     entry: ptx.Entry
     run: Any
@@ -77,7 +77,7 @@ def compiled(kernel: Any, signature: str, folder: Path) -> Compiled:
 
 
 def weight(instruction: ptx.Instruction) -> float:
-    """Issue slots of an H100's scheduler, about."""
+    """Return about how many issue slots of an H100's scheduler an instruction takes."""
     name, *parts = instruction.opcode.split(".")
     kind = parts[-1] if parts else ""
     if name in ("mov", "neg", "abs"):
@@ -98,7 +98,7 @@ def weight(instruction: ptx.Instruction) -> float:
 
 
 class Scene:
-    """A mesh and views in memory as the device would have them."""
+    """A mesh and views, in memory as on the device."""
 
     def __init__(self, mesh: rd.Mesh, cameras: rd.Cameras) -> None:
         bvh = build_bvh(mesh)
@@ -123,7 +123,7 @@ class Scene:
             jobs.fill_outputs(self._rows, word, -(-array.ctypes.data // 16) * 16, step)
 
     def kept(self, array: np.ndarray) -> int:
-        """Address of an aligned copy that stays."""
+        """Make an aligned copy that is kept alive; return its address."""
         memory = np.empty(array.nbytes + ALIGNMENT, np.uint8)
         start = -memory.ctypes.data % ALIGNMENT
         memory[start : start + array.nbytes] = array.reshape(-1).view(np.uint8)
@@ -135,13 +135,13 @@ class Scene:
             self._rows[view, jobs.NODES] = self.kept(nodes[view % len(nodes)])
 
     def run(self, kernel: Compiled, n_blocks: int) -> dict[str, float]:
-        """Every warp of a launch; what it issued."""
+        """Run every warp of a launch; return how much they issued."""
         n = len(kernel.entry.blocks)
         issued, lanes = np.zeros(n, np.uint64), np.zeros(n, np.uint64)
         table, dtype = ctypes.c_uint64(self._rows.ctypes.data), ctypes.c_int32(0)
         parameters = (ctypes.c_void_p * 2)(ctypes.addressof(table), ctypes.addressof(dtype))
         shared = np.empty(1 << 16, np.uint8)
-        # All of memory is the device's: an arena of one page, as long as there are addresses.
+        # The device may use all of memory: an arena of one page that spans all addresses.
         warp = Warp(
             parameters=ctypes.addressof(parameters), shared=shared.ctypes.data,
             shared_bytes=shared.nbytes, pages=None, arena_bytes=2**64 - 1, n_threads=128,
@@ -185,7 +185,7 @@ def measure(name: str, size: int, n_views: int, folder: Path) -> dict[str, dict[
             compiled(kernel, "void(uint64)", folder), n_blocks["find_visible"]
         )
         if (scene.found != expected).any():
-            raise RuntimeError(f"{candidate} finds other faces")
+            raise RuntimeError(f"{candidate} finds other faces than rd.render")
     left = compiled(kernels.find_visible_exactly, "void(uint64)", folder)
     found["find_visible_exactly"] = scene.run(left, n_blocks["find_visible_exactly"])
     resolve = compiled(kernels.resolve, "void(uint64, int32)", folder)

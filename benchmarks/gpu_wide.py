@@ -1,8 +1,9 @@
-"""A warp for a tile: 32 lanes test the 32 children of a node, then 32 pixels the faces of a leaf.
+"""A kernel with a warp for a tile, for benchmarks/gpu.py to try.
 
-For benchmarks/gpu.py to try. All lanes walk together, with one stack in shared memory; boxes are
-tested against the tile's frustum (four planes and the distance), faces as raydepth's kernel does.
-Votes and shuffles need a GPU, or the tests' emulated one.
+The 32 lanes test the 32 children of a node, or as 32 pixels the faces of a leaf. All lanes walk
+together, with one stack in shared memory. Boxes are tested against the tile's frustum (four planes
+and the distance), faces as in raydepth's kernel. Votes and shuffles need a GPU, or the emulated one
+of the tests.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ ALL = 0xFFFFFFFF
 
 
 def collapse(nodes: np.ndarray) -> np.ndarray:
-    """(n, 7, 32) float32 from the binary tree of layout.py: the largest child is opened first."""
+    """Return nodes (n, 7, 32) float32 of layout.py's binary tree, opening the largest first."""
     wide = np.zeros((len(nodes) // 4, ROWS, WIDTH), np.float32)
     return wide[: _collapse(nodes, nodes.view(np.int32), wide, wide.view(np.int32))].copy()
 
@@ -91,7 +92,10 @@ def _collapse(nodes, links, wide, wide_links):
 
 @cuda.jit(device=True)
 def _plane(at, row, edge, sign):
-    """sign * (row - edge * w): not negative on one side of a plane through the ray origins."""
+    """Return the function sign * (row - edge * w) of a plane through the ray origins.
+
+    The function is not negative on one side of the plane.
+    """
     perspective = load_float64(at, 12)
     factor = sign * edge
     a = sign * load_float64(at, row) - factor * perspective * load_float64(at, 8)
@@ -103,7 +107,7 @@ def _plane(at, row, edge, sign):
 
 @cuda.jit(device=True)
 def _reach(plane, cx, cy, cz, hx, hy, hz):
-    """The most that a plane's function is in a box, with its rounding error."""
+    """Return the largest value of a plane's function in a box, with its rounding error added."""
     a, b, c, d = plane
     slack = f4(8.0 * 2.0**-24) * (abs(a) + abs(b) + abs(c) + abs(d))
     middle = a * cx + b * cy + c * cz + d
@@ -125,12 +129,12 @@ def find_visible_wide(jobs):
     nodes = exact.address_in(jobs, job, NODES)
     triangles = exact.address_in(jobs, job, TRIANGLES)
 
-    # The tile's frustum: through the centres of its outermost pixels.
+    # The tile's frustum, whose planes pass through the centres of its outermost pixels.
     at = np.uint64(jobs + np.uint64(8) * np.uint64(WORDS * job + PROJECTION))
     x0, y0 = np.float64(column - (lane & 7)) + 0.5, np.float64(row - (lane >> 3)) + 0.5
     left, right = _plane(at, 0, x0, 1.0), _plane(at, 0, x0 + 7.0, -1.0)
     upper, lower = _plane(at, 4, y0, 1.0), _plane(at, 4, y0 + 3.0, -1.0)
-    # Minus the distance: its most in a box is minus the least distance.
+    # The negative of the distance: its largest value in a box is minus the least distance.
     offset = load_float64(at, 13) - 4.0
     nearer = (
         f4(-load_float64(at, 8)), f4(-load_float64(at, 9)), f4(-load_float64(at, 10)), f4(-offset)
@@ -148,7 +152,7 @@ def find_visible_wide(jobs):
     per, begin = f4(1.0 / abs(exact.pick(axis, dx, dy, dz))), f4(start)
     best = trace.NO_FACE
     best_near = best_far = f4(np.inf)
-    # How far this lane's pixel can still see something, in distances along its ray.
+    # The distance along its ray up to which this lane's pixel can still see something.
     sees = f4(np.inf) if kind == beams.FLOAT32 and pixel >= 0 else f4(-np.inf)
     doubts = stack_int32(16)
     n_doubts = np.int32(0)
@@ -182,10 +186,10 @@ def find_visible_wide(jobs):
                 ),
             )
             nearest = -_reach(nearer, cx, cy, cz, hx, hy, hz)
-            # Numba gives a ballot as int32, whose sign would spread.
+            # Numba returns a ballot as int32, whose sign bit would be extended.
             todo = np.uint32(cuda.ballot_sync(ALL, hx >= f4(0.0) and inside >= f4(0.0)))
             mine = np.uint32(1) << np.uint32(lane)
-            # The farthest is pushed first.
+            # Push the farthest child first.
             while todo != 0:
                 key = nearest if todo & mine else f4(-np.inf)
                 for step in (16, 8, 4, 2, 1):

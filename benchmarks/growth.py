@@ -1,11 +1,11 @@
-"""How render time grows: over pixels at a fixed mesh, over triangles at a fixed image.
+"""Growth of render time: over pixels for a fixed mesh, over triangles for a fixed image.
 
     pip install ".[peers]"
     python benchmarks/growth.py [--repeats 7] [--json FILE] [--plot IMAGE]
 
 The shape is the bumpy knot of `python -m raydepth bench`, the same at any resolution. Times are
-medians. Beside them stands the work, which no noise touches: nodes and leaves of the hierarchy that
-a tile visits, for each pixel that is hit.
+medians. The work is given, too, because noise does not affect it: nodes and leaves of the hierarchy
+that a tile visits, for each pixel that is hit.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from raydepth.rendering.hierarchies import build_bvh
 
 SIZES = (64, 128, 256, 512, 1024, 2048)
 VIEWS_OF_SIZES = 6
-# Small, so that triangles are much smaller than its pixels.
+# A small image, so that triangles are much smaller than its pixels.
 SIZE_OF_MESHES = 64
 VIEWS_OF_MESHES = 48
-# Along and around the knot; triangles are twice the product: 5 thousand to 5 million.
+# Steps along and around the knot; the number of triangles is twice the product, 5 thousand to 5
+# million.
 SHAPES = ((144, 18), (288, 36), (576, 70), (1104, 136), (2304, 282), (4608, 564))
 SHAPE_OF_SIZES = SHAPES[2]
 

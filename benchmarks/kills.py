@@ -1,11 +1,11 @@
-"""Kill runs at random moments, go on with the same command, and compare with one left in peace.
+"""Kill runs at random moments, run the same command again, and compare with an undisturbed run.
 
     python benchmarks/kills.py [--kills 200] [--meshes FOLDER] [--format png16] [--seed 0]
 
-Each round begins an empty data set, kills its process (SIGKILL; every third time one of its worker
-processes before, or both), runs the same command again and compares every file, byte for byte,
-with those of a run that nobody killed. Two of the meshes are broken, so that there are failures to
-keep. Ends with exit code 1 at the first difference.
+Each round starts a run on an empty data set and kills its process (SIGKILL; every third time, some
+of its worker processes may be killed before). It then runs the same command again and compares
+every file, byte for byte, with those of an undisturbed run. Two of the meshes are broken, so that
+there are failures to record. The script ends with exit code 1 at the first difference.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main() -> int:
     arguments.add_argument("--n-meshes", type=int, default=60)
     arguments.add_argument("--format", default="png16")
     arguments.add_argument("--seed", type=int, default=0)
-    arguments.add_argument("--keep", type=Path, help="a folder for what differs")
+    arguments.add_argument("--keep", type=Path, help="a folder for copies of data sets that differ")
     args = arguments.parse_args()
     rng = random.Random(args.seed)
     with tempfile.TemporaryDirectory(prefix="raydepth-") as scratch:
@@ -45,7 +45,7 @@ def main() -> int:
         Path("broken.obj").write_text("v 0 0\n")
         meshes[10:10] = ["broken.obj", "missing.stl"]
         Path("list.txt").write_text("\n".join(meshes))
-        run("reference", args.format)  # compiles, once
+        run("reference", args.format)  # compile once, untimed
         shutil.rmtree("reference")
         start = time.perf_counter()
         run("reference", args.format)
@@ -61,13 +61,13 @@ def main() -> int:
                 different = [
                     name for name in here | expected if here.get(name) != expected.get(name)
                 ]
-                print(f"kill {kill}: exit code {code}, other files: {sorted(different)[:10]}")
+                print(f"kill {kill}: exit code {code}, files differ: {sorted(different)[:10]}")
                 if args.keep:
                     for folder in ("out", "reference"):
                         shutil.copytree(folder, args.keep / folder)
                 return 1
             if kill % 10 == 9:
-                print(f"{kill + 1} kills, {n_unfinished} before the end: all the same", flush=True)
+                print(f"{kill + 1} kills, {n_unfinished} before the end: no difference", flush=True)
     return 0
 
 
@@ -87,7 +87,7 @@ def run(out: str, file_format: str) -> int:
 
 
 def killed(out: str, file_format: str, after: float, kill: int, rng: random.Random) -> bool:
-    """Run and kill; whether it was still at work."""
+    """Start a run and kill it; return whether it was still at work."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     work = subprocess.Popen(
         command(out, file_format),
@@ -116,7 +116,7 @@ def children(pid: int) -> list[int]:
 
 
 def digest(folder: str) -> dict[str, str]:
-    """Every file below a folder, hidden ones too, with its hash."""
+    """Return the hash of every file below a folder, hidden files included."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in Path(folder).rglob("*")

@@ -1,10 +1,10 @@
-"""Whether memory stays flat over thousands of meshes.
+"""Check that memory stays flat over thousands of meshes.
 
-    python benchmarks/memory.py [--meshes FOLDER] [--times 10]
+    python benchmarks/memory.py [--meshes FOLDER] [--times 11]
 
-Renders a folder several times over (as many folders of links to it) and looks, four times a second,
-at the memory of the command and all its processes: the sum of their private pages and their shares
-of shared ones (PSS). Writes the largest sum within each thousand meshes to
+The script renders a folder several times (as that many folders of links to it). Four times a second
+it reads the memory of the command and all its processes: the sum of their private pages and of
+their shares of shared pages (PSS). It writes the largest sum within each thousand meshes to
 benchmarks/results/memory.json. Needs Linux (/proc).
 """
 
@@ -83,7 +83,7 @@ def measure(args: argparse.Namespace, scratch: Path) -> dict:
 
 
 def memory_of(pid: int) -> int:
-    """Bytes of a process and all that it has started."""
+    """Return the bytes of memory of a process and of all processes that it has started."""
     total = 0
     try:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
@@ -93,7 +93,7 @@ def memory_of(pid: int) -> int:
             for child in (thread / "children").read_text().split():
                 total += memory_of(int(child))
     except OSError:
-        pass  # it has just ended
+        pass  # the process has just ended
     return total
 
 

@@ -1,10 +1,11 @@
-"""What each output costs over depth alone, on the CPU.
+"""Cost of each output relative to depth alone, on the CPU.
 
     python benchmarks/outputs.py stanford_bunny.obj --json benchmarks/results/outputs.json
 
-Every output is rendered twice over: alone in place of z depth, and together with it. All take turns
-in one process with z depth alone, and the median of the turns' ratios counts. Beside the time on
-the clock stands the processors' (all threads of the process), which other programs disturb less.
+Every output is rendered in two ways: alone in place of z depth, and together with it. All take
+turns in one process with z depth alone; the result is the median of the turns' ratios. Besides the
+time on the clock, the processors' time (all threads of the process) is given, which other programs
+disturb less.
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ WRITING = "writing 3 float32 a pixel"
 
 
 def with_texture(mesh: rd.Mesh) -> rd.Mesh:
-    """The mesh itself, or with coordinates made from its vertices where it has none."""
+    """Return the mesh, with texture coordinates made from its vertices if it has none."""
     if mesh.texture is not None:
         return mesh
     return rd.Mesh(mesh.vertices, mesh.faces, texture=(mesh.vertices[:, :2], mesh.faces))
 
 
 def measure(mesh: rd.Mesh, cameras: rd.Cameras, repeats: int) -> dict:
-    """Milliseconds a view of z depth alone, and what each output takes relative to that."""
+    """Measure milliseconds a view of z depth alone, and the time of each output relative to it."""
     asked: dict[str, tuple[str, ...]] = {"z": ("z",)}
     for name in OUTPUTS:
         if name != "z":
@@ -51,7 +52,7 @@ def measure(mesh: rd.Mesh, cameras: rd.Cameras, repeats: int) -> dict:
     clock, processors = defaultdict(list), defaultdict(list)
     for turn in range(repeats + 1):
         for name, outputs in [*asked.items(), (WRITING, ())]:
-            # As for a user who renders one mesh after the other: the first call finds the memory.
+            # As for a user who renders mesh after mesh, the first call, untimed, gets the memory.
             for timed in (False, True):
                 start = time.perf_counter(), time.process_time()
                 if outputs:

@@ -1,10 +1,10 @@
-"""A plot of what `python -m raydepth bench --json FILE` wrote: rays per second of all renderers.
+"""Plot the rays per second of all renderers, as `python -m raydepth bench --json FILE` wrote them.
 
     pip install ".[peers]"
     python benchmarks/plot.py FILE IMAGE
 
-One point for each mesh and size, over the triangles there are for a pixel that is hit. Hollow
-points are times that were not believed, because the depth does not agree.
+There is one point for each mesh and size, over the number of triangles for each pixel that is hit.
+Hollow points are times that do not count, because the depth does not agree.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ COLOURS = ("#d1495b", "#00798c", "#edae49", "#66a182", "#2e4057", "#8d6a9f", "#7
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("file", type=Path, help="what bench --json wrote")
+    parser.add_argument("file", type=Path, help="the file that bench --json wrote")
     parser.add_argument("image", type=Path, help="the plot, .png or .svg")
     args = parser.parse_args()
 

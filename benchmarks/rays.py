@@ -1,16 +1,17 @@
-"""Rays of any origin and direction, beside Open3D's: those of views, and those of no order at all.
+"""Speed of rays of any origin and direction in raydepth and Open3D: in views and in no order.
 
     python benchmarks/rays.py [MESH ...] [--repeats 15] [--json FILE]
 
-| rays    | what they are                                                                        |
+| rays    | description                                                                          |
 | ------- | ------------------------------------------------------------------------------------ |
 | pinhole | all pixels of a view of 512x512, in rows                                             |
-| fisheye | the same of an equidistant fisheye of 180 degrees from the middle of the mesh        |
+| fisheye | the same for an equidistant fisheye of 180 degrees in the middle of the mesh         |
 | random  | 200,000 from one random point of a sphere around the mesh to another                 |
 
 Both libraries cast the same rays in one process, taking turns, with as many threads as there are
-processors; medians count. raydepth takes and gives float64 NumPy arrays, Open3D its own float32
-tensors, made outside of the timer. `different` are rays that only one of the two says hit.
+processors. Times are medians. raydepth takes and returns float64 NumPy arrays, Open3D its own
+float32 tensors, which are made outside of the timer. `different` counts the rays for which only one
+of the two reports a hit.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ N_RANDOM = 200_000
 
 
 def rays() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Origins and directions, (n, 3) float64 each."""
+    """Return, by name, origins and directions, (n, 3) float64 each."""
     pixels = np.stack(np.meshgrid(*[np.arange(SIZE) + 0.5] * 2), axis=-1).reshape(-1, 2)
     pinhole = rd.cameras.fibonacci(24, size=SIZE)[5]
     fisheye = rd.Cameras(
@@ -61,7 +62,7 @@ def rays() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def measured(mesh: rd.Mesh, repeats: int) -> list[dict]:
-    """A row for each kind of rays."""
+    """Measure a row for each kind of rays."""
     import open3d as o3d
 
     threads = default_threads()

@@ -1,10 +1,12 @@
-"""Do two versions write the same bytes? `python benchmarks/same_bytes.py OTHER_CHECKOUT`.
+"""Compare the bytes that two versions write: `python benchmarks/same_bytes.py OTHER_CHECKOUT`.
 
-Each version, in a process of its own, writes the same meshes as a data set in every form of storage
-and layout, with and without outputs besides depth, and keeps the arrays of every output for every
-camera model in float32 and float64. Then all files are compared. Exit code 1 if any differ.
+Each version, in a separate process, writes the same meshes as a data set in every form of storage
+and layout, with and without outputs besides depth, and keeps hashes of the arrays of every output
+for every camera model in float32 and float64. Then all files are compared. The exit code is 1 if
+any differ.
 
-For a change that is to change nothing: before it, `git worktree add OTHER_CHECKOUT`.
+Use it for a change that must not change any byte; run `git worktree add OTHER_CHECKOUT` before the
+change.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ STORED = ("hit", "facing", "instance", "coverage", "normal", "barycentric", "tri
 
 
 def torus(n: int, m: int, tube: float) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices and faces of a torus of n by m quads."""
+    """Return vertices and faces of a torus of n by m quads."""
     i, j = np.meshgrid(np.arange(n), np.arange(m), indexing="ij")
     u, v = 2 * np.pi * i / n, 2 * np.pi * j / m
     radius = 0.35 + tube * np.cos(v)
@@ -39,7 +41,7 @@ def torus(n: int, m: int, tube: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write(out: Path) -> None:
-    """Write everything with the raydepth that is imported."""
+    """Write all data sets and hashes with the raydepth that is imported."""
     import raydepth as rd
     from raydepth.outputs import OUTPUTS
 
@@ -105,7 +107,7 @@ def write(out: Path) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """All files below a folder by their relative paths."""
+    """Return the contents of all files below a folder, by their relative paths."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 

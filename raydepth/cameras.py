@@ -1,6 +1,6 @@
-"""Cameras on a sphere around the origin: `Cameras` from placements, by function or in words.
+"""Cameras on a sphere around the origin, made from placements by functions or from a spec string.
 
-Every placement of `placements` has a function of the same name here, which takes ViewOptions.
+Each placement in `placements` has a function of the same name here, which also takes ViewOptions.
 """
 
 from __future__ import annotations
@@ -76,26 +76,34 @@ def on_sphere(
     Parameters
     ----------
     directions : (n_directions, 3) float
-        Unit vectors from the origin to the cameras.
+        Unit vectors from the origin to the cameras, in the world.
     radius : float
         Distance of the cameras from the origin, in units; 1.5 if neither this nor `radii` is given.
     radii : (n_shells,) float
-        Instead: a shell of cameras at each of these distances.
+        Several distances instead of `radius`, in units: a shell of cameras at each.
     rolls : int or (n_rolls,) float
-        Each camera, turned around its axis: so many times around the full turn, or by these
-        degrees, clockwise as seen from behind it (the image turns the other way).
+        A whole number repeats each camera that many times, rolled around its axis in equal steps of
+        the full turn. A sequence repeats it once for each of these angles in degrees. Rolls are
+        clockwise as seen from behind the camera (the image turns the other way).
     fov_deg : float
         Full field of view in degrees across the longer side of the image; 40 if neither this nor
         `ortho_width` is given.
     ortho_width : float
-        Makes the cameras orthographic, this many units across the longer side of the image.
-    size : int or (width, height), pixels
+        Width in units across the longer side of the image; makes the cameras orthographic.
+    size : int or (width, height)
+        Image size in pixels; one number means a square.
     up : "x", "y", "z" or three numbers
+        The direction of the world that is up in the images.
 
     Returns
     -------
     Cameras
         n_shells * n_directions * n_rolls views.
+
+    Raises
+    ------
+    ValueError
+        A value is out of range, two options exclude each other, or there are too many views.
     """
     if radius is not None and radii is not None:
         raise ValueError(f"radius is {radius} and radii {radii}; expected one of them")
@@ -123,9 +131,10 @@ def on_sphere(
 
 
 class ViewOptions(TypedDict, total=False):
-    """The keywords that every placement shares; see `on_sphere`. Angles are degrees.
+    """The keywords that all placements share; see `on_sphere`. Angles are in degrees.
 
-    `azimuth` turns all directions around up. `jitter` moves each at random, by so much at most.
+    `azimuth` turns all directions around the up axis. `jitter` moves each direction at random, by
+    at most this angle.
     """
 
     radius: float | None
@@ -140,23 +149,26 @@ class ViewOptions(TypedDict, total=False):
 
 
 class SeededOptions(ViewOptions, total=False):
-    """ViewOptions, and a `seed` (a whole number from 0) for those that draw only the jitter."""
+    """ViewOptions and a `seed`, for placements that draw nothing at random but the jitter.
+
+    `seed` is a whole number from 0.
+    """
 
     seed: int
 
 
 def fibonacci(n: int, **view: Unpack[SeededOptions]) -> Cameras:
-    """n cameras spread evenly over the sphere: `placements.fibonacci`, `on_sphere`."""
+    """n cameras spread evenly over the sphere; see `placements.fibonacci` and `on_sphere`."""
     return _placed(spread.fibonacci(n), **view)
 
 
 def hammersley(n: int, **view: Unpack[SeededOptions]) -> Cameras:
-    """n cameras of low discrepancy: `placements.hammersley`, `on_sphere`."""
+    """n cameras of low discrepancy; see `placements.hammersley` and `on_sphere`."""
     return _placed(spread.hammersley(n), **view)
 
 
 def ring(n: int, elevation: float = 30.0, **view: Unpack[SeededOptions]) -> Cameras:
-    """n cameras around the up axis at one elevation in degrees: `placements.ring`, `on_sphere`."""
+    """n cameras around the up axis, `elevation` in degrees; see `placements.ring`, `on_sphere`."""
     return _placed(rings.ring(n, elevation), **view)
 
 
@@ -167,58 +179,58 @@ def latlong(
     highest: float = 90.0,
     **view: Unpack[SeededOptions],
 ) -> Cameras:
-    """A grid of latitudes and longitudes: `placements.latlong`, `on_sphere`."""
+    """A grid of latitudes and longitudes; see `placements.latlong` and `on_sphere`."""
     return _placed(rings.latlong(rows, columns, lowest, highest), **view)
 
 
 def icosphere(levels: int, **view: Unpack[SeededOptions]) -> Cameras:
-    """10 x 4^levels + 2 cameras: `placements.icosphere`, `on_sphere`."""
+    """10 x 4^levels + 2 cameras; see `placements.icosphere` and `on_sphere`."""
     return _placed(solids.icosphere(levels), **view)
 
 
 def tetrahedron(**view: Unpack[SeededOptions]) -> Cameras:
-    """4 cameras at a tetrahedron's vertices: `placements.tetrahedron`, `on_sphere`."""
+    """4 cameras at a tetrahedron's vertices; see `placements.tetrahedron` and `on_sphere`."""
     return _placed(solids.tetrahedron(), **view)
 
 
 def cube(**view: Unpack[SeededOptions]) -> Cameras:
-    """8 cameras at a cube's corners: `placements.cube`, `on_sphere`."""
+    """8 cameras at a cube's corners; see `placements.cube` and `on_sphere`."""
     return _placed(solids.cube(), **view)
 
 
 def octahedron(**view: Unpack[SeededOptions]) -> Cameras:
-    """6 cameras, two on each axis: `placements.octahedron`, `on_sphere`."""
+    """6 cameras, two on each axis; see `placements.octahedron` and `on_sphere`."""
     return _placed(solids.octahedron(), **view)
 
 
 def dodecahedron(**view: Unpack[SeededOptions]) -> Cameras:
-    """20 cameras at a dodecahedron's vertices: `placements.dodecahedron`, `on_sphere`."""
+    """20 cameras at a dodecahedron's vertices; see `placements.dodecahedron` and `on_sphere`."""
     return _placed(solids.dodecahedron(), **view)
 
 
 def icosahedron(**view: Unpack[SeededOptions]) -> Cameras:
-    """12 cameras at an icosahedron's vertices: `placements.icosahedron`, `on_sphere`."""
+    """12 cameras at an icosahedron's vertices; see `placements.icosahedron` and `on_sphere`."""
     return _placed(solids.icosahedron(), **view)
 
 
 def rotationnet(**view: Unpack[SeededOptions]) -> Cameras:
-    """A dodecahedron in RotationNet's order: `placements.rotationnet`, `on_sphere`."""
+    """A dodecahedron in RotationNet's order; see `placements.rotationnet` and `on_sphere`."""
     return _placed(solids.rotationnet(), **view)
 
 
 def mvcnn12(**view: Unpack[SeededOptions]) -> Cameras:
-    """MVCNN's 12 views of upright shapes: `placements.mvcnn12`, `on_sphere`."""
+    """MVCNN's 12 views of upright shapes; see `placements.mvcnn12` and `on_sphere`."""
     return _placed(rings.mvcnn12(), **view)
 
 
 def mvcnn80(**view: Unpack[SeededOptions]) -> Cameras:
-    """MVCNN's 80 views, 20 of 4 rolls: `placements.mvcnn80`, `on_sphere`."""
+    """MVCNN's 80 views, 20 cameras in 4 rolls each; see `placements.mvcnn80` and `on_sphere`."""
     view.setdefault("rolls", table.ROLLS["mvcnn80"])
     return _placed(solids.mvcnn80(), **view)
 
 
 def r2n2(seed: int = 0, **view: Unpack[ViewOptions]) -> Cameras:
-    """3D-R2N2's 24 views: `placements.r2n2`, `on_sphere`."""
+    """3D-R2N2's 24 views; see `placements.r2n2` and `on_sphere`."""
     return _placed(rings.r2n2(seed), seed=seed, **view)
 
 
@@ -229,20 +241,24 @@ def random(
     highest: float = 90.0,
     **view: Unpack[ViewOptions],
 ) -> Cameras:
-    """n cameras drawn uniformly from the sphere or a band: `placements.random`, `on_sphere`."""
+    """n cameras drawn uniformly from the sphere or a band; see `placements.random`, `on_sphere`."""
     return _placed(spread.random(n, seed, lowest, highest), seed=seed, **view)
 
 
 def hemisphere(n: int, seed: int = 0, **view: Unpack[ViewOptions]) -> Cameras:
-    """n cameras drawn uniformly from the upper half: `placements.hemisphere`, `on_sphere`."""
+    """n cameras drawn uniformly from the upper half; see `placements.hemisphere`, `on_sphere`."""
     return _placed(spread.hemisphere(n, seed), seed=seed, **view)
 
 
 def from_spec(spec: str, **view: Unpack[SeededOptions]) -> Cameras:
-    """Cameras from a placement in words, such as "fibonacci:24" or "ring:12,elevation=30,up=y".
+    """Make cameras from a placement's spec, such as "fibonacci:24" or "ring:12,elevation=30,up=y".
 
-    The grammar is that of `placements.words`; other keywords are SeededOptions, and what is said
-    twice is refused.
+    `placements.words` describes the grammar. The keywords are SeededOptions.
+
+    Raises
+    ------
+    ValueError
+        The spec is not valid, or an option is given both in it and as a keyword.
     """
     placement = words.parse(spec)
     given: Any = {key: value for key, value in view.items() if value is not None}
@@ -267,7 +283,7 @@ def _placed(
     seed: int = 0,
     **view: Any,
 ) -> Cameras:
-    """`on_sphere` for directions given in the z-up frame."""
+    """Change directions given in the z-up frame, and put cameras there with `on_sphere`."""
     directions = changes.turned(directions, azimuth)
     if jitter is not None:
         directions = changes.jittered(directions, jitter, seed)

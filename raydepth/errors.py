@@ -1,16 +1,16 @@
-"""The errors of raydepth's own; everything else that is wrong with input raises ValueError."""
+"""The exceptions that raydepth defines. Other wrong input raises ValueError."""
 
 
 class MeshError(ValueError):
-    """A mesh that cannot be rendered as what it is. One line: which mesh, what is wrong."""
+    """A mesh cannot be rendered as it is. One line: which mesh, what is wrong."""
 
 
 class DeviceError(RuntimeError):
-    """The asked-for device cannot be used here. One line: what is missing, what to do."""
+    """The requested device cannot be used here. One line: what is missing, what to do."""
 
 
 class DeviceMemoryError(MemoryError):
-    """One mesh, or one view, does not fit the device's memory. One line: what, what to do."""
+    """One mesh, or one view, does not fit the device's memory. One line: which, what to do."""
 
 
 class BlenderError(RuntimeError):
@@ -22,7 +22,7 @@ class MissingPackageError(ImportError):
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, in one line."""
+    """Return the message of an error in one line."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return " ".join(str(error).split()) or type(error).__name__

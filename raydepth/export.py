@@ -1,7 +1,7 @@
-"""Depth maps to files and back.
+"""Write depth maps to files, and read them back.
 
-A file describes itself: beside the pixels it carries one JSON object (below), so that `read_depth`
-gives metric depth from any of them, and a reader without raydepth needs three lines:
+A file describes itself: besides the pixels it holds one JSON object (below). So `read_depth` gives
+metric depth from every format, and a reader without raydepth needs three lines:
 
     import json, imageio.v3, numpy
     v = imageio.v3.imread("000.png")
@@ -24,13 +24,13 @@ A miss is 0 in a PNG and +inf in the others. The JSON object has these keys:
 | format_version   | 1                                                                           |
 | raydepth_version | the version that wrote the file                                             |
 | kind             | "z" or "ray"                                                                |
-| values_per_unit  | PNG: values / values_per_unit are units; null where the pixels are units    |
+| values_per_unit  | PNG: values / values_per_unit are units; null if the pixels are units       |
 | miss             | 0 (PNG) or "inf"                                                            |
 | camera           | null or one view: `Cameras.to_json`                                         |
 | mesh             | null or name, hash, normalisation: `Mesh.to_json`                           |
 
 The same input gives the same bytes. Encoding (pixels to bytes in memory) and writing (bytes to
-disk) are separate; the file formats are in `containers`.
+disk) are separate; the file formats are in `codecs.formats`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from raydepth.camera.camera import Cameras
-from raydepth.camera.kinds import KINDS
+from raydepth.camera.kinds import checked_kind
 from raydepth.codecs.formats import Parts, as_value_error, format_of
 from raydepth.codecs.json_text import JsonText, dumps
 from raydepth.codecs.uint16 import (
@@ -69,16 +69,16 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True, eq=False)
 class DepthImage:
-    """One depth map read back.
+    """One depth map read from a file.
 
     Attributes
     ----------
-    depth : (height, width) float32; float64 where the file is a .npy or .npz that was stored so
-        In units; +inf is a miss, everything else is finite and > 0.
+    depth : (height, width) float32, or float64 if a .npy or .npz file holds float64
+        In units; +inf is a miss, every other value is finite and > 0.
     kind : "z" or "ray"
     camera : Cameras of one view, or None
     mesh : dict or None
-        Name, hash and normalisation of the mesh, as `Mesh.to_json` gives them.
+        Name, hash and normalisation of the mesh, as `Mesh.to_json` returns them.
     values_per_unit : float or None
         The scale of a 16-bit file; None where the file holds floats.
     metadata : dict
@@ -105,7 +105,7 @@ def write_depth(
 ) -> None:
     """Write one depth map; the suffix of `path` names the format (see the top of this file).
 
-    The file appears whole or not at all. `depth` is not modified.
+    The file appears complete or not at all. `depth` is not modified.
 
     Parameters
     ----------
@@ -113,19 +113,20 @@ def write_depth(
     depth : (height, width) float
         In units. .npy and .npz keep float64, everything else becomes float32 or 16-bit values.
     kind : "z" or "ray"
-        What `depth` is: distance along the camera's axis, or Euclidean distance from its centre.
+        The meaning of `depth`: "z" is the distance along the camera's axis, "ray" the Euclidean
+        distance from its centre.
     camera : Cameras of one view, optional
-    mesh : Mesh, or a dict as `Mesh.to_json` gives it, optional
+    mesh : Mesh, or a dict as `Mesh.to_json` returns it, optional
     values_per_unit : float
-        Scale of 16-bit files, one for a whole run.
+        Scale of 16-bit files; use one scale for a whole run.
     miss : float
         The value in `depth` that means a miss; may be NaN.
 
     Raises
     ------
     ValueError
-        An argument is not as above, a depth is not finite and > 0 and not a miss, or it does not
-        fit the format (see `encode_uint16`). Nothing was written.
+        An argument is not as above, or a depth that is not a miss is not finite and > 0 or does not
+        fit the format (see `encode_uint16`). Nothing is written.
     OSError
         The folder does not exist, or the disk is full.
     """
@@ -144,15 +145,22 @@ def write_depth(
 
 
 def read_depth(path: str | os.PathLike[str]) -> DepthImage:
-    """Read what `write_depth` wrote; the suffix of `path` names the format.
+    """Read a depth map that `write_depth` wrote; the suffix of `path` names the format.
 
     16-bit values become float32: `value / values_per_unit` in float64, rounded once.
+
+    Returns
+    -------
+    DepthImage
+        Its `depth` is (height, width) float32 or float64, in units; +inf is a miss.
 
     Raises
     ------
     ValueError
-        Not a file that raydepth wrote, or a damaged one; the message names file and reason.
+        raydepth did not write the file, or the file is damaged. The message names the file and the
+        reason.
     FileNotFoundError
+        There is no such file.
     """
     path = Path(path)
     with _naming(path):
@@ -161,7 +169,7 @@ def read_depth(path: str | os.PathLike[str]) -> DepthImage:
         if format_.sidecar:
             beside = Path(f"{path}{format_.sidecar}")
             if not beside.is_file():
-                raise ValueError(f"no raydepth metadata: {beside.name} should stand beside it")
+                raise ValueError(f"no raydepth metadata: expected {beside.name} beside it")
             parts[format_.sidecar] = beside.read_bytes()
         return decode_depth(path.suffix, parts)
 
@@ -176,13 +184,13 @@ def encode_depth(
     values_per_unit: float = 10000,
     miss: float = np.inf,
 ) -> Parts:
-    """What `write_depth` would write, as bytes in memory.
+    """Encode a depth map as the files that `write_depth` would write, as bytes in memory.
 
     Returns
     -------
     dict
-        From what is appended to the file's name ("" for the file itself, ".json" for a .npy's
-        second file) to the content, in the order in which they should appear.
+        The content of each file by the suffix appended to its name ("" for the file itself, ".json"
+        for the second file of a .npy), in the order in which the files should appear.
 
     Raises
     ------
@@ -204,15 +212,15 @@ def encode_depth(
 
 @dataclass(frozen=True)
 class Metadata:
-    """What is said of depth maps beside their pixels; the same for all views of a mesh.
+    """The metadata of depth maps that is the same for all views of a mesh.
 
     Attributes
     ----------
     kind : "z" or "ray"
     values_per_unit : float or None
-        The scale of 16-bit values; None where pixels are units.
+        The scale of 16-bit values; None if pixels are units.
     mesh : dict or None
-        As `Mesh.to_json` gives it.
+        As `Mesh.to_json` returns it.
     """
 
     kind: str
@@ -220,7 +228,7 @@ class Metadata:
     mesh: dict[str, Any] | None
 
     def text(self, camera: Cameras | None) -> str:
-        """The JSON object of a file, with the camera of its view.
+        """Return the JSON object of a file, with the camera of its view.
 
         Raises
         ------
@@ -245,18 +253,18 @@ class Metadata:
 
     @cached_property
     def _mesh_text(self) -> JsonText:
-        # All but the mesh is raydepth's own.
+        # Only the mesh can come from the caller and may not be JSON data.
         with as_value_error("mesh does not hold plain JSON data"):
             return JsonText(json.dumps(self.mesh, allow_nan=False))
 
 
 class StoredDepth(NamedTuple):
-    """A depth map as a file stores it, checked, and what is said of it.
+    """A checked depth map in the form that a file stores, and its metadata.
 
     Attributes
     ----------
     pixels : (height, width)
-        uint16 with 0, or C-ordered little-endian floats with +inf, for a miss.
+        uint16 with 0 for a miss, or C-ordered little-endian floats with +inf for a miss.
     camera : Cameras of one view, or None
     metadata : Metadata
     """
@@ -281,11 +289,11 @@ def stored_depth(
     values_per_unit: float = 10000,
     miss: float = np.inf,
 ) -> StoredDepth:
-    """Check a depth map, and make of it what a file stores.
+    """Check a depth map, and convert it to the form that a file stores.
 
     Parameters
     ----------
-    stores : "uint16", "float32" or "float" (float64 stays)
+    stores : "uint16", "float32" or "float" (which keeps float64)
 
     Raises
     ------
@@ -293,8 +301,7 @@ def stored_depth(
         As for `write_depth`.
     """
     depth = checked_depth(depth)
-    if kind not in KINDS:
-        raise ValueError(f"kind is {kind!r}; expected 'z' or 'ray'")
+    checked_kind(kind)
     scale = checked_scale(values_per_unit)
     camera = _checked_camera(camera, depth.shape, kind)
     metadata = Metadata(kind, scale if stores == "uint16" else None, _mesh_json(mesh))
@@ -306,12 +313,12 @@ def stored_depth(
 
 
 def decode_depth(suffix: str, parts: Parts) -> DepthImage:
-    """Give back what `encode_depth` was given.
+    """Decode the files that `encode_depth` returned.
 
     Raises
     ------
     ValueError
-        The bytes are not what raydepth writes for this suffix, or are damaged.
+        The bytes are not a file that raydepth writes with this suffix, or are damaged.
     """
     format_ = format_of(suffix)
     pixels, text = format_.decode(parts)
@@ -333,7 +340,7 @@ def decode_depth(suffix: str, parts: Parts) -> DepthImage:
 
 
 def checked_floats(pixels: np.ndarray) -> np.ndarray:
-    """Float pixels as they came from a file, or a ValueError if they are no depth map."""
+    """Return float pixels from a file unchanged; ValueError if they are not a depth map."""
     if pixels.dtype not in (np.float32, np.float64):
         raise ValueError(f"holds {pixels.dtype} pixels; expected float32 or float64")
     n_invalid = pixels.size - int(np.count_nonzero(pixels > 0))
@@ -343,7 +350,7 @@ def checked_floats(pixels: np.ndarray) -> np.ndarray:
 
 
 def _float_pixels(depth: np.ndarray, miss: float, dtype: str) -> np.ndarray:
-    """`depth` as C-ordered little-endian floats with +inf for a miss; the input is left alone."""
+    """Return `depth` as C-ordered little-endian floats, +inf for a miss; it is not modified."""
     missed = misses(depth, miss)
     with np.errstate(over="ignore", under="ignore"):
         pixels = depth.astype(dtype, order="C", copy=False)
@@ -354,7 +361,7 @@ def _float_pixels(depth: np.ndarray, miss: float, dtype: str) -> np.ndarray:
         n_bad = depth.size - int(np.count_nonzero(valid))
         raise ValueError(
             invalid
-            or f"{n_bad} of {depth.size} pixels hold a depth that float32 cannot: "
+            or f"{n_bad} of {depth.size} pixels hold a depth that float32 cannot hold: "
             f"{depth[~valid].max():.9g}; expected a format with float64 (.npy, .npz)"
         )
     if not math.isinf(miss) or miss < 0:
@@ -391,26 +398,25 @@ def _mesh_json(mesh: Any) -> dict[str, Any] | None:
 
 
 def _parsed_metadata(text: Any) -> dict[str, Any]:
-    """The file's JSON object, checked key by key."""
+    """Parse the JSON object of a file, and check it key by key."""
     if not isinstance(text, str):
-        raise ValueError("no raydepth metadata in the file; was it written by another program?")
+        raise ValueError("no raydepth metadata in the file; expected a file that raydepth wrote")
     with as_value_error("its raydepth metadata is damaged"):
         metadata = json.loads(text)
     check_format(metadata, FORMAT_NAME, FORMAT_VERSION)
     lacking = {"kind", "values_per_unit", "miss", "camera", "mesh"} - metadata.keys()
     if lacking:
         raise ValueError(f"its raydepth metadata lacks {', '.join(sorted(lacking))}")
-    if metadata["kind"] not in KINDS:
-        raise ValueError(f"kind is {metadata['kind']!r}; expected 'z' or 'ray'")
+    checked_kind(metadata["kind"])
     if not isinstance(metadata["mesh"], (dict, type(None))):
         raise ValueError(f"its mesh is {metadata['mesh']!r}; expected a JSON object or null")
     return metadata
 
 
 def check_format(data: Any, name: str, version: int) -> None:
-    """ValueError unless JSON data is an object that says this format and this version of it."""
+    """Raise ValueError unless JSON data is an object that declares this format and version."""
     if not isinstance(data, dict) or data.get("format") != name:
-        raise ValueError(f"does not say format {name!r}")
+        raise ValueError(f"does not declare format {name!r}")
     if data.get("format_version") != version:
         found = data.get("format_version")
         raise ValueError(f"format_version is {found!r}; this raydepth reads {version}")

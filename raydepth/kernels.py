@@ -1,11 +1,11 @@
-"""The exact ray maths: what a hit is, and how far away.
+"""The exact ray maths: what counts as a hit, and how far away it is.
 
-Everything here is float64, in the hierarchy's local frame (see bvh.py). Which face a ray meets is
-decided by `hit_distance` alone: the tile kernel (tiles.py) and the single-ray kernel (nearest.py)
-only differ in which faces they spare it, so they agree bit for bit. It is watertight: a ray through
-an edge or a vertex shared by faces hits one of them.
+Everything here is float64, in the hierarchy's local frame (see bvh.py). `hit_distance` alone
+decides which face a ray meets. The tile kernel (tiles.py) and the single-ray kernel (nearest.py)
+differ only in which faces they rule out before they call it, so they agree bit for bit.
+`hit_distance` is watertight: a ray through an edge or a vertex that faces share hits one of them.
 
-Kernels release the GIL and assume checked input; they never raise. Arrays come as pointers
+Kernels release the GIL, assume checked input and never raise. Arrays are passed as pointers
 (`vectors.pointer`) to flat data: vertex i is at `vertices[3 * i]`, face f at `faces[3 * f]`.
 """
 
@@ -15,14 +15,17 @@ import numpy as np
 
 from raydepth.simd.jit import jit
 
-# A distance to a face's plane is believed within the range of its vertices', and a little more:
-# far above float64's rounding, far below float32's resolution.
+# A distance to a face's plane is accepted if it lies within the range of the vertices' distances,
+# widened by these factors: far above float64's rounding, far below float32's resolution.
 BELOW, ABOVE = 1.0 - 1e-10, 1.0 + 1e-10
 
 
 @jit
 def pixel_ray(basis, column, row, origin, direction):
-    """The ray through a pixel's centre, from one view's `Cameras.ray_basis` (18 numbers)."""
+    """Fill `origin` and `direction` with the ray through a pixel's centre.
+
+    `basis` is one view's `Cameras.ray_basis` (18 numbers).
+    """
     x = column + 0.5
     y = row + 0.5
     for axis in range(3):
@@ -32,7 +35,7 @@ def pixel_ray(basis, column, row, origin, direction):
 
 @jit
 def axes_of(direction):
-    """The axis that the ray runs along most, and before it the two others: kx, ky, kz."""
+    """Return kx, ky, kz: kz is the axis that the ray runs along most, kx and ky the two others."""
     kz = 0
     if abs(direction[1]) > abs(direction[kz]):
         kz = 1
@@ -45,7 +48,7 @@ def axes_of(direction):
 
 @jit
 def shear(direction):
-    """The axis the ray runs along most, the other two, and the shear that straightens the ray.
+    """Return kx, ky, kz of `axes_of`, and the shear in x and y that makes the ray the z axis.
 
     Source: Woop, Benthin, Wald, "Watertight Ray/Triangle Intersection", 2013.
     """
@@ -55,11 +58,12 @@ def shear(direction):
 
 @jit
 def edge_functions(vertices, faces, face, origin, kx, ky, kz, sx, sy):
-    """Edge functions u, v, w of a face seen along the ray, and their depths' weighted sum.
+    """Return a face's edge functions u, v, w, seen along the ray, and the weighted sum of depths.
 
     In the sheared frame the ray is the z axis; u, v, w are the signed areas opposite to the three
-    vertices. A vertex gets the same coordinates in every face that shares it, and a difference of
-    two rounded products never has the wrong sign: so no ray slips between neighbours.
+    vertices, and weight the vertices' depths. A vertex gets the same coordinates in every face
+    that shares it, and a difference of two rounded products never has the wrong sign. So no ray
+    slips between neighbouring faces.
     """
     i = 3 * np.int64(faces[3 * face])
     j = 3 * np.int64(faces[3 * face + 1])
@@ -81,11 +85,13 @@ def edge_functions(vertices, faces, face, origin, kx, ky, kz, sx, sy):
 
 @jit
 def hit_distance(vertices, faces, face, origin, direction, kx, ky, kz, sx, sy):
-    """How far along the ray it meets the face, in units of `direction`; +inf if it does not."""
+    """Return the distance along the ray to the face, in units of `direction`; +inf for a miss."""
     u, v, w, weighted = edge_functions(vertices, faces, face, origin, kx, ky, kz, sx, sy)
+    # Mixed signs are a miss. Zeros are not, so that shared edges and vertices are hit.
     if (u < 0.0 or v < 0.0 or w < 0.0) and (u > 0.0 or v > 0.0 or w > 0.0):
         return np.inf
     area = u + v + w
+    # The face is seen edge on.
     if area == 0.0:
         return np.inf
     t = weighted / (area * direction[kz])

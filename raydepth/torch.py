@@ -1,4 +1,4 @@
-"""Depth maps for PyTorch: from a finished data set, or rendered as they are asked for.
+"""Depth maps for PyTorch: from a finished data set, or rendered on demand.
 
     from raydepth.torch import RenderedViews, StoredViews
 
@@ -34,12 +34,12 @@ from raydepth.system import parallel
 
 
 class View(TypedDict):
-    """One view, as both data sets give it; `default_collate` makes batches of it.
+    """One view, as both data sets return it; `default_collate` makes batches of views.
 
-    depth : (height, width) float32, in units, +inf = miss; on the GPU if that rendered it
+    depth : (height, width) float32, in units, +inf = miss; for the device see `RenderedViews`
     intrinsics : (3, 3) float64, in pixels
-    distortion : (n,) float64, as many numbers as `Cameras` has; none where there is no distortion
-    near, far : float, what is nearer or farther is not seen; 0 and +inf where there are no limits
+    distortion : (n,) float64, as many numbers as `Cameras` has; n = 0 if there is no distortion
+    near, far : float, nearer or farther surfaces are not seen; 0 and +inf if there are no limits
     world_from_camera : (4, 4) float64, OpenCV axes
     mesh : str, the name of the mesh
     view : int
@@ -56,7 +56,7 @@ class View(TypedDict):
 
 
 class StoredViews(Dataset):
-    """All views of a finished data set, in whatever form it is stored; meshes by name.
+    """All views of a finished data set, in any form of storage; meshes in order of their names.
 
     Parameters
     ----------
@@ -66,14 +66,14 @@ class StoredViews(Dataset):
     Raises
     ------
     ValueError, FileNotFoundError
-        As `open_dataset`.
+        As for `open_dataset`.
     """
 
     def __init__(self, out: str | os.PathLike[str]) -> None:
         self.meshes = open_dataset(out)
         settings = read_settings(self.meshes.out)
         if settings is not None:
-            # All meshes of a data set have the same cameras: none needs to be opened yet.
+            # All meshes of a data set have the same cameras, so none needs to be opened yet.
             n_views = [len(settings["cameras"])] * len(self.meshes)
         else:
             n_views = [len(mesh) for mesh in self.meshes]
@@ -84,7 +84,7 @@ class StoredViews(Dataset):
 
     def __getitem__(self, index: int) -> View:
         if not -len(self) <= index < len(self):
-            raise IndexError(f"view {index} of {len(self)}")
+            raise IndexError(f"view {index} is out of range; there are {len(self)} views")
         index %= len(self)
         place = bisect.bisect_right(self._ends, index)
         mesh = self.meshes[place]
@@ -94,20 +94,20 @@ class StoredViews(Dataset):
 
 
 class RenderedViews(IterableDataset):
-    """Views rendered as they are asked for, mesh by mesh; no files.
+    """Views rendered on demand, mesh by mesh, without files.
 
     The workers of a DataLoader share the meshes: each renders every n-th of them, on its part of
     the processors. A mesh that cannot be loaded is left out with a warning. With device="cuda"
-    depth stays in the GPU's memory, but for lenses that bend rays; a DataLoader with workers must
-    start them with "spawn" then. With "auto" it is in main memory, whoever rendered it, which in
-    the workers of a DataLoader is the CPU.
+    depth stays in the GPU's memory, except for lenses that bend rays, and a DataLoader with workers
+    must start them with "spawn". With "auto" depth is in main memory, on whichever device it was
+    rendered; the workers of a DataLoader then render on the CPU.
 
     Parameters
     ----------
     inputs : path or iterable of paths
         Files, folders and patterns, as for `render_dataset`.
-    cameras : Cameras, or callable that takes a mesh's number and gives Cameras
-        With a callable, each mesh (and each epoch) may have other views.
+    cameras : Cameras, or callable that takes a mesh's number and returns Cameras
+        With a callable, each mesh (and each epoch) may have different views.
     normalize, kind, device
         As for `load_mesh` and `render`.
 
@@ -115,6 +115,8 @@ class RenderedViews(IterableDataset):
     ------
     ValueError
         There are no meshes.
+    DeviceError
+        `device` is "cuda" and cannot be used here.
     """
 
     def __init__(
@@ -151,7 +153,7 @@ class RenderedViews(IterableDataset):
             depths = render(
                 mesh, cameras, kind=self.kind, device=device, threads=threads, to=to
             ).depth
-            # Both share memory, on the host or the device, with what was rendered.
+            # On the host and on the device, the tensors share memory with the rendered depth.
             for view, depth in enumerate(torch.from_dlpack(depths)):
                 yield _view(depth, cameras[view], mesh.name, view)
 

@@ -134,7 +134,7 @@ def test_uint16_says_when_no_scale_fits():
 def test_what_is_neither_depth_nor_miss_is_refused(tmp_path, suffix, value, said):
     depth = np.array([[1.0, -7.0, value]])
     path = tmp_path / f"a{suffix}"
-    with pytest.raises(ValueError, match=r"1 of 3 pixels hold no depth") as caught:
+    with pytest.raises(ValueError, match=r"1 of 3 pixels hold an invalid depth") as caught:
         write_depth(path, depth, kind="z", miss=-7.0)
     assert said in str(caught.value)
     assert "miss=-7" in str(caught.value)
@@ -504,8 +504,8 @@ def without(key):
     ("change", "said"),
     [
         (lambda text: text[:-1], "its raydepth metadata is damaged"),
-        (changed(format="other"), "does not say format 'raydepth-depth'"),
-        (without("format"), "does not say format 'raydepth-depth'"),
+        (changed(format="other"), "does not declare format 'raydepth-depth'"),
+        (without("format"), "does not declare format 'raydepth-depth'"),
         (changed(format_version=2), "format_version is 2; this raydepth reads 1"),
         (without("format_version"), "format_version is None"),
         (changed(kind="depth"), "kind is 'depth'; expected 'z' or 'ray'"),
@@ -535,7 +535,7 @@ def test_unchanged_metadata_is_read(suffix):
 @pytest.mark.parametrize("text", ["[1, 2]", '"raydepth-depth"'])
 @pytest.mark.parametrize("suffix", [".png", ".npy", ".npz"])
 def test_metadata_that_is_no_object_is_refused(suffix, text):
-    with pytest.raises(ValueError, match="does not say format"):
+    with pytest.raises(ValueError, match="does not declare format"):
         decode_depth(suffix, replaced_text(suffix, lambda _: text))
 
 
@@ -630,7 +630,7 @@ def test_tiff_of_another_type_is_refused():
 
 def test_npy_without_its_json_is_refused(tmp_path):
     np.save(tmp_path / "a.npy", some_depth())
-    with pytest.raises(ValueError, match=r"a\.npy: no raydepth metadata: a\.npy\.json should"):
+    with pytest.raises(ValueError, match=r"a\.npy: no raydepth metadata: expected a\.npy\.json"):
         read_depth(tmp_path / "a.npy")
     (tmp_path / "a.npy.json").write_bytes(b"\xff\xfe")
     with pytest.raises(ValueError, match=r"a\.npy: its \.json file is damaged"):

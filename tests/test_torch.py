@@ -51,7 +51,7 @@ def test_stored_views(meshes, cameras, n_workers):
     assert batches[1]["view"].tolist() == [1, 2, 0, 1]
     pose = batches[1]["world_from_camera"][0].numpy()
     np.testing.assert_array_equal(pose, cameras.world_from_camera[1])
-    with pytest.raises(IndexError, match="view 15 of 15"):
+    with pytest.raises(IndexError, match="view 15 is out of range; there are 15"):
         views[15]
     np.testing.assert_array_equal(views[-1]["depth"].numpy(), expected(4, cameras)[2])
 

@@ -1,13 +1,13 @@
-"""Build the binary tree of a hierarchy, on threads.
+"""Build the binary tree of a hierarchy on several threads.
 
-1. Nodes of more than SUBTREE faces are split level by level. All threads work on all of them, in
-   pieces of PIECE faces: each piece is binned by itself, the bins are merged, and each piece moves
-   its faces to where the counts of the pieces before it say (sah.py).
-2. What remains are subtrees, each built by one thread into its own part of the arrays (subtree.py).
-   A last pass closes the gaps between them.
+1. Nodes of more than SUBTREE faces are split level by level. All threads share the work on a
+   level, in pieces of PIECE faces: each piece is binned by itself, the bins are merged, and each
+   piece moves its faces to the place that follows from the counts of the pieces before it (sah.py).
+2. The remaining nodes are the roots of subtrees. One thread builds each subtree, into its own part
+   of the arrays (subtree.py). A last pass closes the gaps between these parts.
 
-The sizes are fixed and bins merge to the same bits in any order: so the tree does not depend on
-the number of threads.
+SUBTREE and PIECE are fixed, and bins merge to the same bits in any order. So the tree does not
+depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ from raydepth.simd.jit import jit
 from raydepth.simd.vectors import pointer, stack_float32
 from raydepth.system import aligned, parallel
 
-# References that one thread handles at a time; two buffers of them fit the second-level cache.
+# The number of references that one thread handles at a time. Two buffers of this size fit into the
+# second-level cache.
 SUBTREE = 1 << 14
 PIECE = 1 << 14
 
 
 class Tree(NamedTuple):
-    """Arrays in the layout at the top of bvh.py."""
+    """A binary tree: arrays in the layout at the top of bvh.py, and its depth."""
 
     nodes: np.ndarray
     slot_face: np.ndarray
@@ -49,7 +50,8 @@ class Tree(NamedTuple):
 
 @jit
 def _bin_piece(references, begin, end, box, size, bins, counts):
-    """Fill the bins of a piece of a node of `size` references, if there is anything to split."""
+    """Fill the bins of a piece of a node of `size` references, if the node can be split."""
+    # The scale is that of the whole node, so that the bins of its pieces can be merged.
     binning = stack_float32(8)
     n_bins = scale_bins(pointer(box), size, binning)
     if n_bins > 0:
@@ -58,7 +60,7 @@ def _bin_piece(references, begin, end, box, size, bins, counts):
 
 @jit
 def _move_piece(source, target, begin, end, box, size, axis, border, left, right, sides):
-    """`partition` for a piece of a node."""
+    """Call `partition` for a piece of a node."""
     binning = stack_float32(8)
     scale_bins(pointer(box), size, binning)
     partition(
@@ -69,7 +71,10 @@ def _move_piece(source, target, begin, end, box, size, axis, border, left, right
 
 @jit
 def _choose_split(bins, counts, box, size, sides):
-    """The best border of a node's bins, -1 if there is none; puts the boxes of its sides."""
+    """Return the axis (-1 if there is no border) and bin of a node's best border; fill `sides`.
+
+    The boxes of the two sides go to the first half of each record of `sides`.
+    """
     binning = stack_float32(8)
     n_bins = scale_bins(pointer(box), size, binning)
     axis, border = cheapest_border(pointer(bins), pointer(counts), binning, n_bins, size)
@@ -83,8 +88,12 @@ def _choose_split(bins, counts, box, size, sides):
 
 
 class _Node(NamedTuple):
-    """A node that waits to be split: its references, in which of the two buffers, its level (the
-    root's is 0), which node points to it and from which of its sides, and its record (sah.py)."""
+    """A node that waits to be split.
+
+    Its references are `begin` to `end` of one of the two buffers. The root has level 0. `parent`
+    is the node that points to it (-1 for the root), `side` is the side of `parent` that does, and
+    `box` is the record of the node that waits (sah.py).
+    """
 
     begin: int
     end: int
@@ -99,7 +108,10 @@ class _Node(NamedTuple):
 
 
 class _Move(NamedTuple):
-    """Where a piece of a node goes: references left of the border to `left` and on."""
+    """The move of a piece of a node: references left of the border go to `left` and on.
+
+    The others go to `right` and on.
+    """
 
     node: _Node
     begin: int
@@ -113,7 +125,7 @@ class _Move(NamedTuple):
 def _split_level(
     references: np.ndarray, waiting: list[_Node], upper: list[np.ndarray], threads: int
 ) -> tuple[list[_Node], list[_Node]]:
-    """Split nodes of one level; return their children and those that could not be split."""
+    """Split the nodes of one level; return their children and the nodes that cannot be split."""
     bins, counts = _bin_pieces(references, waiting, threads)
     moves: list[_Move] = []
     families = []
@@ -132,7 +144,9 @@ def _split_level(
 
     children = []
     for node, sides, mine in families:
+        # Bins know the box of each side, but not of its centroids: those come from the moves.
         sides[:, CENTROIDS:] = np.minimum.reduce(centroids[mine])
+        # The right side of the first piece begins where the left side of the whole node ends.
         middle = moves[mine.start].right
         index = _link(upper, node, sides)
         for side, (begin, end) in enumerate([(node.begin, middle), (middle, node.end)]):
@@ -145,9 +159,10 @@ def _split_level(
 def _bin_pieces(
     references: np.ndarray, waiting: list[_Node], threads: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The bins of all pieces of all nodes, and how many references are in each."""
+    """Return the bins of all pieces of all nodes, and the number of references in each bin."""
     pieces = [(node, *piece) for node in waiting for piece in node.pieces()]
     bins = aligned.empty((len(pieces), BIN_FLOATS), np.float32)
+    # A bin that is not used must not change the minimum over pieces.
     bins[:] = np.inf
     counts = np.zeros((len(pieces), N_BINS), np.int32)
 
@@ -161,9 +176,9 @@ def _bin_pieces(
 
 
 def _plan(node: _Node, bins: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, list[_Move]]:
-    """Choose a node's split by the bins of its pieces: the boxes of its sides, and the moves.
+    """Choose a node's split by the bins of its pieces; return the boxes of its sides and the moves.
 
-    No moves if there is no border to split at.
+    There are no moves if there is no border to split at.
     """
     sides = np.empty((2, RECORD), np.float32)
     axis, border = _choose_split(
@@ -173,6 +188,8 @@ def _plan(node: _Node, bins: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray
         return sides, []
     n_left = counts[:, MAX_BINS * axis : MAX_BINS * axis + border].sum(1).tolist()
     left, right = node.begin, node.begin + sum(n_left)
+    # The counts give each piece its own places on both sides, so threads need no lock to move, and
+    # references keep their order.
     moves = []
     for (begin, end), n in zip(node.pieces(), n_left, strict=True):
         moves.append(_Move(node, begin, end, axis, border, left, right))
@@ -182,7 +199,7 @@ def _plan(node: _Node, bins: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray
 
 
 def _move_pieces(references: np.ndarray, moves: list[_Move], threads: int) -> np.ndarray:
-    """Make the moves; return the boxes of the centroids of both sides of each."""
+    """Make the moves; return, for each, the boxes of the centroids on both sides."""
     sides = np.empty((len(moves), 2, RECORD), np.float32)
 
     def move(task: int) -> None:
@@ -198,8 +215,12 @@ def _move_pieces(references: np.ndarray, moves: list[_Move], threads: int) -> np
 
 
 def _link(upper: list[np.ndarray], node: _Node, sides: np.ndarray) -> int:
-    """Append an inner node with the boxes of its children; its parent learns where it is."""
+    """Append an inner node with the boxes of its children, link its parent to it, return its index.
+
+    The links to its children are set later.
+    """
     rows = np.zeros((4, 4), np.float32)
+    # A record holds the maximum of a box negated.
     rows[0::2, :3] = sides[:, 0:3]
     rows[1::2, :3] = 0.0 - sides[:, 4:7]
     index = len(upper)
@@ -212,7 +233,7 @@ def _link(upper: list[np.ndarray], node: _Node, sides: np.ndarray) -> int:
 def _split_large(
     references: np.ndarray, root: _Node, threads: int
 ) -> tuple[list[np.ndarray], list[_Node]]:
-    """Split nodes until none is large; return the inner nodes and the roots of what remains."""
+    """Split nodes until none is large; return the inner nodes and the roots of the subtrees."""
     upper: list[np.ndarray] = []
     roots = []
     waiting = [root]
@@ -226,6 +247,7 @@ def _split_large(
                 roots.append(node)
         waiting, left_out = _split_level(references, large, upper, threads) if large else ([], [])
         roots += left_out
+    # Subtrees in the order of their references give slots in leaf order.
     return upper, sorted(roots, key=lambda node: node.begin)
 
 
@@ -238,16 +260,25 @@ def build_tree(
     Parameters
     ----------
     references : (2, n, 8) float32
-        The references of faces with an area, in the first rows of the first buffer; both buffers
+        The first rows of the first buffer hold the references to faces with an area. Both buffers
         are overwritten.
     n_references : int
+        The number of those rows.
     box : (16,) float32
-        The box of all references, and of their centroids.
+        The box of all references, then that of their centroids.
     vertices : (n_vertices, 3) float64
+        In the local frame.
     corners : (n_faces, 3) int32
         Coincident faces have their vertices in the same order.
+    threads : int
+
+    Returns
+    -------
+    Tree
     """
     upper, roots = _split_large(references, _Node(0, n_references, 0, 0, -1, 0, box), threads)
+    # A subtree of n references has at most n nodes and n slots. So each subtree can write
+    # to the range that its references have, before its size is known.
     nodes = aligned.empty((n_references, 4, 4), np.float32)
     slot_face = np.empty(n_references, np.int32)
     links, bits = nodes.view(np.int32), vertices.view(np.uint64)
@@ -269,7 +300,7 @@ def _join(
     upper: list[np.ndarray], roots: list[_Node], sizes: list[tuple[int, int, int]],
     root_links: np.ndarray, nodes: np.ndarray, slot_face: np.ndarray, threads: int,
 ) -> Tree:  # fmt: skip
-    """Put the upper nodes and the subtrees behind one another, without gaps."""
+    """Join the upper nodes and the subtrees, in this order and without gaps."""
     n_nodes, n_slots, depths = np.array(sizes, np.int64).T
     first_node = len(upper) + np.cumsum(n_nodes) - n_nodes
     first_slot = np.cumsum(n_slots) - n_slots
@@ -284,6 +315,7 @@ def _join(
         )  # fmt: skip
 
     parallel.for_each(place, len(roots), threads)
+    # Subtrees that dropped coincident faces left gaps between the slots.
     if n_slots.sum() < len(slot_face):
         slot_face = np.concatenate(
             [slot_face[b : b + n] for b, n in zip(begins, n_slots, strict=True)]
@@ -291,12 +323,14 @@ def _join(
     for index, rows in enumerate(upper):
         joined[index] = rows
     for task, root in enumerate(roots):
+        # A root's link counts nodes from the subtree's first one, but slots from the first of all
+        # (subtree.py), so the two move by different amounts.
         link, count = root_links[task]
         shift = first_slot[task] - root.begin if count else first_node[task]
         if root.parent >= 0:
             joined_links[root.parent, 2 * root.side : 2 * root.side + 2, 3] = link + shift, count
         elif not len(nodes) or count:
-            # The whole tree is one leaf, or nothing.
+            # The whole tree is one leaf or empty. It still has one node; its second side is empty.
             joined[0, :, :3] = [root.box[:3], 0.0 - root.box[4:7], [np.inf] * 3, [-np.inf] * 3]
             joined_links[0, :, 3] = link, count, 0, 0
     return Tree(joined, slot_face, max(int(depths.max()), 1))

@@ -1,8 +1,8 @@
-"""From a mesh's arrays to the local frame and to the references that the builder moves.
+"""Convert a mesh's arrays to the local frame, and make the references that the builder moves.
 
-The *local frame* is the mesh with the centre of its bounds subtracted in float64, then scaled by a
-power of two so that coordinates are at most about 1. Both keep full precision for meshes far from
-the origin, tiny or huge.
+To get to the *local frame*, the centre of the mesh's bounds is subtracted from its vertices in
+float64, and the result is scaled by a power of two, so that coordinates are at most about 1. Both
+steps keep full precision for meshes that are far from the origin, tiny or huge.
 
 Boxes here are 8 float32: minimum, 0, negated maximum, 0; see sah.py.
 """
@@ -22,9 +22,10 @@ f4 = np.float32
 
 # Vertices or faces that one thread handles at a time.
 PIECE = 1 << 15
-# Meshes' vertices may stand in any order: they are asked for so many faces ahead.
+# A mesh's vertices may be in any order, so they are prefetched this many faces ahead.
 AHEAD = 16
-# One step of this, relative and absolute, is at least to the next float32 (no denormals needed).
+# A step by both of these, one relative and one absolute, reaches at least the next float32. It
+# needs no denormals.
 RELATIVE_STEP = f4(2.0**-23)
 LEAST_STEP = f4(2.0**-126)
 
@@ -41,13 +42,15 @@ class Prepared(NamedTuple):
     corners : (n_faces, 3) int32
         The faces with their vertices in lexicographic order of coordinates.
     references : (2, n_faces, 8) float32
-        In the first of the two, references to the faces that have an area; see builder.py.
+        The first of the two holds references to the faces that have an area; see sah.py.
     n_live : int
-        How many these are.
+        The number of these references.
     box : (16,) float32
-        The box of these, and of their centroids.
+        Their box, then the box of their centroids.
     centre : (3,) float64
+        The place of the local frame's origin, in world coordinates.
     scale : float
+        A power of two: local lengths per world length.
     """
 
     vertices: np.ndarray
@@ -88,6 +91,7 @@ def prepare(vertices: np.ndarray, faces: np.ndarray, threads: int) -> Prepared:
         )  # fmt: skip
 
     parallel.for_each(refer, tasks, threads)
+    # Close the gaps that faces without area leave between the pieces.
     n_all = 0
     for task, n in enumerate(n_live):
         if n_all < task * PIECE:
@@ -98,7 +102,7 @@ def prepare(vertices: np.ndarray, faces: np.ndarray, threads: int) -> Prepared:
 
 
 def _read_only(array: np.ndarray, dtype: type[np.generic]) -> np.ndarray:
-    """A contiguous view: one type for the compiler, whatever array came."""
+    """A contiguous, read-only view, so that the compiler sees one type for all arrays."""
     view = np.ascontiguousarray(array, dtype).view()
     view.flags.writeable = False
     return view
@@ -109,7 +113,7 @@ def n_pieces(n: int) -> int:
 
 
 def local_frame(vertices: np.ndarray, faces: np.ndarray, threads: int) -> tuple[np.ndarray, float]:
-    """The centre of the faces' bounds, and the power of two that brings them to size 1."""
+    """Return the centre of the faces' bounds, and the power of two that brings them to size 1."""
     bounds = np.empty((n_pieces(len(faces)), 2, 3))
 
     def bound(task: int) -> None:
@@ -154,9 +158,10 @@ def _localize(vertices, begin, end, centre, scale, local, boxes):
     world, middle, out, box = pointer(vertices), pointer(centre), pointer(local), pointer(boxes)
     for vertex in range(begin, min(end, vertices.shape[0])):
         for axis in range(3):
-            # Adding 0 turns -0 into 0: the same place, the same bits.
+            # Adding 0 turns -0 into 0, so that equal coordinates have equal bits.
             x = (world[3 * vertex + axis] - middle[axis]) * scale + 0.0
             out[3 * vertex + axis] = x
+            # The maximum is stored negated, so rounding down moves it outwards, too.
             box[8 * vertex + axis] = _round_down(x)
             box[8 * vertex + 4 + axis] = _round_down(-x)
         box[8 * vertex + 3] = f4(0.0)
@@ -166,7 +171,7 @@ def _localize(vertices, begin, end, centre, scale, local, boxes):
 @jit
 def _before(vertices, i, j):
     """1 if vertex i comes before vertex j in lexicographic order of coordinates, else 0."""
-    # Without branches: which way it goes is anyone's guess.
+    # No branches, because the processor could not predict them.
     x, y, z = vertices[3 * i], vertices[3 * i + 1], vertices[3 * i + 2]
     x_, y_, z_ = vertices[3 * j], vertices[3 * j + 1], vertices[3 * j + 2]
     return np.int64((x < x_) | ((x == x_) & ((y < y_) | ((y == y_) & (z < z_)))))
@@ -174,7 +179,7 @@ def _before(vertices, i, j):
 
 @jit
 def _has_area(vertices, i, j, k):
-    """Whether the cross product of two edges is non-zero."""
+    """True if the cross product of two edges is not zero."""
     i, j, k = 3 * i, 3 * j, 3 * k
     ux, vx = vertices[j] - vertices[i], vertices[k] - vertices[i]
     uy, vy = vertices[j + 1] - vertices[i + 1], vertices[k + 1] - vertices[i + 1]
@@ -184,7 +189,7 @@ def _has_area(vertices, i, j, k):
 
 @jit
 def _refer(vertices, vertex_boxes, faces, begin, end, corners, references, face_of, box):
-    """Sort the corners of faces and refer to those that have an area; return how many."""
+    """Sort the corners of faces and make references to those with an area; return their number."""
     vertex, vertex_box = pointer(vertices), pointer(vertex_boxes)
     reference, id_of = pointer(references), pointer(face_of)
     corner_of, sorted_corner = pointer(faces), pointer(corners)
@@ -199,7 +204,7 @@ def _refer(vertices, vertex_boxes, faces, begin, end, corners, references, face_
         i = np.int64(corner_of[3 * face])
         j = np.int64(corner_of[3 * face + 1])
         k = np.int64(corner_of[3 * face + 2])
-        # The place of each is the number of those before it; equal ones stay in order.
+        # A corner's place is the number of corners before it; equal corners keep their order.
         ji, ki, kj = _before(vertex, j, i), _before(vertex, k, i), _before(vertex, k, j)
         sorted_corner[3 * face + ji + ki] = i
         sorted_corner[3 * face + 1 - ji + kj] = j

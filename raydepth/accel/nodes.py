@@ -1,8 +1,8 @@
-"""Access to the fields of nodes and leaves: the one place that knows where each number stands.
+"""Access to the fields of nodes and leaves: the only place that knows the offset of each number.
 
-The tables at the top of bvh.py (the binary tree) and wide.py (the eight-wide one) say what the
-fields mean. `box`, `nodes` and `leaves` are pointers to float32, `links` and `faces` pointers to
-the same memory as int32. A child of the binary tree is numbered `2 * node + side`.
+The tables at the top of bvh.py (the binary tree) and wide.py (the eight-wide tree) say what the
+fields mean. `box`, `nodes` and `leaves` are pointers to float32; `links` and `faces` are pointers
+to the same memory as int32. A child of the binary tree has the number `2 * node + side`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import numpy as np
 from raydepth.simd.jit import jit
 from raydepth.simd.vectors import load
 
-# The binary tree: numbers of a child, two to a node, and where they stand.
+# The binary tree: the size of a child (a node has two) in 32-bit numbers, and offsets in it.
 CHILD = 8
 LOW, FIRST, HIGH, COUNT = 0, 3, 4, 7
 
-# The eight-wide tree: numbers of a node and of a leaf, and where they stand.
+# The eight-wide tree: the sizes of a node and of a leaf in 32-bit numbers, and offsets in them.
 WIDTH = 8
 NODE, LEAF = 8 * WIDTH, 10 * WIDTH
 HALF, LINKS = 3 * WIDTH, 6 * WIDTH
@@ -25,7 +25,7 @@ CORNER, FACES = 3 * WIDTH, 9 * WIDTH
 
 @jit(forceinline=True)
 def first_of(links, child):
-    """The index of an inner child's node, or of a leaf's first slot."""
+    """The index of an inner child's node, or that of a leaf's first slot."""
     return links[CHILD * child + FIRST]
 
 
@@ -37,14 +37,14 @@ def count_of(links, child):
 
 @jit(forceinline=True)
 def set_link(links, child, first, count):
-    """Set what `first_of` and `count_of` give."""
+    """Set the numbers that `first_of` and `count_of` return."""
     links[CHILD * child + FIRST] = first
     links[CHILD * child + COUNT] = count
 
 
 @jit(forceinline=True)
 def is_inner(links, child):
-    """Whether a child has a node; nothing links to the root but an empty side."""
+    """True if a child is an inner node. Only the empty side of a small tree links to the root."""
     return count_of(links, child) == 0 and first_of(links, child) > 0
 
 
@@ -62,25 +62,25 @@ def high_of(box, child, axis):
 
 @jit(forceinline=True)
 def link_to_leaf(leaf, count):
-    """The link to an eight-wide leaf that holds so many faces; links to nodes are their indices."""
+    """The link to an eight-wide leaf of `count` faces. A link to a node is the node's index."""
     return ~np.int32(WIDTH * leaf + count - 1)
 
 
 @jit(forceinline=True)
 def leaf_of(link):
-    """The index of the leaf that a link below 0 leads to."""
+    """The index of the leaf that a negative link leads to."""
     return ~link // WIDTH
 
 
 @jit(forceinline=True)
 def lanes_in_use(link):
-    """The lanes of that leaf that hold a face of their own, as low bits."""
+    """The lanes that hold distinct faces in the leaf of a negative link, as low bits."""
     return (2 << (~link % WIDTH)) - 1
 
 
 @jit(forceinline=True)
 def centres(nodes, node):
-    """The centres of a node's eight children: vectors of x, y and z."""
+    """The centres of a node's eight children: a vector each of x, y and z."""
     at = NODE * node
     return (
         load(nodes, at, WIDTH),
@@ -91,7 +91,7 @@ def centres(nodes, node):
 
 @jit(forceinline=True)
 def half_extents(nodes, node):
-    """Half the extents of a node's eight children along x, y and z; -inf of unused ones."""
+    """Half the extents of a node's eight children along x, y and z; -inf for unused children."""
     at = NODE * node + HALF
     return (
         load(nodes, at, WIDTH),
@@ -102,7 +102,7 @@ def half_extents(nodes, node):
 
 @jit(forceinline=True)
 def coordinates(leaves, leaf, corner, axis):
-    """One coordinate of a corner of the eight faces of a leaf: a vector."""
+    """One coordinate of one corner of each of a leaf's eight faces, as a vector."""
     return load(leaves, LEAF * leaf + CORNER * corner + WIDTH * axis, WIDTH)
 
 
@@ -114,5 +114,5 @@ def link_at(links, node, lane):
 
 @jit(forceinline=True)
 def face_at(faces, leaf, lane):
-    """The index of a face of a leaf, as the user counts."""
+    """The index, in the user's mesh, of a face of a leaf."""
     return np.int64(faces[LEAF * leaf + FACES + lane])

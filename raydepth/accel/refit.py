@@ -1,4 +1,4 @@
-"""Fit the boxes of a binary tree to vertices that moved; who is below whom stays."""
+"""Fit the boxes of a binary tree to vertices that moved; the tree's topology is kept."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PIECE = 1 << 13
 
 
 def fit_boxes(nodes: np.ndarray, slot_face: np.ndarray, mesh: Prepared, threads: int) -> np.ndarray:
-    """The nodes (layout in bvh.py) with the boxes of `mesh`."""
+    """Return the nodes (layout in bvh.py) with boxes that fit `mesh`."""
     fitted = aligned.empty(nodes.shape, np.float32)
     fitted[:] = nodes
     links = fitted.view(np.int32)
@@ -42,9 +42,9 @@ def fit_boxes(nodes: np.ndarray, slot_face: np.ndarray, mesh: Prepared, threads:
 
 
 def check_absent(slot_face: np.ndarray, mesh: Prepared) -> None:
-    """Raise if a face that is in no leaf could now be seen.
+    """Raise ValueError if a face that is in no leaf could now be seen.
 
-    Build leaves out faces without area and those that coincide with one of lower index.
+    `build` leaves out faces without area and faces that coincide with one of lower index.
     """
     absent = np.zeros(len(mesh.corners), bool)
     absent[mesh.references.view(np.int32)[0, : mesh.n_live, 3]] = True
@@ -55,6 +55,8 @@ def check_absent(slot_face: np.ndarray, mesh: Prepared) -> None:
     def place(face: int) -> bytes:
         return mesh.vertices[mesh.corners[face]].tobytes()
 
+    # An absent face that still coincides with one of lower index is not seen: at equal distances
+    # the lower index is hit.
     lowest: dict[bytes, int] = {}
     for face in np.sort(slot_face).tolist():
         lowest.setdefault(place(face), face)
@@ -77,7 +79,7 @@ def _fit_leaves(nodes, links, begin, end, slot_face, vertex_boxes, corners):
             continue
         whole = splat(f4(np.inf), 8)
         for slot in range(first, first + count):
-            # Faces and vertices may stand in any order: what comes later is asked for early.
+            # Faces and vertices may be in any order, so those of later slots are prefetched.
             prefetch(corner_of, 3 * np.int64(face_of[min(slot + 2 * AHEAD, last)]))
             soon = 3 * np.int64(face_of[min(slot + AHEAD, last)])
             at = 3 * np.int64(face_of[slot])
@@ -89,7 +91,8 @@ def _fit_leaves(nodes, links, begin, end, slot_face, vertex_boxes, corners):
 
 @jit
 def _put(row, link, child, box):
-    """Store the box of a child; its link and count stay."""
+    """Store the box of a child; its link and count are kept."""
+    # The stores of whole vectors overwrite the link and the count, so these are set again.
     first, count = first_of(link, child), count_of(link, child)
     high = CHILD * child + HIGH
     store(row, CHILD * child, box)
@@ -100,7 +103,7 @@ def _put(row, link, child, box):
 @jit
 def _fit_inner(nodes, links):
     row, link = pointer(nodes), pointer(links)
-    # Children stand behind their parents.
+    # Children come after their parents: from the back, the boxes below are complete.
     for child in range(2 * nodes.shape[0] - 1, -1, -1):
         if not is_inner(link, child):
             continue

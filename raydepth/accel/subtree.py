@@ -1,4 +1,4 @@
-"""Build a subtree of the hierarchy: one thread, one loop."""
+"""Build a subtree of the hierarchy in one thread and one loop."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ f4 = np.float32
 
 # No path from the root is longer than this, so a kernel's stack of this size never overflows.
 MAX_DEPTH = 64
-# A node that waits to be split, in int32: its references, in which of the two buffers, its level
-# (the root's is 0), which node points to it and from which of its sides.
+# Offsets in a node that waits to be split, int32: the range of its references, the buffer (0 or 1)
+# that holds them, its level (the root's is 0), the node that points to it and from which side.
 BEGIN, END, BUFFER, LEVEL, PARENT, SIDE, N_INTEGERS = range(7)
 # One node per level waits while its sibling is built.
 WAITING_INTEGERS = (MAX_DEPTH + 2) * N_INTEGERS
@@ -33,10 +33,10 @@ WAITING_FLOATS = (MAX_DEPTH + 2) * RECORD
 
 @jit
 def _drop_coincident(references, face_of, begin, end, bits, corners):
-    """Keep the lowest of faces that coincide, at the front; return their end.
+    """Keep, of faces that coincide, the one of lowest index; return the end of those kept.
 
-    A hash table with linear probing, at most half full, of positions in the kept part. `bits` are
-    the coordinates' bit patterns.
+    The kept references move to the front. A hash table with linear probing, at most half full,
+    holds their positions. `bits` are the bit patterns of the coordinates.
     """
     table_size = 2
     while table_size < 2 * (end - begin):
@@ -50,7 +50,8 @@ def _drop_coincident(references, face_of, begin, end, bits, corners):
         key = np.uint64(0)
         for corner in range(3):
             for axis in range(3):
-                # Knuth's multiplicative hashing; the golden ratio's bits spread well upwards.
+                # Knuth's multiplicative hashing: the golden ratio's bits spread well upwards, and
+                # the shift brings the upper bits back down, where `at` is taken from.
                 key ^= bits[3 * np.int64(corners[3 * face + corner]) + axis]
                 key *= np.uint64(0x9E3779B97F4A7C15)
                 key ^= key >> np.uint64(32)
@@ -83,11 +84,12 @@ def build_subtree(
     buffer_0, buffer_1, begin, end, buffer, level, root_box, max_depth,
     bits, corners, nodes, links, slot_face, root_link,
 ):  # fmt: skip
-    """Build the tree over `begin` to `end` into the same range of `nodes` and of `slot_face`.
+    """Build the tree over references `begin` to `end`, into that range of `nodes` and `slot_face`.
 
-    The links of node i of the subtree stand in `nodes[begin + i]`; those to nodes are such i, those
-    to slots count from 0 as `slot_face` does. `root_link` gets the link to the root and its count.
-    Returns how many nodes and slots were written, and the depth of the tree down to here.
+    Node i of the subtree is `nodes[begin + i]`. A link to a node is such an i; a link to a slot is
+    an index into the whole `slot_face`. `root_link` gets the link to the root and its count.
+    Returns the number of nodes and of slots written, and the depth, counted from the root of the
+    whole tree.
     """
     even, odd = pointer(buffer_0), pointer(buffer_1)
     even_faces, odd_faces = pointer(buffer_0.view(np.int32)), pointer(buffer_1.view(np.int32))
@@ -124,9 +126,11 @@ def build_subtree(
         if n_bins > 0:
             middle = split_by_sah(source, target, first, last, n_bins, binning, bins, counts, sides)
         if middle >= 0:
+            # The split moved the references to the other buffer.
             buffer = 1 - buffer
         elif last - first > MAX_LEAF:
-            # Nothing tells the faces apart, or the path gets too long: halves, as they come.
+            # No border tells the faces apart, or the path would get too long: drop coincident
+            # faces, then split what remains in halves, in the order it is in.
             last = _drop_coincident(source, face_of, first, last, pointer(bits), pointer(corners))
             if last - first > MAX_LEAF:
                 middle = (first + last) // 2
@@ -134,6 +138,7 @@ def build_subtree(
                     low, high = (first, middle) if child == 0 else (middle, last)
                     measure(source, low, high, sides, RECORD * child)
 
+        # The parent's link is set here, because only now it is known whether this node is a leaf.
         is_leaf = middle < 0
         if parent >= 0:
             child = 2 * (begin + parent) + side
@@ -154,7 +159,7 @@ def build_subtree(
             store(node_rows, row + HIGH, f4(0.0) - load(sides, at + 4, 4))
         level += 1
         depth = max(depth, level)
-        # The left side waits on top, so that slots are written from left to right.
+        # The left side goes on top of the stack, so that slots are written from left to right.
         for child in range(1, -1, -1):
             at = N_INTEGERS * n_waiting
             waiting[at + BEGIN] = first if child == 0 else middle
@@ -169,7 +174,7 @@ def build_subtree(
 
 @jit
 def place_subtree(rows, links, begin, n_nodes, first_node, slot_shift, target, target_links):
-    """Copy a subtree's nodes to where they stay, and turn its links to match."""
+    """Copy a subtree's nodes to their final place, and shift its links to match."""
     source, source_links = pointer(rows), pointer(links)
     out, out_links = pointer(target), pointer(target_links)
     for node in range(n_nodes):

@@ -1,9 +1,9 @@
-"""The eight-wide layout of a hierarchy: what the tile kernel walks.
+"""The eight-wide layout of a hierarchy, for the tile kernel and for single rays.
 
-The binary build tree is collapsed top down: of a node's children so far, the one of the largest
-surface is replaced by its two, until there are eight (Wald, Benthin, Boulos, "Getting Rid of
-Packets: Efficient SIMD Single-Ray Traversal using Multi-branching BVHs", 2008). Leaves are
-those of the binary tree.
+The binary tree is collapsed from the top down. Of the children that a node has so far, the one of
+the largest surface is replaced by its own two, until there are eight (Wald, Benthin, Boulos,
+"Getting Rid of Packets: Efficient SIMD Single-Ray Traversal using Multi-branching BVHs", 2008).
+The leaves are those of the binary tree.
 
 | array  | shape             | row  | dtype   | meaning                                            |
 | ------ | ----------------- | ---- | ------- | -------------------------------------------------- |
@@ -16,7 +16,7 @@ those of the binary tree.
 |        |                   | 9    | int32   | index of the face as the user gave it              |
 
 Eight children or faces lie side by side for one vector operation. Unused lanes of a leaf repeat
-its last face. Node 0 is the root; parents stand before their children.
+its last face. Node 0 is the root; parents come before their children.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ f4 = np.float32
 # Leaves or nodes that one thread fills at a time.
 PIECE = 1 << 12
 
-# A centre and a half extent of float32 bounds carry one rounding each of at most 2^-24 relative
-# to the box's corners, which are at most 1 in the local frame; the tile kernel's own bound on
-# rounding errors (tiles.py) starts from centres, so this is all that is added here.
+# The centre and the half extent of float32 bounds have one rounding each, of at most 2^-24 relative
+# to the box's corners, which are at most 1 in the local frame. The tile kernel's own bound on
+# rounding errors (tiles.py) starts from the centres, so nothing else is added here.
 GROWTH = f4(1.0 + 2.0**-21)
 MARGIN = f4(2.0**-23)
 
 
 class Wide(NamedTuple):
-    """The arrays of the table above."""
+    """The two arrays of the table at the top of this file."""
 
     nodes: np.ndarray
     leaves: np.ndarray
@@ -97,16 +97,18 @@ def _half_area(nodes, child):
 
 @jit
 def _choose_children(nodes, links, children, wide_links, leaf_slots):
-    """For each wide node its children, and the links to them; for each wide leaf its slots.
+    """Fill in each wide node's children and the links to them, and each wide leaf's slots.
 
-    A child is `2 * node + side` of the binary tree, -1 = none; slots are the first and how many.
-    Returns the number of wide nodes and of wide leaves: no more than one a binary node, and one.
+    A child is `2 * node + side` of the binary tree, -1 for none. A leaf's slots are given by the
+    first one and their number. Returns the number of wide nodes, at most that of binary nodes, and
+    the number of wide leaves, at most one more.
     """
     link = pointer(links)
     chosen = np.empty(WIDTH, np.int64)
     areas = np.empty(WIDTH, np.float32)
-    # Wide nodes to be filled and the binary nodes that they start from. Last in, first out: so
-    # what lies together in the binary tree does so here. (At most all but one child of each level.)
+    # Wide nodes to be filled and the binary nodes that they start from. Last in, first out, so
+    # that nodes close to each other in the binary tree are close in memory, too. At most all but
+    # one child of each level wait.
     waiting = np.empty((WIDTH * MAX_DEPTH, 2), np.int32)
     waiting[0, 0] = 0
     waiting[0, 1] = 0
@@ -116,7 +118,8 @@ def _choose_children(nodes, links, children, wide_links, leaf_slots):
     while n_waiting > 0:
         n_waiting -= 1
         wide, node = waiting[n_waiting, 0], np.int64(waiting[n_waiting, 1])
-        # The place of the child to open next; at first, where to put the node's own two.
+        # `opened` is the place of the child to replace by its two; at first, where to put the
+        # first of the node's own two.
         opened = 0
         n_chosen = 1
         while opened >= 0:
@@ -124,8 +127,8 @@ def _choose_children(nodes, links, children, wide_links, leaf_slots):
                 at = opened if side == 0 else n_chosen
                 child = 2 * node + side
                 chosen[at] = child
-                # Leaves are not opened, and nothing links to the root but the side of a tree of
-                # one leaf that is empty.
+                # An area below 0 is never the largest: leaves, and the empty side of a tree of one
+                # leaf, are not opened.
                 areas[at] = _half_area(nodes, child) if is_inner(link, child) else f4(-1.0)
             n_chosen += 1
             opened = -1
@@ -189,7 +192,8 @@ def _fill_leaves(leaf_slots, begin, end, vertices, faces, slot_face, leaves):
     out_faces = integers(out)
     last = leaf_slots.shape[0] - 1
     for leaf in range(begin, min(end, last + 1)):
-        # What the leaves behind this one need: soon vertices, later who they are.
+        # Prefetch for later leaves: the vertices of one that comes soon, and the vertex indices of
+        # one that comes later.
         soon, later = min(leaf + 2, last), min(leaf + 6, last)
         for slot in range(leaf_slots[soon, 0], leaf_slots[soon, 0] + leaf_slots[soon, 1]):
             for corner in range(3):

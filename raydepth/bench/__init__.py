@@ -1,1 +1,1 @@
-"""`python -m raydepth bench`: measure each stage, beside other renderers."""
+"""`python -m raydepth bench`: measure each stage, next to other renderers."""

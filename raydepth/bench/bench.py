@@ -1,20 +1,20 @@
-"""How fast: every stage by itself, and rays per second beside other renderers.
+"""Measure the speed of every stage by itself, and rays per second next to other renderers.
 
 Meshes come from files, or are one generated shape at four resolutions; all are normalised into the
-sphere of radius 0.5 and seen by six Fibonacci cameras. What is measured, for each mesh:
+sphere of radius 0.5 and seen by six Fibonacci cameras. These stages are measured for each mesh:
 
 | stage  | what is timed                                                                       |
 | ------ | ----------------------------------------------------------------------------------- |
 | load   | file to checked Mesh; generated meshes are written as binary PLY first              |
-| build  | the acceleration structure, from arrays to the first ray; on a GPU it is there then |
+| build  | the acceleration structure, from arrays to the first ray; for a GPU, plus the copy  |
 | render | all views: visibility and resolve to float32 z depth (they run band by band, in one |
-|        | call); of other renderers only the distance of the first hit                        |
+|        | call); other renderers give only the distance of the first hit                      |
 | encode | z depth to 16-bit PNG in memory, one core                                           |
 | write  | these bytes to disk, each file atomically                                           |
 
-Renderers take turns; the first call of each is kept apart, and the others' median is its time. A
-time of another renderer is believed only if its depth agrees: see `compared`. Everything but the
-times is deterministic.
+Renderers take turns. The first call of each is reported separately, and its time is the median of
+the other calls. The time of another renderer counts only if its depth agrees: see `compared`.
+Everything except the times is deterministic.
 """
 
 from __future__ import annotations
@@ -67,14 +67,16 @@ GENERATED = {
 VIEWS, RADIUS, FOV_DEG = 6, 1.5, 40.0
 SIZES = (256, 512, 1024)
 REPEATS = 7
-# Short calls are repeated more often, until this much time is spent on a median.
+# Each timed call follows WARM_SECONDS of untimed ones. Short calls are repeated more often, until
+# MIN_SECONDS are spent on a median.
 WARM_SECONDS = 0.03
 MIN_SECONDS = 0.5
 
-# Two renderers agree on a pixel if both miss, or if their depths differ by no more than this part.
+# Two renderers agree on a pixel if both miss, or if depths differ by at most this fraction.
 DEPTH_TOLERANCE = 1e-4
-# How many of the pixels that are hit may disagree: with float32 some do where the surface turns
-# away, and next to outlines either answer may be right. Away from them it is a hole in the mesh.
+# Fractions of the hit pixels that may disagree. With float32 some disagree where the surface turns
+# away, and next to outlines either answer may be right. Away from outlines (MAX_WRONG), a pixel
+# that disagrees is a hole in the mesh.
 MAX_DIFFERENT = 1e-2
 MAX_WRONG = 1e-3
 
@@ -91,7 +93,7 @@ class Raydepth(Renderer):
         self.device = "cpu"
 
     def load(self, mesh: Mesh) -> Mesh:
-        return dataclasses.replace(mesh)  # its hierarchy would be kept with a mesh built before
+        return dataclasses.replace(mesh)  # a copy, because a mesh keeps the hierarchy built for it
 
     def build(self, loaded: Mesh) -> Any:
         return build_bvh(loaded)
@@ -128,20 +130,20 @@ def bench(
     against: Sequence[str] = (),
     progress: Callable[[int], object] = lambda n: None,
 ) -> dict[str, Any]:
-    """Measure, on the CPU and on a GPU if there is one, beside renderers of `peers`.
+    """Measure raydepth on the CPU, and on a GPU if there is one, next to renderers of `peers`.
 
     Parameters
     ----------
     meshes : names in `GENERATED` or paths of mesh files
-    sizes : of the square images, in pixels
-    repeats : turns a median is taken of, at least
-    against : names in `peers.PEERS`; "missing" in the result says why those left out are, or a GPU
+    sizes : sides of the square images, in pixels
+    repeats : minimum number of timed repetitions
+    against : names in `peers.PEERS`; "missing" in the result says why one, or the GPU, is left out
     progress : called with 1 after each size of each mesh
 
     Returns
     -------
     dict
-        What `--json` writes, all times in seconds; `bench_tables.lines` makes it readable.
+        The report that `--json` writes, all times in seconds; `tables.lines` makes it readable.
 
     Raises
     ------
@@ -154,7 +156,7 @@ def bench(
                 f"{mesh}: no such file; expected a mesh file or one of {', '.join(GENERATED)}"
             )
     threads = default_threads()
-    where = machine()  # now, while its load is that of others
+    where = machine()  # now, while the load comes only from other processes
     with tempfile.TemporaryDirectory(prefix="raydepth-bench-") as folder:
         start_up = _start_up(Path(folder))
         renderers: dict[str, Renderer] = {RAYDEPTH: Raydepth(threads)}
@@ -185,9 +187,9 @@ def bench(
 
 
 def machine() -> dict[str, Any]:
-    """Where a measurement is made, with which versions, and how many processes run beside it.
+    """Return the machine of a measurement, the versions, and the load by other processes.
 
-    The load is the average of the last minute; where it is not near 0, times mean little.
+    The load is the average of the last minute; if it is not near 0, times mean little.
     """
     versions = {name: metadata.version(name) for name in ("numpy", "numba", "llvmlite")}
     return {
@@ -203,8 +205,8 @@ def machine() -> dict[str, Any]:
 def bumpy_knot(n_along: int, n_around: int) -> tuple[np.ndarray, np.ndarray]:
     """The demo's knot with bumps of many sizes: the same shape at any resolution.
 
-    Space itself is bent, by waves in 24 directions and as many lengths from a half to a fiftieth
-    of the knot's size, each steep to the same small degree.
+    Space itself is bent by waves in 24 directions. Each has its own length, from a half to a
+    fiftieth of the knot's size, and all are equally and only slightly steep.
 
     Returns
     -------
@@ -213,7 +215,7 @@ def bumpy_knot(n_along: int, n_around: int) -> tuple[np.ndarray, np.ndarray]:
     """
     knot = torus_knot(n_along, n_around)
     n_waves = 24
-    direction = fibonacci(n_waves)[np.arange(n_waves) * 7 % n_waves]  # no order in height
+    direction = fibonacci(n_waves)[np.arange(n_waves) * 7 % n_waves]  # not sorted by height
     frequency = 2 * np.pi * np.geomspace(2, 50, n_waves)
     shift = np.roll(direction, 1, axis=0) * (0.2 / frequency)[:, None]
     phase = np.arange(n_waves) ** 2
@@ -231,9 +233,9 @@ def compared(ours: np.ndarray, theirs: np.ndarray) -> dict[str, int]:
     Returns
     -------
     dict
-        "hits": pixels that are a hit to us. "different": pixels that only one renderer hits, or
-        whose depths differ by more than 1e-4 of the depth. "wrong": those of them that are not
-        explained by an outline, because their depth is outside of what ours takes in the 3x3
+        "hits": pixels that are hits in `ours`. "different": pixels that only one renderer hits, or
+        whose depths differ by more than 1e-4 of the depth. "wrong": those of them that an outline
+        does not explain, because their depth in `theirs` is outside the range of `ours` in the 3x3
         pixels around (a miss is infinitely far).
     """
     different = wrong = 0
@@ -241,7 +243,7 @@ def compared(ours: np.ndarray, theirs: np.ndarray) -> dict[str, int]:
         around = np.pad(our, 1, mode="edge")
         around = np.lib.stride_tricks.sliding_window_view(around, (3, 3))
         near, far = around.min(axis=(2, 3)), around.max(axis=(2, 3))
-        # Not <: a NaN is within nothing.
+        # Negated, so that a NaN, which is within no range, differs.
         differs = ~_within(their, our, our)
         different += int(np.count_nonzero(differs))
         wrong += int(np.count_nonzero(differs & ~_within(their, near, far)))
@@ -249,7 +251,7 @@ def compared(ours: np.ndarray, theirs: np.ndarray) -> dict[str, int]:
 
 
 def agrees(counts: Mapping[str, int]) -> bool:
-    """Whether what `compared` counted is few enough for a time to be believed."""
+    """Return True if the pixels that `compared` counted are few enough to trust a time."""
     return (
         counts["different"] <= MAX_DIFFERENT * counts["hits"]
         and counts["wrong"] <= MAX_WRONG * counts["hits"]
@@ -263,17 +265,18 @@ def _within(z: np.ndarray, near: np.ndarray, far: np.ndarray) -> np.ndarray:
 def alternate(
     steps: Mapping[str, Callable[[], Callable[[], Any]]], repeats: int
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """Let steps take turns, and time them.
+    """Run steps in turns, and time them.
 
     Parameters
     ----------
-    steps : by name, what makes ready one call (untimed) and returns it (timed)
-    repeats : turns after the first, at least
+    steps : by name, a function that prepares one call (untimed) and returns it (to be timed)
+    repeats : minimum number of turns after the first
 
     Returns
     -------
-    times : by name {"first": s, "median": s, "least": s, "calls": n}, first the one apart
-    results : by name what the first call returned
+    times : by name {"first": s, "median": s, "least": s, "calls": n}; the last three leave out the
+        first call
+    results : by name, the result of the first call
     """
     results: dict[str, Any] = {}
     first: dict[str, float] = {}
@@ -284,8 +287,8 @@ def alternate(
             call = ready()
             _settle()
             if turn > 0:
-                # Untimed: then processors are awake and caches hold its own data, as for a user
-                # who calls one library again and again.
+                # Untimed, so that processors are awake and caches hold this step's data, as for a
+                # user who calls one library again and again.
                 warm = time.perf_counter()
                 while time.perf_counter() - warm < WARM_SECONDS:
                     call()
@@ -297,7 +300,7 @@ def alternate(
                 first[name], results[name] = took, result
             else:
                 seconds[name].append(took)
-            del call, result  # freed outside of the next one's time
+            del call, result  # freed before the next call is timed
         if turn >= repeats and time.perf_counter() - begin >= MIN_SECONDS:
             break
     times = {
@@ -315,8 +318,8 @@ def alternate(
 def _settle() -> None:
     """Wait until no thread of this process runs.
 
-    The threads of some libraries spin for a while when they are done, 20 ms in Mitsuba's case, and
-    would take a processor from whoever comes next.
+    The threads of some libraries spin for a while when they are done (for 20 ms in Mitsuba), and
+    would take a processor from the next step.
     """
     still = 0
     for _ in range(500):
@@ -415,15 +418,15 @@ def _ready_to_build(renderer: Renderer, mesh: Mesh) -> Callable[[], Any]:
 
 
 def _alone(step: Callable[[], Any], repeats: int) -> tuple[dict[str, Any], Any]:
-    """`alternate` with one step."""
+    """Run `alternate` with one step."""
     times, results = alternate({"": lambda: step}, repeats)
     return times[""], results[""]
 
 
 def _start_up(folder: Path) -> dict[str, Any]:
-    """Seconds of a process on the CPU, from a mesh file to a depth map, without and with cache.
+    """Return seconds of a process on the CPU, from mesh file to depth map, without and with cache.
 
-    The processes share a new, empty cache of compiled code: the first one compiles, as it does
+    The processes share a new, empty cache of compiled code. The first one compiles, as it does
     after an installation.
     """
     name, size, later = "knot_80k", 512, 3
@@ -431,7 +434,7 @@ def _start_up(folder: Path) -> dict[str, Any]:
     environment = {
         **os.environ,
         "NUMBA_CACHE_DIR": str(folder / "cache"),
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path]),
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path]),
     }
     program = [sys.executable, "-m", "raydepth", "render", str(mesh)]
     options = ["--normalize", "sphere", "--views", "fibonacci:1", "--size", str(size)]
@@ -451,7 +454,7 @@ def _start_up(folder: Path) -> dict[str, Any]:
 
 
 def _generated(name: str, folder: Path) -> Path:
-    """The file of a generated mesh, binary PLY with float32 coordinates, made if need be."""
+    """Return the file of a generated mesh (binary PLY, float32); write it if it does not exist."""
     path = folder / f"{name}.ply"
     if path.exists():
         return path

@@ -1,6 +1,6 @@
 """Other renderers, for comparison only: one small adapter each, all with the same few methods.
 
-| name    | what is asked of it                                              |
+| name    | what is called                                                   |
 | ------- | ---------------------------------------------------------------- |
 | open3d  | RaycastingScene.cast_rays: Embree, each ray by itself            |
 | mitsuba | LLVM variant, ray_intersect_preliminary with coherent=True       |
@@ -8,7 +8,7 @@
 | opengl  | Mesa's llvmpipe through moderngl and EGL: depth buffer, read back |
 | warp    | NVIDIA Warp on the CPU, wp.mesh_query_ray                        |
 
-A library is imported when its adapter is made. All get the same rays, whose directions have length
+A library is imported when its adapter is made. All get the same rays. Their directions have length
 1 along the camera's axis, so that a distance along a ray is z depth.
 """
 
@@ -50,7 +50,7 @@ class Rays:
         return cls(cameras, origins, directions)
 
     def in_tiles(self, side: int) -> np.ndarray:
-        """(n_rays,) int64: the rays' numbers, ordered by square tiles of pixels."""
+        """Return the numbers of the rays, (n_rays,) int64, ordered by square tiles of pixels."""
         view, row, column = np.indices(self.shape).reshape(3, -1)
         return np.lexsort((column, row, column // side, row // side, view))
 
@@ -61,22 +61,22 @@ class Rays:
 
 
 class Renderer:
-    """What is compared. `build` and `cast` are timed, the other methods are not.
+    """A renderer to compare. `build` and `cast` are timed, the other methods are not.
 
-    Making one imports its library and sets it up: ModuleNotFoundError where it is not installed,
-    and whatever the library raises where it cannot start.
+    The constructor imports the library and sets it up. It raises ModuleNotFoundError if the
+    library is not installed, and passes on any error of a library that cannot start.
 
     Attributes
     ----------
     title : str
         Its name in tables.
     apt : str
-        Debian packages that it needs beside what pip installs.
+        Debian packages that it needs besides what pip installs.
     builds : bool
-        Whether it has an acceleration structure.
+        True if it has an acceleration structure.
     version : str
     threads : int
-        How many it casts rays with.
+        The number of threads that cast rays.
     """
 
     title = ""
@@ -88,23 +88,23 @@ class Renderer:
         self.threads = threads
 
     def load(self, mesh: Mesh) -> Any:
-        """The mesh in the library's types; float32 vertices, where the library knows no other."""
+        """Return the mesh in the library's types; float32 vertices if the library has no others."""
         raise NotImplementedError
 
     def build(self, loaded: Any) -> Any:
-        """A scene with its acceleration structure, ready to cast rays, from what `load` gave."""
+        """Return a scene, with its acceleration structure, that is ready to cast rays."""
         raise NotImplementedError
 
     def prepare(self, scene: Any, rays: Rays) -> Any:
-        """The rays in the library's types."""
+        """Return the rays in the library's types."""
         raise NotImplementedError
 
     def cast(self, scene: Any, prepared: Any) -> Any:
-        """The distances of the prepared rays, all in main memory when this returns."""
+        """Return the distances of the prepared rays, all in main memory when this returns."""
         raise NotImplementedError
 
     def z_depth(self, prepared: Any, found: Any) -> np.ndarray:
-        """What `cast` found as an array: float, in the order of the rays, +inf = miss."""
+        """Return the result of `cast` as an array: float, in the order of the rays, +inf = miss."""
         raise NotImplementedError
 
 
@@ -154,7 +154,7 @@ class Mitsuba(Renderer):
 
         mitsuba.set_variant("llvm_ad_rgb")
         drjit.set_thread_count(threads)
-        drjit.eval(drjit.arange(mitsuba.Float, 2))  # raises where there is no libLLVM
+        drjit.eval(drjit.arange(mitsuba.Float, 2))  # raises if there is no libLLVM
         self.version = mitsuba.__version__
         self._mi, self._dr = mitsuba, drjit
 
@@ -242,7 +242,7 @@ class OpenGL(Renderer):
 
     @dataclass(frozen=True, eq=False)
     class Views:
-        """Per view the matrix as the shader takes it, and the planes, both (n_views,) float64."""
+        """For each view, its matrix as the shader takes it; the planes are (n_views,) float64."""
 
         matrices: list[bytes]
         near: np.ndarray
@@ -254,12 +254,12 @@ class OpenGL(Renderer):
         super().__init__(threads)
         import moderngl
 
-        # Mesa reads these when the first context is made: on the CPU, with so many threads.
+        # Mesa reads these when the first context is made: on the CPU, with `threads` threads.
         os.environ["LIBGL_ALWAYS_SOFTWARE"] = "1"
         os.environ["LP_NUM_THREADS"] = str(threads)
         self._context = moderngl.create_context(standalone=True, backend="egl")
         self._context.gc_mode = "auto"
-        self._context.enable_only(moderngl.DEPTH_TEST)  # no culling: both sides are seen
+        self._context.enable_only(moderngl.DEPTH_TEST)  # no culling: both sides are visible
         info = self._context.info
         self.version = f"{info['GL_RENDERER']}, {info['GL_VERSION'].partition(') ')[2]}"
         self._program = self._context.program(self.VERTEX_SHADER, self.FRAGMENT_SHADER)
@@ -280,7 +280,7 @@ class OpenGL(Renderer):
         cameras = rays.cameras
         camera_from_world = cameras.camera_from_world
         z = mesh.vertices @ camera_from_world[:, 2, :3].T + camera_from_world[:, 2, 3]
-        # The depth buffer's 24 bits are spent between the planes.
+        # Tight planes, because the depth buffer's 24 bits are spent between them.
         near, far = 0.99 * z.min(axis=0), 1.01 * z.max(axis=0)
         clip_from_camera = np.zeros((len(cameras), 4, 4))
         # The image's row 0 is OpenGL's bottom row, which is the first to be read back.
@@ -371,7 +371,7 @@ def _warp_kernel(wp: Any) -> Any:
     return wp.kernel(distances)
 
 
-# By the name that `bench --against` takes.
+# The renderers, by the names that `bench --against` takes.
 PEERS: dict[str, type[Renderer]] = {
     "open3d": Open3D,
     "mitsuba": Mitsuba,
@@ -382,7 +382,7 @@ PEERS: dict[str, type[Renderer]] = {
 
 
 def start(names: Sequence[str], threads: int) -> tuple[dict[str, Renderer], dict[str, str]]:
-    """The named renderers that run here, and why the others do not, in one line each."""
+    """Return the named renderers that start here, and for each of the others one line why not."""
     ready: dict[str, Renderer] = {}
     missing: dict[str, str] = {}
     for name in names:
@@ -391,7 +391,7 @@ def start(names: Sequence[str], threads: int) -> tuple[dict[str, Renderer], dict
             ready[name] = peer(threads)
         except ModuleNotFoundError:
             missing[name] = f"{name} is not installed: pip install 'raydepth[peers]'"
-        except Exception as error:  # whatever a library may raise that finds no driver or LLVM
+        except Exception as error:  # a library that finds no driver or LLVM may raise anything
             reason = " ".join(str(error).split()) or type(error).__name__
             remedy = f"; on Debian: apt-get install {peer.apt}" if peer.apt else ""
             missing[name] = f"{name} does not start: {reason}{remedy}"

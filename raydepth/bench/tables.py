@@ -1,4 +1,4 @@
-"""What `bench` measured as lines of text: tables in Markdown."""
+"""Format the report of `bench` as lines of text: tables in Markdown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DOUBTED = "!"
 
 
 def lines(report: dict[str, Any]) -> list[str]:
-    """The whole report, as `python -m raydepth bench` prints it."""
+    """Return the lines of the whole report, as `python -m raydepth bench` prints them."""
     return [
         *_heading(report),
         "",
@@ -28,9 +28,9 @@ def lines(report: dict[str, Any]) -> list[str]:
 
 
 def ratio(cell: dict[str, Any], others: Sequence[str]) -> float | None:
-    """raydepth's rays per second on the CPU over those of the best other renderer, in one cell.
+    """Return raydepth's rays per second on the CPU over the best other renderer's, in one cell.
 
-    Renderers whose depth does not agree are not counted; None if there are no others.
+    Renderers whose depth does not agree do not count; None if no other renderer is left.
     """
     rate = cell["mrays_per_s"]
     believed = [rate[name] for name in others if cell["agreement"][name]["agrees"]]
@@ -74,7 +74,7 @@ def _build_summary(report: dict[str, Any]) -> list[str]:
         others = [scene["build"][n]["median"] for n in _others(report) if n in scene["build"]]
         if others:
             found.append((min(others) / scene["build"][RAYDEPTH]["median"], scene["mesh"]))
-    return _summary("build: the best other's time / raydepth's", found)
+    return _summary("build: time of the best other renderer / raydepth's", found)
 
 
 def _image_rows(report: dict[str, Any]) -> list[list[str]]:
@@ -115,9 +115,9 @@ def _comparison(report: dict[str, Any]) -> list[str]:
                 ratios.append((value, f"{scene['mesh']} at {cell['size']}"))
     return [
         "",
-        "Million rays a second; of the others only the distance is asked",
+        "Million rays per second; the other renderers give only the distance",
         *_table(rows),
-        *_summary("rays a second: raydepth / the best other", ratios),
+        *_summary("rays per second: raydepth / the best other renderer", ratios),
     ]
 
 
@@ -130,7 +130,7 @@ def _summary(what: str, found: list[tuple[float, str]]) -> list[str]:
 
 
 def _agreement(report: dict[str, Any], name: str) -> str:
-    """One line on how the depth of another renderer compares."""
+    """Say in one line how the depth of another renderer compares."""
     cells = [
         (scene["mesh"], cell["size"], cell["agreement"][name])
         for scene in report["scenes"]
@@ -163,7 +163,7 @@ def _first_and_steady(times: dict[str, Any], n: int = 1) -> str:
 
 
 def _ms(seconds: float) -> str:
-    """Milliseconds with three digits."""
+    """Return seconds as milliseconds with three digits."""
     ms = seconds * 1e3
     return f"{ms:,.0f}" if ms >= 100 else f"{ms:.1f}" if ms >= 10 else f"{ms:.2f}"
 
@@ -173,7 +173,7 @@ def _rate(mrays_per_s: float) -> str:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows as a Markdown table, the first column to the left and numbers to the right."""
+    """Format rows as a Markdown table, the first column to the left and numbers to the right."""
     widths = [max(3, *(len(cell) for cell in column)) for column in zip(*rows, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     text = [[row[0].ljust(widths[0]), *_right(row[1:], widths[1:])] for row in rows]

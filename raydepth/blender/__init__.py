@@ -1,4 +1,4 @@
-"""Blender as a source of scenes and cameras, and as a reference: docs/blender.md."""
+"""Blender as a source of scenes and cameras, and as a reference; see docs/blender.md."""
 
 from raydepth.blender.convert import BlenderCamera, blender_from_cameras, cameras_from_blender
 from raydepth.blender.process import TIMEOUT, find_blender

@@ -1,8 +1,9 @@
-"""Cameras both ways between Blender's description and raydepth's.
+"""Convert cameras from Blender's description to raydepth's and back.
 
-Blender describes a lens in millimetres on a sensor that is fitted to the image, with shifts in
-units of its fitted side; the image's size and the shape of its pixels belong to the scene. A camera
-looks along its -z axis with y up. `BlenderCamera` holds those values under Blender's own names.
+Blender describes a lens in millimetres on a sensor that is fitted to a side of the image, with
+shifts in units of that side. The image's size and the shape of its pixels belong to the scene. A
+camera looks along its -z axis with y up. `BlenderCamera` holds these values under Blender's own
+names.
 
 The formulas are those of Blender's `BKE_camera_params_compute_viewplane` (camera.cc).
 """
@@ -24,21 +25,21 @@ TYPE_OF_MODEL = {model: kind for kind, model in MODEL_OF_TYPE.items()}
 UNSUPPORTED_TYPES = {"PANO": "panoramic", "CUSTOM": "custom (a shader)"}
 SENSOR_FITS = ("AUTO", "HORIZONTAL", "VERTICAL")
 
-# What Blender's own fields can hold: pixels, millimetres, the shape of a pixel.
+# Limits of Blender's own fields: pixels, millimetres, the shape of a pixel.
 MIN_SIDE = 4
 MIN_LENS = 1.0
 MAX_PIXEL_ASPECT = 200.0
 DEFAULT_SENSOR_WIDTH = 36.0
-# Blender's least distance, and one below the 1e10 that its depth pass holds where nothing is seen.
+# Blender's least clipping distance, and one below the 1e10 that its depth pass holds for a miss.
 WIDEST_CLIP = 1e-6, 1e9
 
-# Blender's numbers are float32: what is below this fraction of the image does not reach it.
+# Blender's numbers are float32: anything below this fraction of the image is lost in rounding.
 FLOAT32_RESOLUTION = 2.0**-24
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class BlenderCamera:
-    """One camera as Blender describes it, at one frame. Checked: what is here can be rendered.
+    """One camera as Blender describes it, at one frame; it is checked, so it can be rendered.
 
     Parameters
     ----------
@@ -50,28 +51,28 @@ class BlenderCamera:
     resolution_percentage : int
         The image has `resolution * percentage // 100` pixels.
     name : str
-        For messages and files.
+        A name for messages and files.
     type : "PERSP" or "ORTHO"
     lens : float
         Focal length of a perspective camera, millimetres.
     ortho_scale : float
-        What the fitted side of an orthographic camera spans, units.
+        The length that the fitted side of an orthographic camera spans, units.
     sensor_width, sensor_height : float
-        Millimetres.
+        The sides of the sensor, millimetres.
     sensor_fit : "AUTO", "HORIZONTAL" or "VERTICAL"
         Which side of the image the sensor fits; "AUTO" fits its width to the longer side.
     shift_x, shift_y : float
         Shift of the lens to the right and up, in units of the fitted side.
     pixel_aspect_x, pixel_aspect_y : float
-        The shape of a pixel.
+        The shape of a pixel: its relative width and height.
     clip_start, clip_end : float
-        Nearest and farthest z depth that Blender sees, units; raydepth sees all.
+        Nearest and farthest z depth that Blender sees, units; raydepth does not clip.
 
     Raises
     ------
     ValueError
-        The camera cannot be rendered as an image of straight lines (panoramic, sheared,
-        mirrored), or a number makes no sense; the message names camera and value.
+        The camera is of a kind that is not rendered (panoramic, sheared, mirrored), or a number
+        is invalid; the message names the camera and the value.
     """
 
     matrix_world: Any
@@ -123,30 +124,30 @@ class BlenderCamera:
 
     @property
     def model(self) -> str:
-        """What raydepth calls its type: "perspective" or "orthographic"."""
+        """The camera model under raydepth's name: "perspective" or "orthographic"."""
         return MODEL_OF_TYPE[self.type]
 
     @property
     def width(self) -> int:
-        """Pixels across."""
+        """The width of the image, pixels."""
         return self.resolution_x * self.resolution_percentage // 100
 
     @property
     def height(self) -> int:
-        """Pixels down."""
+        """The height of the image, pixels."""
         return self.resolution_y * self.resolution_percentage // 100
 
     @property
     def intrinsics(self) -> np.ndarray:
         """(3, 3) float64: [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], see `raydepth.Cameras`."""
-        # Lengths in the image, measured so that a pixel is as large as its aspect says.
+        # The image's sides in units in which a pixel is as wide and high as its aspect says.
         across, down = self.width * self.pixel_aspect_x, self.height * self.pixel_aspect_y
         horizontal = self.sensor_fit == "HORIZONTAL" or (
             self.sensor_fit == "AUTO" and across >= down
         )
         fitted = across if horizontal else down
         if self.type == "PERSP":
-            # The width is fitted to either side in "AUTO"; the height counts for "VERTICAL" only.
+            # "AUTO" fits the sensor's width to either side; its height counts for "VERTICAL" only.
             sensor = self.sensor_height if self.sensor_fit == "VERTICAL" else self.sensor_width
             focal = self.lens / sensor * fitted
         else:
@@ -168,17 +169,18 @@ class BlenderCamera:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as plain JSON data; `BlenderCamera(**data)` gives the camera back."""
+        """Return the fields as plain JSON data; `BlenderCamera(**data)` restores the camera."""
         return {**asdict(self), "matrix_world": self.matrix_world.tolist()}
 
 
 def cameras_from_blender(cameras: BlenderCamera | Sequence[BlenderCamera]) -> Cameras:
-    """raydepth's cameras for Blender's: one view for each, in the same order.
+    """Convert Blender's cameras to raydepth's: one view for each camera, in the same order.
 
     Raises
     ------
     ValueError
-        There is none, or they differ in type or image size, which views in one `Cameras` share.
+        There are no cameras, or they differ in type or image size, which all views of one
+        `Cameras` share.
     """
     cameras = [cameras] if isinstance(cameras, BlenderCamera) else list(cameras)
     if not cameras:
@@ -203,24 +205,24 @@ def cameras_from_blender(cameras: BlenderCamera | Sequence[BlenderCamera]) -> Ca
 
 
 def blender_from_cameras(cameras: Cameras, name: str = "Camera") -> tuple[BlenderCamera, ...]:
-    """Blender's cameras for raydepth's: one for each view, called `name`_000 and so on.
+    """Convert raydepth's cameras to Blender's: one for each view, named `name`_000 and so on.
 
-    The sensor is fitted horizontally, and nothing is clipped. Numbers are float64; Blender rounds
-    them to float32, after which focal lengths, principal points and poses are the given ones to a
-    few parts in 2^24.
+    The sensor is fitted horizontally, and nothing is clipped. Numbers are float64. Blender rounds
+    them to float32; focal lengths, principal points and poses then equal the given ones to a few
+    parts in 2^24.
 
     Raises
     ------
     ValueError
-        A view has skew, pixels more than 200 times as long as wide, or an image side below 4
-        pixels: Blender has none of these. The message names the view. Or the model is another than
-        perspective or orthographic, is distorted, or has near and far limits.
+        A view has skew or pixels more than 200 times as long as wide (the message names the view),
+        or an image side has fewer than 4 pixels: Blender supports none of these. Or the cameras
+        are neither perspective nor orthographic, are distorted, or have near or far limits.
     """
     check_model(cameras)
     if min(cameras.width, cameras.height) < MIN_SIDE:
         raise ValueError(
-            f"images are {cameras.width}x{cameras.height}; Blender's have at least "
-            f"{MIN_SIDE} pixels a side"
+            f"images are {cameras.width}x{cameras.height}; expected at least {MIN_SIDE} pixels a "
+            "side, as in Blender"
         )
     width, height = cameras.width, cameras.height
     digits = max(3, len(str(len(cameras) - 1)))
@@ -261,20 +263,20 @@ def blender_from_cameras(cameras: Cameras, name: str = "Camera") -> tuple[Blende
 
 
 def check_model(cameras: Cameras) -> None:
-    """ValueError for models and limits that are not taken to Blender."""
+    """Raise ValueError for camera models and limits that are not converted to Blender's."""
     if not cameras.is_affine:
         raise ValueError(
             f"cameras are {cameras.in_words}; expected perspective or orthographic ones without "
-            "distortion, the only ones that are taken to Blender"
+            "distortion, the only ones that are converted to Blender's"
         )
     if cameras.has_limits:
         raise ValueError(
-            "cameras have near or far limits, which are not taken to Blender; expected none"
+            "cameras have near or far limits, which are not converted to Blender's; expected none"
         )
 
 
 def _without_scale(matrix_world: Any, name: str) -> np.ndarray:
-    """The matrix as Blender renders with it: each axis of the camera made a unit vector."""
+    """Return the matrix that Blender renders with: each axis of the camera is a unit vector."""
     matrix = np.array(matrix_world, dtype=np.float64)
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
         raise ValueError(f"camera {name!r} has a matrix_world that is not 4x4 finite numbers")

@@ -1,12 +1,13 @@
-"""The Blender side: runs inside Blender's own Python, 3.4 to 5.2, and knows their differences.
+"""The script that runs inside the Python of Blender 3.4 to 5.2 and handles their differences.
 
-It imports nothing of raydepth. `process.run` starts it with a folder that holds job.json and the
-job's arrays as .npy; it leaves its arrays and then result.json there, which appears last and whole.
+It imports nothing from raydepth. `process.run` starts it with a folder that holds job.json and the
+job's arrays as .npy files. The script writes its arrays there, and last, as a complete file,
+result.json.
 
     blender -b --factory-startup -P inside.py -- FOLDER
     python inside.py -- FOLDER                           (a Python that has bpy)
 
-Cameras travel as dictionaries of Blender's own names: type, lens, sensor_width, sensor_height,
+A camera is a dictionary with Blender's own names as keys: type, lens, sensor_width, sensor_height,
 sensor_fit, shift_x, shift_y, ortho_scale, clip_start, clip_end, matrix_world (4x4, rows first),
 resolution_x, resolution_y, resolution_percentage, pixel_aspect_x, pixel_aspect_y.
 """
@@ -35,16 +36,16 @@ RENDER_DATA = (
     "resolution_x", "resolution_y", "resolution_percentage", "pixel_aspect_x", "pixel_aspect_y",
 )  # fmt: skip
 
-# What Cycles writes where it sees nothing.
+# The depth that Cycles writes for a miss.
 MISS = 1e10
 
-# The probe: a plane this far in front of a camera that sees 90 degrees in so many pixels.
+# The probe: a plane at this distance from a camera of 90 degrees with this many pixels a side.
 PROBE_DISTANCE = 2.0
 PROBE_SIDE = 64
 
 
 class JobError(Exception):
-    """What cannot be done, in one line for the user."""
+    """A job that cannot be done; the message is one line for the user."""
 
 
 class Job:
@@ -63,11 +64,11 @@ class Job:
         return self.data.get(key, default)
 
     def array(self, name):
-        """An array of the job; pages are read when they are needed."""
+        """Open an array of the job; its pages are read when they are needed."""
         return np.load(os.path.join(self.folder, name + ".npy"), mmap_mode="r")
 
     def store(self, name, array):
-        """Make an array part of the result."""
+        """Store an array as part of the result."""
         np.save(os.path.join(self.folder, "result_" + name + ".npy"), array)
         self.stored.append(name)
 
@@ -83,16 +84,16 @@ class Job:
 
 
 def empty_scene():
-    """Factory settings, nothing in the scene."""
+    """Load the factory settings with nothing in the scene; return the scene."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
     return bpy.context.scene
 
 
 def set_exact_depth(scene, threads):
-    """Cycles with its rays through the pixels' centres, depth as the only pass.
+    """Set Cycles to cast rays through the pixels' centres, with depth as the only pass.
 
-    The filter importance-samples where in the pixel the ray goes: a Gaussian of 0.01 pixel keeps
-    it at the centre; the default one is 5e-4 pixel off, and BOX has no width to set.
+    Cycles importance-samples a ray's place in the pixel by the filter. A Gaussian of 0.01 pixel
+    keeps it at the centre; the default filter is 5e-4 pixel off, and BOX has no width to set.
     """
     scene.render.engine = "CYCLES"
     cycles = scene.cycles
@@ -113,20 +114,20 @@ def set_exact_depth(scene, threads):
     render.use_compositing = False
     render.use_sequencer = False
     render.use_border = False
-    # Cycles keeps what did not change from one view to the next.
+    # Cycles then keeps what does not change from one view to the next.
     render.use_persistent_data = True
     set_multilayer_exr(render)
 
 
 def set_multilayer_exr(render):
-    """Float channels of all passes in one file, without compression."""
+    """Set the output to float channels of all passes in one file, without compression."""
     image = render.image_settings
-    if hasattr(image, "media_type"):  # 5.0: formats come in groups
+    if hasattr(image, "media_type"):  # since 5.0 formats are grouped by media type
         image.media_type = "MULTI_LAYER_IMAGE"
     image.file_format = "OPEN_EXR_MULTILAYER"
     image.color_depth = "32"
     image.exr_codec = "NONE"
-    if hasattr(image, "use_exr_interleave"):  # 5.0: else one part of the file for each pass
+    if hasattr(image, "use_exr_interleave"):  # 5.0: the default is one part a pass
         image.use_exr_interleave = True
 
 
@@ -134,8 +135,8 @@ def set_multilayer_exr(render):
 
 
 def add_mesh(scene, vertices, faces):
-    """An object at the origin with these triangles, as they are: no importer turns or merges."""
-    # Blender's faces have no corner twice. Such ones have no area and are never hit.
+    """Add an object at the origin with exactly these triangles, neither rotated nor merged."""
+    # A face of Blender cannot have a corner twice. Such faces have no area and are never hit.
     a, b, c = np.asarray(faces).T
     faces = faces[(a != b) & (b != c) & (c != a)]
     mesh = bpy.data.meshes.new("mesh")
@@ -145,7 +146,7 @@ def add_mesh(scene, vertices, faces):
     mesh.vertices.foreach_set("co", flat(vertices, np.float32))
     mesh.loops.foreach_set("vertex_index", flat(faces, np.int32))
     mesh.polygons.foreach_set("loop_start", np.arange(0, 3 * len(faces), 3, dtype=np.int32))
-    if bpy.app.version < (3, 6):  # later ones see it from the starts
+    if bpy.app.version < (3, 6):  # later versions derive it from loop_start
         mesh.polygons.foreach_set("loop_total", np.full(len(faces), 3, dtype=np.int32))
     mesh.update(calc_edges=True)
     thing = bpy.data.objects.new("mesh", mesh)
@@ -166,19 +167,19 @@ def add_camera(scene):
 
 
 def set_camera(scene, camera, wanted):
-    """Set what the dictionary names; everything else stays as it is."""
+    """Set the values that the dictionary names and leave all others as they are."""
     for owner, names in ((camera.data, CAMERA_DATA), (scene.render, RENDER_DATA)):
         for name in names:
             if name in wanted:
                 setattr(owner, name, wanted[name])
     if "matrix_world" in wanted:
-        # A Matrix has rows; plain lists would be taken for columns.
+        # Matrix takes lists as rows; Blender would take plain lists as columns.
         camera.matrix_world = Matrix(wanted["matrix_world"])
     bpy.context.view_layer.update()
 
 
 def read_camera(scene, camera):
-    """The camera as Blender has it now: float32, limited to its ranges."""
+    """Return the camera as Blender holds it now: float32, limited to Blender's ranges."""
     found = {name: getattr(camera.data, name) for name in CAMERA_DATA}
     found.update((name, getattr(scene.render, name)) for name in RENDER_DATA)
     found["matrix_world"] = [list(row) for row in camera.matrix_world]
@@ -193,7 +194,7 @@ def flat(array, dtype):
 
 
 def render_depth(scene, folder):
-    """The depth pass of one frame, (height, width) float32, row 0 at the top; a miss is 1e10."""
+    """Render one frame's depth pass, (height, width) float32, row 0 at the top; a miss is 1e10."""
     path = os.path.join(folder, "pass.exr")
     scene.render.filepath = path
     bpy.ops.render.render(write_still=True)
@@ -204,14 +205,14 @@ def render_depth(scene, folder):
 
 
 def read_exr(path, channel):
-    """One channel of an uncompressed scan line OpenEXR file, by the end of its name.
+    """Read a channel, given the end of its name, from an uncompressed scan line OpenEXR file.
 
-    The layout is that of "OpenEXR File Layout", Academy Software Foundation.
+    The layout is described in "OpenEXR File Layout", Academy Software Foundation.
     """
     with open(path, "rb") as file:
         data = file.read()
     magic, version = struct.unpack_from("<II", data)
-    if magic != 20000630 or version & ~0xFF & ~0x400:  # long names are no obstacle
+    if magic != 20000630 or version & ~0xFF & ~0x400:  # long names are accepted
         raise JobError(f"Blender wrote an EXR file of an unexpected kind ({version:#x})")
     attributes, position = {}, 8
     while data[position]:
@@ -225,7 +226,8 @@ def read_exr(path, channel):
     x0, y0, x1, y1 = struct.unpack("<4i", attributes["dataWindow"])
     width, height = x1 - x0 + 1, y1 - y0 + 1
 
-    # Within a line the channels follow each other in this order; HALF is type 1, others 4 bytes.
+    # Within a line the channels follow each other in this order. Type 1 is HALF, with 2 bytes a
+    # pixel; the other types have 4.
     channels, line_bytes, begin, at = attributes["channels"], 0, None, 0
     while channels[at]:
         name, at = c_string(channels, at)
@@ -251,10 +253,10 @@ def c_string(data, position):
 
 
 def probe(scene, camera, folder, threads):
-    """Depth in the middle and in a corner of a plane that faces the camera.
+    """Measure depth in the middle and in a corner of a plane that faces the camera.
 
-    Equal if the pass is distance along the camera's axis; if it is distance from the camera's
-    centre, the corner has `slant` times the middle's.
+    The two are equal if the pass holds distance along the camera's axis. If it holds distance from
+    the camera's centre, the corner has `slant` times the depth of the middle.
     """
     set_exact_depth(scene, threads)
     far = 4.0 * PROBE_DISTANCE
@@ -269,7 +271,7 @@ def probe(scene, camera, folder, threads):
     })  # fmt: skip
     depth = render_depth(scene, folder)
     bpy.data.objects.remove(plane)
-    # How far out the corner's ray is where the plane is 1 away; the middle's is half a pixel out.
+    # Offset of the corner's ray in x and y at distance 1; the middle's is half a pixel.
     out = 1.0 - 1.0 / PROBE_SIDE
     return {
         "middle": float(depth[PROBE_SIDE // 2, PROBE_SIDE // 2]),
@@ -282,7 +284,7 @@ def probe(scene, camera, folder, threads):
 
 
 def open_blend(path):
-    """Open a file without running the scripts in it; returns its scene."""
+    """Open a file without running the scripts in it; return its scene."""
     try:
         bpy.ops.wm.open_mainfile(filepath=path, load_ui=False, use_scripts=False)
     except RuntimeError as error:
@@ -292,7 +294,7 @@ def open_blend(path):
 
 
 def chosen_cameras(scene, name):
-    """The cameras of a scene by name, or the one that is asked for."""
+    """Return the cameras of a scene, sorted by name, or the one that is asked for."""
     cameras = sorted((o for o in scene.objects if o.type == "CAMERA"), key=lambda o: o.name)
     names = ", ".join(repr(camera.name) for camera in cameras)
     if not cameras:
@@ -306,7 +308,7 @@ def chosen_cameras(scene, name):
 
 
 def chosen_frames(scene, cameras, frames):
-    """The frames that are asked for, the current one if none is."""
+    """Return the frames that are asked for, or the current one if `frames` is None."""
     if frames is None:
         return [scene.frame_current]
     if frames != "keys":
@@ -319,7 +321,7 @@ def chosen_frames(scene, cameras, frames):
 
 
 def keyframes(camera):
-    """The frames at which a camera, its lens or one of its parents has a keyframe."""
+    """Yield the frames at which a camera, its lens or one of its parents has a keyframe."""
     owners = [camera.data]
     while camera:
         owners.append(camera)
@@ -333,7 +335,7 @@ def keyframes(camera):
 
 
 def curves_of(animation):
-    """The animation curves of one owner."""
+    """Return the animation curves of one owner."""
     action = animation.action
     if not hasattr(animation, "action_slot"):  # until 4.3 an action belongs to one owner
         return list(action.fcurves)
@@ -342,12 +344,12 @@ def curves_of(animation):
 
 
 def prepare_scene(scene, notes):
-    """Leave one view layer to render, once for each frame and camera; returns that layer."""
+    """Leave one view layer to render, once for each frame and camera; return that layer."""
     render = scene.render
     render.use_compositing = False
     render.use_sequencer = False
     render.use_multiview = False
-    # Cameras are switched by their turn, not by the markers of the timeline.
+    # The job itself switches cameras; markers of the timeline must not.
     for marker in scene.timeline_markers:
         marker.camera = None
     used = [layer for layer in scene.view_layers if layer.use] or list(scene.view_layers)
@@ -362,10 +364,10 @@ def prepare_scene(scene, notes):
 
 @contextlib.contextmanager
 def render_engine():
-    """Gives render(look): what look(depsgraph) makes of the scene as evaluated for a render.
+    """Provide render(look), which returns look(depsgraph) of the scene evaluated for a render.
 
-    Only render engines are shown that; what scripts get elsewhere is evaluated for the viewport,
-    with other subdivision levels and other objects hidden.
+    Only a render engine gets that evaluation. Other scripts get the one for the viewport, with
+    other subdivision levels and other objects hidden.
     """
     turn = {}
 
@@ -396,7 +398,7 @@ def render_engine():
 
 
 def look_at_scene(camera, contents, depsgraph):
-    """A camera as animation, parents and constraints make it, and the layout of the meshes."""
+    """Return a camera after animation, parents and constraints, and the layout of the meshes."""
     evaluated = camera.evaluated_get(depsgraph)
     found = read_camera(depsgraph.scene, evaluated)
     if evaluated.data.dof.use_dof:
@@ -405,13 +407,13 @@ def look_at_scene(camera, contents, depsgraph):
 
 
 def has_hair(thing):
-    """Whether Cycles would draw strands of particle hair on it."""
+    """Tell whether Cycles would draw strands of particle hair on an object."""
     settings = [system.settings for system in thing.particle_systems]
     return any(each.type == "HAIR" and each.render_type == "PATH" for each in settings)
 
 
 class Contents:
-    """Every mesh that was met, stored once, and every arrangement of them."""
+    """Every mesh of the scene, stored once, and every arrangement of the meshes."""
 
     def __init__(self, job, view_layer):
         self.job = job
@@ -421,7 +423,7 @@ class Contents:
         self.notes = set()
 
     def layout(self, depsgraph):
-        """The number of the arrangement that this evaluation of the scene shows."""
+        """Return the number of the arrangement that this evaluation of the scene shows."""
         numbers, matrices, known = [], [], {}
         for instance in depsgraph.object_instances:
             thing = instance.object
@@ -429,7 +431,7 @@ class Contents:
                 continue
             if thing.type in ("CURVES", "POINTCLOUD", "VOLUME") or has_hair(thing):
                 self.notes.add(f"{thing.name!r} has hair, points or a volume, which are left out")
-            # Curves, texts and metaballs come again, as instances of the mesh that they make.
+            # Curves, texts and metaballs appear again as instances of the mesh that they make.
             if not isinstance(thing.data, bpy.types.Mesh) or not len(thing.data.polygons):
                 continue
             key = thing.data.as_pointer()
@@ -445,17 +447,17 @@ class Contents:
         )
 
     def seen(self, instance):
-        """Whether rays from the camera meet it, which Cycles decides as it does here."""
+        """Tell whether rays from the camera can hit an instance, by the rule that Cycles uses."""
         things = [instance.object] + ([instance.parent] if instance.parent else [])
         return all(
             thing.visible_camera
-            # The evaluated object would not know.
+            # The evaluated object does not know this setting.
             and not thing.original.indirect_only_get(view_layer=self.view_layer)
             for thing in things
         )
 
     def geometry(self, mesh):
-        """The number of a mesh, whose triangles are those that Blender renders."""
+        """Return the number of a mesh, which has the triangles that Blender renders."""
         mesh.calc_loop_triangles()
         vertices = np.empty(3 * len(mesh.vertices), np.float32)
         mesh.vertices.foreach_get("co", vertices)
@@ -469,7 +471,7 @@ class Contents:
         )
 
     def number(self, known, what, **arrays):
-        """The number of these arrays among those of their kind; stored if they are new."""
+        """Return the number of these arrays among those of their kind; store them if new."""
         digest = hashlib.sha256()
         for array in arrays.values():
             digest.update(len(array).to_bytes(8, "little"))
@@ -486,15 +488,15 @@ class Contents:
 
 
 def render_views(job):
-    """Cycles' depth of all views in one process.
+    """Render the depth of all views with Cycles in one process.
 
     Job: "cameras" (one dictionary a view), "clips" (for each view its ranges of depth, pairs of
     near and far, nearest first), "threads"; arrays vertices (1 or n_views, n, 3) float32 and faces
     (m, 3). Result: array depth (n_views, height, width) float32 as Blender wrote it, "cameras" as
     Blender has them, and the "probe".
 
-    Each range is an image of its own, and the nearest hit counts: Cycles' rays start on the near
-    plane, and the closer that is to what they hit, the more digits float32 has left.
+    Each range is rendered as a separate image, and the nearest hit counts. Cycles' rays start on
+    the near plane; the closer that plane is to the hit, the more digits float32 has left.
     """
     scene = empty_scene()
     camera = add_camera(scene)
@@ -518,11 +520,11 @@ def render_views(job):
 
 
 def time_renders(job):
-    """How long Cycles takes for a view, again and again in one process.
+    """Time Cycles for each view, repeatedly in one process.
 
-    Job: as for `render_views` with one range, and "repeats". Result: "seconds", for each of the
-    ways "no_file" (Blender's default: the scene is taken over anew for every view), "kept" (with
-    its Persistent Data) and "kept_exr" (and a file is written) a list of repeats lists of n_views.
+    Job: as for `render_views` with one range, and "repeats". Result: "seconds", for each of three
+    ways a list of "repeats" lists of n_views: "no_file" (Blender's default: Cycles takes the scene
+    over again for every view), "kept" (with Persistent Data), "kept_exr" (and a file is written).
     """
     scene = empty_scene()
     camera = add_camera(scene)
@@ -542,19 +544,19 @@ def time_renders(job):
                 start = time.perf_counter()
                 bpy.ops.render.render(write_still=way == "kept_exr")
                 turn_times.append(time.perf_counter() - start)
-            if turn:  # the first is for warming up
+            if turn:  # the first turn is a warm-up
                 times.append(turn_times)
     return {"seconds": seconds}
 
 
 def read_scene(job):
-    """What renders of a .blend see: its meshes in their places, and its cameras.
+    """Read what renders of a .blend see: its meshes in their places, and its cameras.
 
-    Job: "path"; "camera", a name or None for all of the scene's; "frames", a list, "keys" or None
-    for the one the file was saved at. Result: "views", one for each frame and camera in it, with
+    Job: "path"; "camera", a name or None for all cameras; "frames", a list, "keys" or None for the
+    frame at which the file was saved. Result: "views", one for each camera in each frame, with
     "camera", "frame" and "layout"; arrays geometry_<g>_vertices (n, 3) float32 and
     geometry_<g>_faces (m, 3), layout_<l>_geometry (k,) and layout_<l>_matrix_world (k, 4, 4): the
-    k meshes that the view's layout puts in their places. "notes" says what is not as in a render.
+    k meshes that the view's layout puts in their places. "notes" lists differences from a render.
     """
     scene = open_blend(job["path"])
     notes = []
@@ -577,11 +579,11 @@ def read_scene(job):
 
 
 def cast_through_bvhtree(job):
-    """A second opinion on geometry alone: the rays through mathutils' BVHTree, in float32.
+    """Cast the rays through mathutils' BVHTree in float32, a second opinion on geometry alone.
 
     Job: "width", "height"; arrays vertices and faces as for `render_views`, basis (n_views, 6, 3):
     rows o, ox, oy, d, dx, dy of rays with origin o + x ox + y oy and direction d + x dx + y dy.
-    Result: array z (n_views, height, width), distance in lengths of the direction, inf = miss.
+    Result: array z (n_views, height, width), distance in direction lengths, inf = miss.
     """
     from mathutils.bvhtree import BVHTree
 
@@ -627,7 +629,7 @@ def main():
         result = {"error": f"{type(error).__name__}: {error}"}
     result["blender"] = bpy.app.version_string
     job.finish(result)
-    # All is written; what Blender does when it ends (or crashes then) is of no interest.
+    # All results are written. Skip Blender's own exit, which may crash.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

@@ -1,7 +1,7 @@
-"""Find Blender, and let it do a job in a process of its own.
+"""Find Blender, and run jobs in it, each in a separate process.
 
 Blender is GPL and its Python package pins an old NumPy, so raydepth never imports it. A job is a
-folder with job.json and arrays; `inside.py` runs in Blender and leaves its results beside them.
+folder with job.json and arrays; `inside.py` runs in Blender and writes its results to that folder.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from raydepth.errors import BlenderError
 VARIABLE = "RAYDEPTH_BLENDER"
 INSIDE = Path(__file__).with_name("inside.py")
 
-# Seconds that a job may take if nothing else is said.
+# Seconds that a job may take by default.
 TIMEOUT = 600.0
 
 INSTALL = (
@@ -44,17 +44,17 @@ class Blender:
     program : str
         Path of a `blender` executable, or of a Python that has `bpy`.
     is_python : bool
-        Which of the two.
+        True for a Python, False for a `blender` executable.
     """
 
     program: str
     is_python: bool
 
     def command(self, folder: Path) -> list[str]:
-        """The command line that does the job in a folder."""
+        """Return the command line that runs the job in a folder."""
         if self.is_python:
             return [self.program, str(INSIDE), "--", str(folder)]
-        # Neither the user's settings nor scripts in .blend files have a say.
+        # Ignore the user's settings, and do not run scripts in .blend files.
         return [
             self.program, "--background", "--factory-startup", "--disable-autoexec", "-noaudio",
             "--python", str(INSIDE), "--", str(folder),
@@ -63,15 +63,16 @@ class Blender:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a job gave.
+    """The result of a job.
 
     Attributes
     ----------
     version : str
-        Blender's, such as "4.5.15 LTS".
+        Blender's version, such as "4.5.15 LTS".
     data : dict
-        What the command returned as JSON.
+        The JSON data that the command returned.
     arrays : dict from name to array
+        The arrays that the command stored.
     """
 
     version: str
@@ -80,10 +81,10 @@ class Answer:
 
 
 def find_blender(path: str | os.PathLike[str] | None = None) -> Blender:
-    """The Blender to use: `path`, else RAYDEPTH_BLENDER, else the first on the PATH.
+    """Find the Blender to use: `path`, else RAYDEPTH_BLENDER, else the first on the PATH.
 
-    Without either, this Python is taken if it has `bpy`, then `blender` on the PATH, then a
-    `python3` on the PATH that has `bpy`.
+    Without `path` and RAYDEPTH_BLENDER, the choice is this Python if it has `bpy`, then `blender`
+    on the PATH, then a `python3` or `python` on the PATH that has `bpy`.
 
     Parameters
     ----------
@@ -93,7 +94,8 @@ def find_blender(path: str | os.PathLike[str] | None = None) -> Blender:
     Raises
     ------
     BlenderError
-        What is named is no program, or there is no Blender; one line that says how to get one.
+        The named program does not exist, or no Blender was found. The message is one line; in the
+        second case it says how to get Blender.
     """
     for named, where in ((path, "Blender"), (os.environ.get(VARIABLE), VARIABLE)):
         if named:
@@ -121,7 +123,7 @@ def run(
     *,
     timeout: float = TIMEOUT,
 ) -> Answer:
-    """Let Blender do one job and wait for it.
+    """Run one job in Blender and wait for it.
 
     Parameters
     ----------
@@ -130,12 +132,12 @@ def run(
         JSON data; "command" names the function of `inside.py`.
     arrays : mapping from name to array
     timeout : float, seconds
-        Blender is killed after it.
+        Blender is killed after this time.
 
     Raises
     ------
     BlenderError
-        Blender crashed, took too long, or could not do the job; one line.
+        Blender crashed, took too long, or could not do the job. The message is one line.
     """
     with tempfile.TemporaryDirectory(prefix="raydepth-blender-") as name:
         folder = Path(name)
@@ -152,7 +154,7 @@ def run(
 
 
 def _run(blender: Blender, folder: Path, timeout: float) -> None:
-    """Run the process until it ended or was killed; raise unless it left a result."""
+    """Run the process until it ends or is killed; raise BlenderError unless it left a result."""
     log = folder / "log.txt"
     with log.open("wb") as output:
         try:
@@ -171,7 +173,7 @@ def _run(blender: Blender, folder: Path, timeout: float) -> None:
         except subprocess.TimeoutExpired:
             raise BlenderError(
                 f"{blender.program} was stopped after {timeout:g} s without a result; "
-                "--timeout gives it longer"
+                "--timeout allows it more time"
             ) from None
         finally:
             if process.returncode is None:
@@ -181,7 +183,7 @@ def _run(blender: Blender, folder: Path, timeout: float) -> None:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the process and those that it started."""
+    """Kill the process and the processes that it started."""
     if hasattr(os, "killpg"):
         os.killpg(process.pid, signal.SIGKILL)
     else:
@@ -190,7 +192,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def _why_no_result(blender: Blender, code: int, log: str) -> str:
-    """One line: how the process ended, and what it said last that tells why."""
+    """Return one line: how the process ended, and the cause or the last line of its output."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     if any(line.endswith("No module named 'bpy'") for line in lines):
         return f"{blender.program} is a Python without bpy: {INSTALL}"
@@ -210,12 +212,12 @@ def _why_no_result(blender: Blender, code: int, log: str) -> str:
             how = f"crashed (signal {-code})"
     else:
         how = f"ended with exit code {code}"
-    said = f"; it said last: {lines[-1][:200]}" if lines else ""
+    said = f"; its last line was: {lines[-1][:200]}" if lines else ""
     return f"{blender.program} {how} and left no result{said}"
 
 
 def _environment() -> dict[str, str]:
-    """This process's, less what would send another Python to this one's packages."""
+    """Return the environment without variables that point another Python to this one's packages."""
     return {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
 
 
@@ -224,7 +226,7 @@ def _is_python(program: str) -> bool:
 
 
 def _has_bpy(program: str) -> bool:
-    """Whether a Python can find `bpy`; nothing of it is loaded."""
+    """Tell whether a Python can find `bpy`, without loading it."""
     code = "import importlib.util, sys; sys.exit(importlib.util.find_spec('bpy') is None)"
     try:
         done = subprocess.run(

@@ -22,30 +22,30 @@ from raydepth.mesh.mesh import Mesh
 
 SUFFIX = ".blend"
 
-# A .blend begins with its name, or is packed: by Zstandard since 3.0, by gzip before.
+# A .blend begins with BLENDER, or is compressed: by Zstandard since Blender 3.0, by gzip before.
 SIGNATURES = (b"BLENDER", b"\x28\xb5\x2f\xfd", b"\x1f\x8b")
 
 KEYFRAMES = "keys"
-LAST_FRAME = 1048574  # and the first one is as far below 0
+LAST_FRAME = 1048574  # the first frame is its negative
 
 
 @dataclass(frozen=True, eq=False)
 class Shot:
-    """What `rd.render` takes at once: one mesh, and views of one model and size.
+    """The input of one call of `rd.render`: one mesh, and views of one model and size.
 
     Attributes
     ----------
     mesh : Mesh
-        Everything that renders see, in world units, every instance in its place.
+        Everything that renders see, in world units, with every instance in its place.
     cameras : Cameras
-        The views, frame by frame, and within a frame by the camera's name.
+        The views, ordered by frame and, within a frame, by the camera's name.
     blender_cameras : tuple of BlenderCamera
-        The same as Blender describes them, with their names.
+        The same views as Blender describes them, with the cameras' names.
     frames : tuple of int
         The frame of each view.
     label : str
-        Tells the shots of a scene apart: "" if there is only one, else the first frame at which
-        the mesh is as it is, and the model of its cameras where there are both.
+        Tells the shots of a scene apart: "" if there is only one. Otherwise it has the first frame
+        of the mesh's state if geometry moves, and the cameras' model if the scene has both models.
     """
 
     mesh: Mesh
@@ -55,7 +55,7 @@ class Shot:
     label: str = ""
 
     def view_labels(self) -> list[dict[str, Any]]:
-        """What to keep of each view besides its camera, as JSON data."""
+        """Return, as JSON data, what is stored of each view besides its camera."""
         return [
             {
                 "blender": {
@@ -70,17 +70,17 @@ class Shot:
 
 
 class Scene:
-    """What `load_scene` found in a .blend; `for shot in scene` goes through its shots.
+    """The content of a .blend, from `load_scene`; `for shot in scene` iterates over its shots.
 
-    There is one shot for each state of the geometry, so one in all where nothing but cameras
-    moves; it is split where perspective and orthographic cameras meet. Shots come in the order of
-    their first frames. Their meshes are made when their turn comes, so that a long animation need
-    not fit into memory.
+    There is one shot for each state of the geometry, so only one shot if only cameras move. A state
+    that both perspective and orthographic cameras see has one shot for each model. Shots come in
+    the order of their first frames. A shot's mesh is made when the iteration reaches it, so that a
+    long animation need not fit into memory.
 
     Attributes
     ----------
     blender_version : str
-        Of the Blender that read the file.
+        Version of the Blender that read the file.
     """
 
     def __init__(self, answer: Answer, path: Path, sha256: str) -> None:
@@ -92,7 +92,7 @@ class Scene:
         for view in answer.data["views"]:
             camera, frame, layout = BlenderCamera(**view["camera"]), view["frame"], view["layout"]
             if not len(self._arrays[f"layout_{layout}_geometry"]):
-                raise MeshError(f"{path}: renders see no mesh at frame {frame}")
+                raise MeshError(f"{path}: no mesh is visible in renders at frame {frame}")
             self._views.setdefault((layout, camera.model), []).append((camera, frame))
             self._first_frames.setdefault(layout, frame)
 
@@ -120,17 +120,17 @@ class Scene:
 
     @property
     def n_views(self) -> int:
-        """Views of all shots."""
+        """The number of views in all shots."""
         return sum(map(len, self._views.values()))
 
     @property
     def mesh(self) -> Mesh:
-        """The mesh of the only shot."""
+        """The mesh of the only shot; ValueError if there are several."""
         return self._only_shot.mesh
 
     @property
     def cameras(self) -> Cameras:
-        """The views of the only shot."""
+        """The views of the only shot; ValueError if there are several."""
         return self._only_shot.cameras
 
     @cached_property
@@ -138,13 +138,13 @@ class Scene:
         if len(self) != 1:
             raise ValueError(
                 f"{self._path}: there are {len(self)} shots, because its geometry moves or its "
-                "cameras differ in model; expected one, or: for shot in scene: "
+                "cameras differ in model; expected one shot, or a loop: for shot in scene: "
                 "render(shot.mesh, shot.cameras)"
             )
         return next(iter(self))
 
     def _mesh(self, layout: int, name: str) -> Mesh:
-        """One arrangement of the meshes, flattened in float64."""
+        """Return one arrangement of the meshes as one mesh, flattened in float64."""
         numbers = self._arrays[f"layout_{layout}_geometry"].tolist()
         matrices = self._arrays[f"layout_{layout}_matrix_world"].astype(np.float64)
         contents = flatten(
@@ -178,24 +178,25 @@ def load_scene(
     blender: str | os.PathLike[str] | None = None,
     timeout: float = TIMEOUT,
 ) -> Scene:
-    """Let Blender evaluate a .blend, and take its meshes and cameras out of it.
+    """Load the meshes and cameras of a .blend as Blender evaluates them.
 
-    Blender runs once, in a process of its own. Geometry is what a final render sees: modifiers at
-    their render settings, instances, curves and texts as meshes, objects that are hidden from
-    renders or from the camera left out. Nothing in the file's Python is run.
+    Blender runs once, in a separate process. Geometry is what a final render sees: modifiers have
+    their render settings, instances, curves and texts are meshes, and objects that are hidden from
+    renders or from the camera are left out. Python in the file is not run.
 
     Parameters
     ----------
     path : path of a .blend file
     camera : str, optional
-        The name of one camera; all of the scene's if not given.
+        The name of one camera; all cameras of the scene if not given.
     frames : int, several, or "keys", optional
-        Frames to evaluate: a number, `range(1, 25)`, or "keys" for those at which the cameras,
-        their lenses or their parents have keyframes. The frame the file was saved at if not given.
+        Frames to evaluate: a number, `range(1, 25)`, or "keys" for the frames at which the cameras,
+        their lenses or their parents have keyframes. If not given, the frame at which the file was
+        saved.
     blender : path, optional
         A `blender` executable or a Python that has `bpy`; see `find_blender`.
     timeout : float, seconds
-        Blender is stopped after it.
+        Blender is stopped after this time.
 
     Returns
     -------
@@ -204,12 +205,13 @@ def load_scene(
     Raises
     ------
     MeshError
-        The file is none of Blender's, or renders see no mesh in it.
+        The file is not a .blend file, or no mesh is visible in renders of it.
     ValueError
         A camera cannot be rendered (the message says which), the cameras' images differ in size,
-        or frames make no sense.
+        or a frame is invalid.
     BlenderError
-        There is no Blender, it failed, or the file has no (such) camera or keyframes.
+        Blender was not found or failed, or the file has no camera, no camera of that name or no
+        keyframes.
     """
     path = Path(path)
     wanted = checked_frames(frames)
@@ -228,12 +230,18 @@ def load_scene(
         return Scene(answer, path, sha256)
     except MeshError:
         raise
-    except ValueError as error:  # of a camera
+    except ValueError as error:  # about a camera
         raise ValueError(f"{path}: {error}") from None
 
 
 def checked_frames(frames: int | str | Iterable[int] | None) -> list[int] | str | None:
-    """The frames that a user asks for, as `inside.py` takes them."""
+    """Check the frames that a user asks for; return them as `inside.py` takes them.
+
+    Raises
+    ------
+    ValueError
+        There are no frames, or one is not a whole number from -1048574 to 1048574.
+    """
     if frames is None or frames == KEYFRAMES:
         return frames
     if isinstance(frames, str):
@@ -250,13 +258,13 @@ def checked_frames(frames: int | str | Iterable[int] | None) -> list[int] | str 
 
 
 def _checked_file(path: Path) -> str:
-    """Hex SHA-256 of a file that looks like a .blend."""
+    """Check that a file looks like a .blend; return its SHA-256 in hexadecimal."""
     if path.is_dir():
         raise MeshError(f"{path}: is a directory; expected a .blend file")
     try:
         with path.open("rb") as file:
             if not file.read(8).startswith(SIGNATURES):
-                raise MeshError(f"{path}: is no .blend file; its content is another")
+                raise MeshError(f"{path}: is not a .blend file; its content is of another kind")
             file.seek(0)
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:

@@ -24,19 +24,19 @@ LINE = 100
 
 
 def script(mesh: Mesh, cameras: Cameras, path: str | os.PathLike[str] | None = None) -> str:
-    """A Python script that sets a mesh, cameras and exact depth output up in Blender.
+    """Return a Python script that sets up a mesh, cameras and exact depth output in Blender.
 
-    It holds the arrays themselves and needs nothing but Blender, 3.4 or newer: run it in the text
-    editor, or by `blender -b --factory-startup -P scene.py -- FOLDER`, which renders every view to
-    FOLDER/000.exr and so on (float32, z depth in units, 1e10 where nothing is seen).
+    The script holds the arrays themselves and needs only Blender, 3.4 or newer. Run it in Blender's
+    text editor, or with `blender -b --factory-startup -P scene.py -- FOLDER`, which renders every
+    view to FOLDER/000.exr and so on (float32, z depth in units, 1e10 for a miss).
 
     Parameters
     ----------
     mesh : Mesh
-        Rounded to float32, as Blender does.
+        Its vertices are rounded to float32, as Blender does.
     cameras : Cameras
     path : path, optional
-        Where to write the script as well; the file appears whole or not at all.
+        A file to write the script to as well; it appears complete or not at all.
 
     Returns
     -------
@@ -47,7 +47,7 @@ def script(mesh: Mesh, cameras: Cameras, path: str | os.PathLike[str] | None = N
     ------
     ValueError
         Blender has no such cameras (see `blender_from_cameras`), or the views differ in the shape
-        of their pixels, which Blender has one of for a whole scene.
+        of their pixels; a Blender scene has one shape for all cameras.
     OSError
         The file cannot be written.
     """
@@ -58,7 +58,7 @@ def script(mesh: Mesh, cameras: Cameras, path: str | os.PathLike[str] | None = N
         raise ValueError(
             f"view {other} has pixels of {described[other].pixel_aspect_x:.9g} x "
             f"{described[other].pixel_aspect_y:.9g}, view 0 of {described[0].pixel_aspect_x:.9g} x "
-            f"{described[0].pixel_aspect_y:.9g}; expected one shape, which Blender's scenes have"
+            f"{described[0].pixel_aspect_y:.9g}; expected one shape for all, as in Blender's scenes"
         )
     template = TEMPLATE.read_text(encoding="utf-8")
     title = f"{mesh.name}, {len(cameras)} {cameras.model} views"
@@ -84,26 +84,26 @@ def _packed(array: np.ndarray) -> str:
 
 
 def _plain(text: str) -> str:
-    """What may stand in a docstring, whatever a mesh is called."""
+    """Replace the characters that would break a docstring; a mesh may have any name."""
     return "".join(c if c.isprintable() and c not in '"\\' else "_" for c in text)
 
 
 def _literal(text: str) -> str:
-    """A string as Python source, in lines that an editor can show."""
+    """Return a string as Python source, in lines short enough for an editor."""
     width = LINE - 6
     lines = [repr(text[i : i + width]) for i in range(0, len(text), width)]
     return "(\n    " + "\n    ".join(lines) + "\n)"
 
 
 def _with_lines(text: str, node: ast.stmt, new: str) -> str:
-    """The text with a statement's lines exchanged."""
+    """Return the text with a statement's lines replaced by new ones."""
     lines = text.splitlines(keepends=True)
     assert node.end_lineno is not None
     return "".join(lines[: node.lineno - 1]) + new + "\n" + "".join(lines[node.end_lineno :])
 
 
 def _sources(names: Sequence[str]) -> str:
-    """The source of functions of `inside.py`, with the functions and constants they use."""
+    """Return the source of functions of `inside.py`, with the functions and constants they use."""
     text = INSIDE.read_text(encoding="utf-8")
     defined: dict[str, ast.stmt] = {}
     for node in ast.parse(text).body:

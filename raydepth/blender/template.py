@@ -1,15 +1,15 @@
 """TITLE, set up by raydepth VERSION for exact z depth from Cycles.
 
-Run it in Blender's text editor, in Blender 3.4 or newer: it adds a scene "raydepth" with the mesh,
-a camera for each view and the render settings; frame i is view i. Then Render > Render Animation,
-or, without a window:
+Run it in the text editor of Blender 3.4 or newer. It adds a scene "raydepth" with the mesh, a
+camera for each view and the render settings; frame i is view i. Then choose Render > Render
+Animation. To run it without a window:
 
     blender -b --factory-startup -P THIS.py -- FOLDER
     python THIS.py -- FOLDER                            (a Python that has bpy)
 
-FOLDER/000.exr and so on hold float32 in the channel "ViewLayer.Depth.Z": the distance along the
-camera's axis in units, 1e10 where nothing is seen. Blender's numbers are float32; keep the mesh
-near the origin.
+FOLDER/000.exr and so on hold float32 depth in the channel "ViewLayer.Depth.Z": the distance along
+the camera's axis in units, 1e10 for a miss. Blender's numbers are float32; keep the mesh near the
+origin.
 """
 
 import base64

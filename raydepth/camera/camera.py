@@ -1,4 +1,4 @@
-"""`Cameras`: many views of one model and size, their rays, and what they image where.
+"""`Cameras`: views that share a model and an image size, their rays and their projections.
 
 A camera looks along its +z axis, x points right, y points down (OpenCV's axes). The centre of pixel
 (row, column) is at image coordinates (column + 0.5, row + 0.5); row 0 is the top row.
@@ -21,6 +21,7 @@ from raydepth.camera.intrinsics import (
     checked_points,
     checked_size,
 )
+from raydepth.camera.kinds import checked_kind
 from raydepth.camera.lenses.lens import Lens
 from raydepth.camera.lenses.models import MODELS, lens_of
 from raydepth.camera.poses import checked_poses
@@ -34,8 +35,8 @@ class Cameras:
     Parameters
     ----------
     intrinsics : (3, 3) or (n_views, 3, 3) float
-        `[[fx, skew, cx], [0, fy, cy], [0, 0, 1]]`, in pixels. What they take to image coordinates,
-        and what distortion does before, depends on the model:
+        `[[fx, skew, cx], [0, fy, cy], [0, 0, 1]]`, in pixels. The model decides which coordinates
+        they map to image coordinates, and which distortion applies before that:
 
         - "perspective": (x / z, y / z). Distortion of 5 (k1 k2 p1 p2 k3) or 8 (... k4 k5 k6)
           parameters is Brown-Conrady's, in OpenCV's order and meaning.
@@ -43,30 +44,32 @@ class Cameras:
         - "fisheye": r (x, y) / |(x, y)| with r = theta, the angle from the axis in radians
           (equidistant). Distortion of 4 parameters (k1 k2 k3 k4) is Kannala-Brandt's, as in
           OpenCV's fisheye: r = theta (1 + k1 theta^2 + k2 theta^4 + k3 theta^6 + k4 theta^8).
-        - "equirectangular": (longitude, latitude) in radians; 0 ahead, growing to the right and
-          downwards.
+        - "equirectangular": (longitude, latitude) in radians. Both are 0 straight ahead; longitude
+          grows to the right, latitude downwards.
         - "cubemap": six faces of 90 degrees, s x s pixels each, side by side: right, left, up,
           down, front, back, in the order and orientation of OpenGL's cube maps. The intrinsics are
-          those of one face: `cubemap_intrinsics`.
+          those of one face; see `cubemap_intrinsics`.
 
-        See `lenses` for the field of each, in which rays and pixels are one to one. Pixels outside
-        it are misses.
+        Each model has a field, in which rays and pixels are one to one; see the classes in
+        `lenses`. Pixels outside the field are misses.
     world_from_camera : (4, 4) or (n_views, 4, 4) float
-        Takes camera points to world points (OpenCV axes). Rotation and translation only. It and the
-        intrinsics may be arrays on a CUDA device; they are copied to main memory.
+        Maps points in camera coordinates (OpenCV axes) to world points. Rotation and translation
+        only. It and the intrinsics may be arrays on a CUDA device; they are copied to main memory.
     size : int or (width, height)
         Image size in pixels; one number means a square.
     model : "perspective", "orthographic", "fisheye", "equirectangular" or "cubemap"
     distortion : (n,) or (n_views, n) float, optional
+        Parameters of the distortion, as listed under `intrinsics`.
     near, far : float or (n_views,) float, optional
-        What is nearer or farther is not seen, in units of z depth where the model has it, of ray
-        depth elsewhere. A surface behind one that is too near is seen.
+        Surfaces nearer or farther than these are not seen. Both are z depth in units if the model
+        has z depth, else ray depth. A surface behind one that is too near is seen.
 
     Raises
     ------
     ValueError
         A field has the wrong shape, is not finite, or makes no sense (zero focal length, a
-        rotation that is mirrored, scaled or sheared); the message names field, value and view.
+        rotation that is mirrored, scaled or sheared); the message names the field, its value and
+        the view.
     """
 
     def __init__(
@@ -103,10 +106,10 @@ class Cameras:
         return len(self.world_from_camera)
 
     def __getitem__(self, views: int | slice | Sequence[int] | np.ndarray) -> Cameras:
-        """The chosen views, as Cameras; an int gives Cameras of one view."""
+        """Return the chosen views as Cameras; an int chooses one view."""
         if isinstance(views, (int, np.integer)):
             if not -len(self) <= views < len(self):
-                raise IndexError(f"view {views} of {len(self)}")
+                raise IndexError(f"view {views} is out of range for {len(self)} views")
             views = [int(views)]
         return Cameras(
             self.intrinsics[views],
@@ -120,49 +123,49 @@ class Cameras:
         return f"Cameras({len(self)} {self.model} views, {self.width}x{self.height})"
 
     def _optional(self) -> dict[str, np.ndarray]:
-        """The fields that not all cameras have, of those that have them."""
+        """The optional fields (distortion, near, far) that are given."""
         fields = {"distortion": self.distortion, "near": self.near, "far": self.far}
         return {name: value for name, value in fields.items() if value is not None}
 
     @property
     def is_affine(self) -> bool:
-        """Whether both ends of a ray are affine in the image coordinates: see `ray_basis`."""
+        """True if a ray's origin and direction are affine in the pixel; see `ray_basis`."""
         straight = self.distortion is None or not self.distortion.any()
         return self.model in WITH_Z and straight
 
     @property
     def has_z(self) -> bool:
-        """Whether z depth is defined: for perspective, also distorted, and orthographic views."""
+        """True if z depth is defined: for perspective (also distorted) and orthographic views."""
         return self.model in WITH_Z
 
     @property
     def has_limits(self) -> bool:
-        """Whether `near` or `far` is given."""
+        """True if `near` or `far` is given."""
         return self.near is not None or self.far is not None
 
     @property
     def camera_from_world(self) -> np.ndarray:
-        """(n_views, 4, 4) float64, the inverse of `world_from_camera`."""
+        """The inverse of `world_from_camera`: (n_views, 4, 4) float64."""
         return np.linalg.inv(self.world_from_camera)
 
     @property
     def centres(self) -> np.ndarray:
-        """(n_views, 3) float64, where the cameras stand in the world."""
+        """The cameras' positions in the world: (n_views, 3) float64."""
         return self.world_from_camera[:, :3, 3]
 
     def ray_basis(self) -> np.ndarray:
-        """What turns image coordinates into rays: (n_views, 6, 3) float64.
+        """Return the matrices that turn image coordinates into rays: (n_views, 6, 3) float64.
 
-        For perspective and orthographic cameras without distortion (`is_affine`) both ends of a
-        ray are affine in the image coordinates (x, y). With rows o, ox, oy, d, dx, dy, the ray
-        through (x, y) has the origin `o + x * ox + y * oy` and the direction
-        `d + x * dx + y * dy`, in the world. A point at `origin + t * direction` has z depth t:
-        directions are not normalised.
+        For perspective and orthographic cameras without distortion (`is_affine`) the origin and
+        the direction of a ray are affine in the image coordinates (x, y). With rows o, ox, oy, d,
+        dx, dy, the ray through (x, y) has the origin `o + x * ox + y * oy` and the direction
+        `d + x * dx + y * dy`, in the world. Directions are not normalised: a point at
+        `origin + t * direction` has z depth t.
 
         Raises
         ------
         ValueError
-            The rays of this model are not affine; `rays` gives those of all.
+            The rays of this model are not affine; `rays` works for every model.
         """
         if not self.is_affine:
             raise ValueError(
@@ -191,25 +194,25 @@ class Cameras:
         return basis
 
     def limits(self) -> tuple[np.ndarray, np.ndarray]:
-        """`near` and `far` of each view, (n_views,) float64; 0 and +inf where there are none."""
+        """Return `near` and `far` of each view, (n_views,) float64; 0 and +inf if not given."""
         near = np.zeros(len(self)) if self.near is None else self.near
         return near, np.full(len(self), np.inf) if self.far is None else self.far
 
     @property
     def in_words(self) -> str:
-        """The model, and whether it is distorted."""
+        """The name of the model, preceded by "distorted" if it is."""
         distorted = self.distortion is not None and self.distortion.any()
         return f"distorted {self.model}" if distorted else self.model
 
     def check_kinds(self, kinds: Sequence[str]) -> None:
-        """ValueError if z depth is asked of a model that has none."""
+        """Raise ValueError if z depth is requested from a model that has none."""
         if "z" in kinds and not self.has_z:
             raise ValueError(
                 f"kind is 'z', but {self.model} cameras have no z depth; ask for kind 'ray'"
             )
 
     def lenses(self) -> Iterator[tuple[Lens, np.ndarray]]:
-        """Each distinct lens (intrinsics and distortion) and the numbers of its views."""
+        """Yield each distinct lens (intrinsics and distortion) and the indices of its views."""
         fields = [self.intrinsics.reshape(len(self), 9)]
         if self.distortion is not None:
             fields.append(self.distortion)
@@ -222,17 +225,23 @@ class Cameras:
             yield lens, np.flatnonzero(lens_of_view.reshape(-1) == number)
 
     def project(self, points: Any) -> np.ndarray:
-        """Image coordinates of world points, in every view.
+        """Return the image coordinates of world points in every view.
 
         Parameters
         ----------
         points : (..., 3) float
+            The same points for all views, in units.
 
         Returns
         -------
         (n_views, ..., 2) float64
             (x, y) in pixels, inside the image or not; NaN outside the field of the model, such as
             behind a perspective camera.
+
+        Raises
+        ------
+        ValueError
+            `points` has another shape or does not hold numbers.
         """
         points = checked_points(points, "points", 3)
         pixels = np.empty((len(self), *points.shape[:-1], 2))
@@ -243,20 +252,25 @@ class Cameras:
         return pixels
 
     def rays(self, pixels: Any = None) -> tuple[np.ndarray, np.ndarray]:
-        """The rays of pixels, in the world; `cast_rays` takes them.
+        """Return the rays of pixels, in the world; `cast_rays` takes them.
 
         Parameters
         ----------
         pixels : (n_views or 1, ..., 2) float, optional
-            Image coordinates (x, y) in each view, or the same in all; the centres of all pixels,
-            (1, height, width, 2), if not given.
+            Image coordinates (x, y) in each view, or the same in all views. If not given, the
+            centres of all pixels, (1, height, width, 2).
 
         Returns
         -------
         origins, directions : (n_views, ..., 3) float64
-            A point at `origin + t * direction` has z depth t where the model has z; elsewhere
-            directions have length 1, and it has ray depth t. A pixel outside the field has
+            A point at `origin + t * direction` has z depth t if the model has z depth. Otherwise
+            directions have length 1, and the point has ray depth t. A pixel outside the field has
             direction 0, which hits nothing.
+
+        Raises
+        ------
+        ValueError
+            `pixels` has another shape or does not hold numbers.
         """
         pixels = self._checked_pixels(pixels)
         shape = (len(self), *pixels.shape[1:-1], 3)
@@ -275,28 +289,28 @@ class Cameras:
         return np.broadcast_to(centres, shape), directions
 
     def unproject(self, pixels: Any, depth: Any, kind: str = "z") -> np.ndarray:
-        """World points that pixels see at a depth; the inverse of `project`.
+        """Return the world points that pixels see at a depth; the inverse of `project`.
 
         Parameters
         ----------
         pixels : (n_views or 1, ..., 2) float, or None
             As for `rays`.
         depth : (n_views, ...) float
-            Of the pixels; broadcast against them.
+            Depth of each pixel in units; broadcast to the shape of the pixels.
         kind : "z" or "ray"
+            The kind of `depth`.
 
         Returns
         -------
         (n_views, ..., 3) float64
-            NaN outside the field, and where depth is not finite.
+            World points; NaN outside the field and where `depth` is not finite.
 
         Raises
         ------
         ValueError
-            z depth is asked of a model that has none, or a shape does not fit.
+            The model does not have this kind of depth, or a shape does not fit.
         """
-        if kind not in ("z", "ray"):
-            raise ValueError(f"kind is {kind!r}; expected 'z' or 'ray'")
+        checked_kind(kind)
         self.check_kinds((kind,))
         origins, directions = self.rays(pixels)
         along = np.asarray(depth, dtype=np.float64)
@@ -319,15 +333,15 @@ class Cameras:
         pixels = checked_points(pixels, "pixels", 2)
         if pixels.ndim < 2 or len(pixels) not in (1, len(self)):
             raise ValueError(
-                f"pixels has shape {pixels.shape}; expected ({len(self)}, ..., 2), a first axis of "
-                "the views, or (1, ..., 2), the same for all"
+                f"pixels has shape {pixels.shape}; expected ({len(self)}, ..., 2), with an entry "
+                "for each view, or (1, ..., 2), the same for all"
             )
         return pixels
 
     def to_json(self) -> dict[str, Any]:
-        """One view as plain JSON data; numbers survive the round trip bit for bit."""
+        """Return one view as plain JSON data; numbers survive the round trip bit for bit."""
         if len(self) != 1:
-            raise ValueError(f"to_json takes one view, got {len(self)}: cameras[i].to_json()")
+            raise ValueError(f"to_json takes one view, got {len(self)}; use cameras[i].to_json()")
         return {
             "model": self.model,
             "width": self.width,
@@ -341,12 +355,12 @@ class Cameras:
 
     @cached_property
     def json_text(self) -> str:
-        """`to_json` as text, made once."""
+        """The text of `to_json`, made once."""
         return json.dumps(self.to_json(), allow_nan=False)
 
     @classmethod
     def from_json(cls, data: dict[str, Any] | Sequence[dict[str, Any]]) -> Cameras:
-        """Cameras from what `to_json` gave: one view, or a list of views of one model and size."""
+        """Make Cameras from data of `to_json`: one view, or a list of one model and size."""
         views = [data] if isinstance(data, dict) else list(data)
         if not views:
             raise ValueError("no cameras; expected at least one")
@@ -371,7 +385,7 @@ class Cameras:
             for key in ("distortion", "near", "far"):
                 if (key in view) != (key in first):
                     raise ValueError(
-                        f"one of cameras {i} and 0 has {key}, the other has not; "
+                        f"one of cameras {i} and 0 has {key}, the other does not; "
                         "expected it in all or in none"
                     )
         if first["axes"] != "opencv" or first["pixel_centre"] != [0.5, 0.5]:
@@ -389,9 +403,10 @@ class Cameras:
 
 
 def turned(world_from_camera: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """Directions (..., 3) in a camera's frame, in the world.
+    """Turn directions (..., 3) from a camera's frame to the world.
 
-    Sum by sum: what a matrix product rounds to depends on how many it takes at once.
+    Each sum is written out, because the rounding of a matrix product depends on how many vectors it
+    takes at once.
     """
     x, y, z = (directions[..., axis, None] for axis in range(3))
     right, down, forward = world_from_camera[:3, :3].T

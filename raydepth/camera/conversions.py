@@ -1,6 +1,6 @@
-"""Between kinds of depth, and between depth and points in the world, for every camera model.
+"""Conversions between kinds of depth, and between depth and world points, for every camera model.
 
-A depth that is not finite is a miss and stays one: +inf in depth, NaN in points.
+A depth that is not finite is a miss and stays a miss: +inf in depth, NaN in points.
 """
 
 from __future__ import annotations
@@ -10,55 +10,61 @@ from typing import Any
 import numpy as np
 
 from raydepth.camera.camera import Cameras
+from raydepth.camera.kinds import checked_kind
 
 
 def ray_from_z(z: Any, cameras: Cameras) -> np.ndarray:
-    """Ray depth from z depth.
+    """Convert z depth to ray depth.
 
     Parameters
     ----------
-    z : (n_views, height, width) or, of one view, (height, width) float
-        In units; what is not finite is a miss.
+    z : (n_views, height, width) or, for one view, (height, width) float
+        z depth in units; values that are not finite are misses.
     cameras : Cameras
 
     Returns
     -------
     the same shape, float64
-        +inf = miss.
+        Ray depth in units; +inf for a miss.
 
     Raises
     ------
     ValueError
-        The cameras have no z depth, or `z` has another shape than their images.
+        The cameras have no z depth, or the shape of `z` is not that of their images.
+    TypeError
+        `cameras` is not a Cameras.
     """
     return _scaled(z, cameras, "z", lambda z, length: z * length)
 
 
 def z_from_ray(ray: Any, cameras: Cameras) -> np.ndarray:
-    """Z depth from ray depth; arguments, result and errors as for `ray_from_z`."""
+    """Convert ray depth to z depth; arguments, result and errors are as for `ray_from_z`."""
     return _scaled(ray, cameras, "ray", lambda ray, length: ray / length)
 
 
 def points_from_depth(depth: Any, cameras: Cameras, kind: str) -> np.ndarray:
-    """World points that the pixels of depth maps see.
+    """Return the world points that the pixels of depth maps see.
 
     Parameters
     ----------
-    depth : (n_views, height, width) or, of one view, (height, width) float
-        In units; what is not finite is a miss.
+    depth : (n_views, height, width) or, for one view, (height, width) float
+        Depth in units; values that are not finite are misses.
     cameras : Cameras
     kind : "z" or "ray"
-        What `depth` is.
+        The kind of `depth`.
 
     Returns
     -------
     (..., 3) float64
-        Of the shape of `depth`; NaN = miss.
+        A world point for each value of `depth`; NaN for a miss.
 
     Raises
     ------
     ValueError
-        Another shape than the cameras' images, or a kind that the cameras do not have.
+        The shape of `depth` is not that of the cameras' images, or the cameras do not have this
+        kind of depth.
+    TypeError
+        `cameras` is not a Cameras.
     """
     maps = _checked(depth, cameras, "depth")
     points = np.empty((*maps.shape, 3))
@@ -68,26 +74,29 @@ def points_from_depth(depth: Any, cameras: Cameras, kind: str) -> np.ndarray:
 
 
 def depth_from_points(points: Any, cameras: Cameras, kind: str) -> np.ndarray:
-    """How far away points in the world are, in every view.
+    """Return the depth of world points in every view.
 
     Parameters
     ----------
     points : (..., 3) float
-        The same for all views. Whether anything hides them plays no part: see `Cameras.project` for
-        where they are seen.
+        The same for all views, in units. Occlusion is ignored. `Cameras.project` returns where the
+        points are seen.
     cameras : Cameras
     kind : "z" or "ray"
+        The kind of depth to return.
 
     Returns
     -------
     (n_views, ...) float64
-        In units; +inf for what is not in front of a camera that has z depth, and for points that
-        are not finite.
+        Depth in units; +inf for points that are not in front of a camera that has z depth, and for
+        points that are not finite.
 
     Raises
     ------
     ValueError
-        Not points, or a kind that the cameras do not have.
+        `points` has another shape, or the cameras do not have this kind of depth.
+    TypeError
+        `cameras` is not a Cameras.
     """
     _check_kind(cameras, kind)
     points = np.asarray(points, dtype=np.float64)
@@ -98,7 +107,7 @@ def depth_from_points(points: Any, cameras: Cameras, kind: str) -> np.ndarray:
         x, y, z = np.moveaxis((points - pose[:3, 3]) @ pose[:3, :3], -1, 0)
         along_z = kind == "z" or cameras.model == "orthographic"
         depth = z if along_z else np.sqrt(x * x + y * y + z * z)
-        # Not of NaN, nor, where there is z, of what is behind.
+        # False for NaN and, if there is z depth, for points behind the camera.
         seen = (depth > 0.0) & (z > 0.0 if cameras.has_z else True)
         depths[view] = np.where(seen, depth, np.inf)
     return depths
@@ -110,7 +119,7 @@ def _scaled(depth: Any, cameras: Cameras, name: str, convert: Any) -> np.ndarray
     converted = np.full(maps.shape, np.inf)
     for view in range(len(cameras)):
         _, directions = cameras[view].rays()
-        # Of a direction whose z is 1: how much longer the way along the ray is.
+        # Directions have z = 1, so their length is ray depth divided by z depth.
         length = np.sqrt((directions[0] * directions[0]).sum(axis=-1))
         hit = np.isfinite(maps[view]) & (length > 0.0)
         converted[view][hit] = convert(maps[view][hit], length[hit])
@@ -120,13 +129,12 @@ def _scaled(depth: Any, cameras: Cameras, name: str, convert: Any) -> np.ndarray
 def _check_kind(cameras: Cameras, kind: str) -> None:
     if not isinstance(cameras, Cameras):
         raise TypeError(f"cameras is a {type(cameras).__name__}; expected raydepth.Cameras")
-    if kind not in ("z", "ray"):
-        raise ValueError(f"kind is {kind!r}; expected 'z' or 'ray'")
+    checked_kind(kind)
     cameras.check_kinds((kind,))
 
 
 def _checked(depth: Any, cameras: Cameras, name: str) -> np.ndarray:
-    """(n_views, height, width) float64."""
+    """Return `depth` as (n_views, height, width) float64."""
     if not isinstance(cameras, Cameras):
         raise TypeError(f"cameras is a {type(cameras).__name__}; expected raydepth.Cameras")
     maps = np.asarray(depth, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Intrinsic matrices of each camera model, and the checks of what `Cameras` is given."""
+"""Intrinsic matrices of each camera model, and checks of the arguments of `Cameras`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ MAX_SIDE = 65535
 
 
 def perspective_intrinsics(fov_deg: float, size: int | Sequence[int]) -> np.ndarray:
-    """(3, 3) intrinsics with square pixels and the principal point in the middle.
+    """Return (3, 3) float64 intrinsics with square pixels and a central principal point.
 
     `fov_deg` is the full angle in degrees across the longer side of the image, as in Blender.
+    `size` is in pixels, as for `Cameras`. Values out of range raise ValueError.
     """
     width, height = checked_size(size)
     if not 0.0 < fov_deg < 180.0:
@@ -27,7 +28,11 @@ def perspective_intrinsics(fov_deg: float, size: int | Sequence[int]) -> np.ndar
 
 
 def orthographic_intrinsics(ortho_width: float, size: int | Sequence[int]) -> np.ndarray:
-    """(3, 3) intrinsics of an orthographic view `ortho_width` units across its longer side."""
+    """Return (3, 3) float64 intrinsics of an orthographic view.
+
+    The view is `ortho_width` units across its longer side. `size` is in pixels, as for `Cameras`.
+    Values out of range raise ValueError.
+    """
     width, height = checked_size(size)
     if not (math.isfinite(ortho_width) and ortho_width > 0.0):
         raise ValueError(f"ortho_width is {ortho_width}; expected units above 0")
@@ -36,9 +41,10 @@ def orthographic_intrinsics(ortho_width: float, size: int | Sequence[int]) -> np
 
 
 def fisheye_intrinsics(fov_deg: float, size: int | Sequence[int]) -> np.ndarray:
-    """(3, 3) intrinsics of an equidistant fisheye with the principal point in the middle.
+    """Return (3, 3) float64 intrinsics of an equidistant fisheye with a central principal point.
 
-    `fov_deg` is the full angle in degrees across the longer side of the image, 360 at most.
+    `fov_deg` is the full angle in degrees across the longer side of the image, at most 360. `size`
+    is in pixels, as for `Cameras`. Values out of range raise ValueError.
     """
     width, height = checked_size(size)
     if not 0.0 < fov_deg <= 360.0:
@@ -48,14 +54,21 @@ def fisheye_intrinsics(fov_deg: float, size: int | Sequence[int]) -> np.ndarray:
 
 
 def equirectangular_intrinsics(size: int | Sequence[int]) -> np.ndarray:
-    """(3, 3) intrinsics of a panorama of the whole sphere; ahead is in the middle of the image."""
+    """Return (3, 3) float64 intrinsics of a panorama of the whole sphere.
+
+    The middle of the image looks straight ahead. `size` is in pixels, as for `Cameras`; a value out
+    of range raises ValueError.
+    """
     width, height = checked_size(size)
     fx, fy = width / (2.0 * math.pi), height / math.pi
     return np.array([[fx, 0.0, width / 2.0], [0.0, fy, height / 2.0], [0.0, 0.0, 1.0]])
 
 
 def cubemap_intrinsics(size: Sequence[int]) -> np.ndarray:
-    """(3, 3) intrinsics of a face of a cube map; `size` is that of all six, (6 s, s)."""
+    """Return (3, 3) float64 intrinsics of one face of a cube map.
+
+    `size` is that of all six faces in pixels, (6 s, s); another one raises ValueError.
+    """
     width, height = checked_size(size)
     check_cubemap_size(width, height)
     half = height / 2.0
@@ -97,8 +110,8 @@ def check_cubemap(intrinsics: np.ndarray, width: int, height: int) -> None:
     if wrong.any():
         view = int(np.argmax(wrong))
         raise ValueError(
-            f"intrinsics of view {view} are {intrinsics[view].tolist()}; a cubemap of faces of "
-            f"{height} pixels has {cubemap_intrinsics((width, height)).tolist()}"
+            f"intrinsics of view {view} are {intrinsics[view].tolist()}; expected "
+            f"{cubemap_intrinsics((width, height)).tolist()} for cubemap faces of {height} pixels"
         )
 
 
@@ -115,11 +128,11 @@ def checked_distortion(value: Any, model: str, n_views: int) -> np.ndarray | Non
     expected = f"{' or '.join(map(str, counts))} parameters"
     if parameters.ndim > 2 or parameters.shape[-1] not in counts:
         raise ValueError(
-            f"distortion has shape {parameters.shape}; expected {expected} for {model}, of one "
-            "view or of all"
+            f"distortion has shape {parameters.shape}; expected {expected} for {model}, for "
+            "all views or for each"
         )
     if parameters.ndim == 2 and len(parameters) not in (1, n_views):
-        raise ValueError(f"distortion is of {len(parameters)} views, poses of {n_views}")
+        raise ValueError(f"distortion is given for {len(parameters)} views, poses for {n_views}")
     return _for_views(parameters, "distortion", (n_views, parameters.shape[-1]))
 
 
@@ -129,7 +142,7 @@ def checked_limit(value: Any, name: str, n_views: int) -> np.ndarray | None:
     try:
         limit = np.array(value, dtype=np.float64)
     except (TypeError, ValueError):
-        raise ValueError(f"{name} is not a number, nor one for each view") from None
+        raise ValueError(f"{name} is not a number or an array with one for each view") from None
     if limit.shape not in ((), (1,), (n_views,)):
         raise ValueError(f"{name} has shape {limit.shape}; expected a number or ({n_views},)")
     limit = _for_views(limit, name, (n_views,))
@@ -142,7 +155,7 @@ def checked_limit(value: Any, name: str, n_views: int) -> np.ndarray | None:
 
 
 def _for_views(values: np.ndarray, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Finite values, repeated for all views where they are shared."""
+    """Return the values, checked to be finite and repeated for all views if they are shared."""
     values = np.ascontiguousarray(np.broadcast_to(values, shape))
     if not np.isfinite(values).all():
         view = int(np.argmin(np.isfinite(values).reshape(len(values), -1).all(axis=1)))
@@ -154,7 +167,7 @@ def _for_views(values: np.ndarray, name: str, shape: tuple[int, ...]) -> np.ndar
 def checked_intrinsics(intrinsics: Any, n_views: int) -> np.ndarray:
     matrices = float_array(intrinsics, "intrinsics", (3, 3))
     if len(matrices) not in (1, n_views):
-        raise ValueError(f"intrinsics are of {len(matrices)} views, poses of {n_views}")
+        raise ValueError(f"intrinsics are given for {len(matrices)} views, poses for {n_views}")
     for (row, column), name in (((0, 0), "fx"), ((1, 1), "fy")):
         bad = matrices[:, row, column] <= 0.0
         if bad.any():
@@ -163,7 +176,7 @@ def checked_intrinsics(intrinsics: Any, n_views: int) -> np.ndarray:
                 f"{name} of view {view} is {matrices[view, row, column]}; expected pixels above 0"
             )
     if (matrices[:, [1, 2, 2, 2], [0, 0, 1, 2]] != [0, 0, 0, 1]).any():
-        raise ValueError("intrinsics have the form [[fx, skew, cx], [0, fy, cy], [0, 0, 1]]")
+        raise ValueError("intrinsics do not have the form [[fx, skew, cx], [0, fy, cy], [0, 0, 1]]")
     matrices = np.ascontiguousarray(np.broadcast_to(matrices, (n_views, 3, 3)))
     matrices.setflags(write=False)
     return matrices

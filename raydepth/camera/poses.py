@@ -1,4 +1,4 @@
-"""Where a camera stands and how it is turned: look-at, axes conversions, checks.
+"""Camera poses: look-at, conversions between axes, rolls, checks.
 
 A camera looks along its +z axis, x points right, y points down (OpenCV's axes).
 """
@@ -16,14 +16,14 @@ from raydepth.limits import MAX_COORDINATE
 # Float32 poses are orthonormal to about 1e-7, poses typed with six digits to about 1e-6.
 ROTATION_TOLERANCE = 1e-5
 
-# Closer than this (radians) to the up axis, "up" fades into a fixed direction: see look_at.
+# Within this angle (radians) of the up axis, "up" fades into a fixed direction: see look_at.
 POLE_CAP = 1e-3
 
 OPENGL_FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
 def opencv_from_opengl(world_from_camera: Any) -> np.ndarray:
-    """Poses given for OpenGL or Blender axes (x right, y up, looking along -z), in OpenCV axes.
+    """Convert poses from OpenGL or Blender axes (x right, y up, looking along -z) to OpenCV axes.
 
     Takes and returns `world_from_camera`, (..., 4, 4) float64.
     """
@@ -31,17 +31,17 @@ def opencv_from_opengl(world_from_camera: Any) -> np.ndarray:
 
 
 def opengl_from_opencv(world_from_camera: Any) -> np.ndarray:
-    """Poses in OpenCV axes, given for OpenGL or Blender axes; the inverse of the other."""
+    """Convert poses from OpenCV axes to OpenGL or Blender axes: inverts `opencv_from_opengl`."""
     return _flipped(world_from_camera)
 
 
 def look_at(eye: Any, target: Any = (0.0, 0.0, 0.0), up: str | Sequence[float] = "z") -> np.ndarray:
-    """`world_from_camera` of cameras at `eye` that look at `target` with `up` upwards.
+    """Return `world_from_camera` of cameras at `eye` that look at `target` with `up` upwards.
 
     No field of image-up directions is continuous all around a sphere (Brouwer's hairy ball
-    theorem), and the usual one breaks where a camera looks straight along `up`. Here, within
-    0.001 rad of that axis, up fades into the direction it has when one comes from azimuth 0
-    (see `frames.up_frame`): poses are defined everywhere and continuous at the poles.
+    theorem), and the usual one is undefined where a camera looks straight along `up`. Here, within
+    0.001 rad of that axis, the image's up direction fades into its limit on the meridian of azimuth
+    0 (see `frames.up_frame`). So poses are defined everywhere and continuous at the poles.
 
     Parameters
     ----------
@@ -51,6 +51,11 @@ def look_at(eye: Any, target: Any = (0.0, 0.0, 0.0), up: str | Sequence[float] =
     Returns
     -------
     (n_views, 4, 4) float64
+
+    Raises
+    ------
+    ValueError
+        A shape is wrong, a number is not finite, `up` is 0, or `eye` equals `target`.
     """
     eye, target = (np.atleast_2d(np.asarray(p, dtype=np.float64)) for p in (eye, target))
     for name, points in (("eye", eye), ("target", target)):
@@ -67,16 +72,17 @@ def look_at(eye: Any, target: Any = (0.0, 0.0, 0.0), up: str | Sequence[float] =
 
     frame = frames.up_frame(up)
     azimuth_0, up_axis = frame[:, 0], frame[:, 2]
-    # up made perpendicular to the view; its length is the sine of the angle to the pole.
+    # `up` made perpendicular to `forward`. Its length is the sine of the angle to the pole.
     upright = np.cross(forward, np.cross(up_axis, forward))
     sine = np.linalg.norm(upright, axis=1, keepdims=True)
-    # What upright becomes on the meridian of azimuth 0: towards -azimuth_0 above, + below.
+    # The limit of `upright` on the meridian of azimuth 0: -azimuth_0 for a camera above, else
+    # +azimuth_0.
     at_pole = np.where(forward @ up_axis < 0.0, -1.0, 1.0)[:, None] * azimuth_0
     at_pole = np.cross(forward, np.cross(at_pole, forward))
     image_up = upright / np.maximum(sine, POLE_CAP) + at_pole * np.maximum(
         0.0, 1.0 - sine / POLE_CAP
     )
-    # The one point of the cap where the two cancel, which topology demands, takes the pole's.
+    # The two terms cancel at one point of the cap, as the theorem demands. It takes `at_pole`.
     image_up = np.where(np.linalg.norm(image_up, axis=1, keepdims=True) > 1e-9, image_up, at_pole)
 
     right = _unit(np.cross(forward, image_up))
@@ -90,9 +96,9 @@ def look_at(eye: Any, target: Any = (0.0, 0.0, 0.0), up: str | Sequence[float] =
 
 
 def rolled(world_from_camera: Any, degrees: Any) -> np.ndarray:
-    """Cameras turned around their own axis, clockwise as seen from behind.
+    """Return poses rolled around the cameras' own axes, clockwise as seen from behind.
 
-    What they see turns counterclockwise in the image. By 0 degrees nothing changes, bit for bit,
+    The scene turns counterclockwise in the image. A roll of 0 degrees changes nothing, bit for bit,
     and quarter turns exchange axes exactly.
 
     Parameters
@@ -121,7 +127,7 @@ def rolled(world_from_camera: Any, degrees: Any) -> np.ndarray:
         ],
         axis=2,
     )
-    # Where nothing turns, not even the sign of a zero changes.
+    # A pose that does not turn keeps even the signs of its zeros.
     turns = degrees != 0.0
     poses[turns, :3, :2] = turned[turns]
     return poses
@@ -149,7 +155,7 @@ def checked_poses(world_from_camera: Any) -> np.ndarray:
 
 
 def float_array(value: Any, name: str, shape: tuple[int, int]) -> np.ndarray:
-    """A fresh (n, *shape) float64 array of one matrix or many, wherever they are."""
+    """Copy one matrix or many, also from a device, to a new (n, *shape) float64 array."""
     if hasattr(value, "__cuda_array_interface__"):
         value = _on_the_host(value, name)
     try:
@@ -167,8 +173,8 @@ def float_array(value: Any, name: str, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _on_the_host(value: Any, name: str) -> Any:
-    """A copy of an array in a device's memory, by the method that its library has for that."""
-    # raydepth's, Torch's, CuPy's and Numba's.
+    """Copy an array from a device's memory, by the method that its library has for this."""
+    # The methods of raydepth, Torch, CuPy and Numba.
     for method in ("to_host", "cpu", "get", "copy_to_host"):
         if hasattr(value, method):
             return getattr(value, method)()
@@ -176,7 +182,7 @@ def _on_the_host(value: Any, name: str) -> Any:
 
 
 def _flipped(world_from_camera: Any) -> np.ndarray:
-    """Poses times OPENGL_FLIP, exact to the signs of zeros."""
+    """Return the poses times OPENGL_FLIP, exact to the signs of zeros."""
     poses = np.array(world_from_camera, dtype=np.float64)
     poses[..., :3, 1:3] = -poses[..., :3, 1:3]
     return poses

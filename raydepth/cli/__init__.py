@@ -1,1 +1,1 @@
-"""The command line: arguments to library calls."""
+"""The command line, which turns arguments into library calls."""

@@ -1,4 +1,4 @@
-"""What the command line takes: commands, their options, and the words of their help."""
+"""The command line's commands, their options and their help texts."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ RENDERED_VIEWS, COMPARED_VIEWS = "fibonacci:24", "fibonacci:12"
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """An argument parser that reports an error in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(WRONG_USE, f"{self.prog}: error: {message} ({self.prog} --help says more)\n")
+        self.exit(WRONG_USE, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
 class _Views(argparse.Action):
-    """Keeps what --views was given; `help` prints what it takes, and ends."""
+    """An action that stores the views asked for; for `help` it lists all placements and exits."""
 
     def __call__(
         self,
@@ -55,21 +55,21 @@ class _Views(argparse.Action):
 
 
 def _size(text: str) -> int | tuple[int, int]:
-    """`512` or `640x480`."""
+    """Parse `512` or `640x480`."""
     width, x, height = text.lower().partition("x")
     if not width.isdecimal() or (x and not height.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; expected 512 or 640x480")
+        raise argparse.ArgumentTypeError(f"invalid size {text!r}: expected 512 or 640x480")
     return (int(width), int(height)) if x else int(width)
 
 
 def _whole_number(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
     return int(text)
 
 
 def _frames(text: str) -> list[int] | str:
-    """`12`, `1:24` with both ends, or `keys`."""
+    """Parse `12`, `1:24` (both ends included) or `keys`."""
     if text == blender.KEYFRAMES:
         return text
     first, colon, last = text.partition(":")
@@ -81,17 +81,17 @@ def _frames(text: str) -> list[int] | str:
         blender.checked_frames(numbers)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} are no frames; expected 12, 1:24 or {blender.KEYFRAMES}"
+            f"invalid frames {text!r}: expected 12, 1:24 or {blender.KEYFRAMES}"
         ) from None
     return numbers
 
 
 def _seconds(text: str) -> float:
-    return _above_0(text, "are no seconds")
+    return _above_0(text, "a number of seconds")
 
 
 def _gibibytes(text: str) -> float:
-    return _above_0(text, "is no number of GiB")
+    return _above_0(text, "a number of GiB")
 
 
 def _above_0(text: str, what_it_is_not: str) -> float:
@@ -100,41 +100,43 @@ def _above_0(text: str, what_it_is_not: str) -> float:
     except ValueError:
         number = math.nan
     if not 0.0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} {what_it_is_not} above 0")
+        raise argparse.ArgumentTypeError(f"expected {what_it_is_not} above 0, got {text!r}")
     return number
 
 
 def _sizes(text: str) -> list[int]:
-    """`256,512`"""
+    """Parse `256,512`."""
     return [_whole_number(size) for size in text.split(",")]
 
 
 def _names(text: str) -> list[str]:
-    """`z,normal,instance`"""
+    """Parse `z,normal,instance`."""
     return [name.strip() for name in text.lower().split(",")]
 
 
 def _peers(text: str) -> list[str]:
-    """`open3d,warp`"""
+    """Parse `open3d,warp`."""
     names = text.lower().split(",")
     for name in names:
         if name not in PEERS:
-            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(PEERS)}")
+            raise argparse.ArgumentTypeError(
+                f"unknown renderer {name!r}; expected some of {', '.join(PEERS)}"
+            )
     return list(dict.fromkeys(names))
 
 
 def parser() -> argparse.ArgumentParser:
-    """What reads the command line; `command` of its result names what to do."""
+    """Return the parser of the command line; `command` of its result names the command to run."""
     whole = _Parser(prog="raydepth", description="Exact metric depth maps of meshes.")
     whole.add_argument("--version", action="version", version=f"raydepth {__version__}")
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
 
     render = commands.add_parser(
         "render",
-        help="depth maps of mesh files",
+        help="render depth maps of mesh files",
         description="Render depth maps of mesh files: OUT/<mesh>/000.png ..., views.json and "
-        "preview.png for each mesh. A .blend is rendered as its own cameras see it, with the help "
-        "of Blender; where its geometry moves, each state has a folder named by its first frame.",
+        "preview.png for each mesh. A .blend is rendered from its own cameras, with the help of "
+        "Blender; if its geometry moves, each state gets a folder named after its first frame.",
     )
     render.add_argument(
         "meshes",
@@ -145,7 +147,7 @@ def parser() -> argparse.ArgumentParser:
     render.add_argument(
         "--list",
         metavar="FILE",
-        help='meshes in a list, one path a line, or the column "path" of a CSV file; - is '
+        help='a list of meshes: one path on each line, or the column "path" of a CSV file; - is '
         "standard input",
     )
     render.add_argument("-o", "--out", type=Path, required=True, help="folder for the results")
@@ -156,19 +158,19 @@ def parser() -> argparse.ArgumentParser:
     render.add_argument(
         "--format",
         choices=[name for name in STORES if name not in LAYOUTS],
-        help="of the files (default: png16)",
+        help="format of the files (default: png16)",
     )
     render.add_argument(
         "--layout",
         choices=list(LAYOUTS),
-        help="16-bit PNGs and the files beside them that programs for these data sets read",
+        help="write 16-bit PNGs and, beside them, the files that programs for these data sets read",
     )
     render.add_argument(
         "--outputs",
         type=_names,
         default=[],
         metavar="NAMES",
-        help="what to write besides depth, such as z,normal,instance: "
+        help="outputs to write besides depth, joined by commas, such as z,normal,instance; names: "
         + ", ".join(name for name in OUTPUTS if name not in KINDS),
     )
     render.add_argument(
@@ -176,13 +178,13 @@ def parser() -> argparse.ArgumentParser:
         type=_whole_number,
         default=4,
         metavar="N",
-        help="how many hits of a ray the output hits has (default: 4)",
+        help='number of hits of each ray in the output "hits" (default: 4)',
     )
     render.add_argument(
         "--values-per-unit",
         type=float,
         metavar="N",
-        help="scale of 16-bit images, the same for all (default: 10000; 5000 for tum)",
+        help="scale of 16-bit images, the same for all images (default: 10000; 5000 for tum)",
     )
     render.add_argument(
         "--device", choices=DEVICES, default="auto", help="where to render (default: auto)"
@@ -190,82 +192,97 @@ def parser() -> argparse.ArgumentParser:
     render.add_argument(
         "--preview",
         action=argparse.BooleanOptionalAction,
-        help=f"a contact sheet for each mesh (default: for up to {MOST_PREVIEWED} meshes)",
+        help=f"write a contact sheet for each mesh (default: for up to {MOST_PREVIEWED} meshes)",
     )
     render.add_argument(
         "--timeout",
         type=_seconds,
         metavar="SECONDS",
-        help=f"give up a mesh that takes longer to load, or to render (default: {TIMEOUT:g}), or "
-        f"Blender (default: {blender.TIMEOUT:g})",
+        help="give up on a mesh that takes longer than this to load, or to render (default: "
+        f"{TIMEOUT:g}), and on Blender (default: {blender.TIMEOUT:g})",
     )
     sets = render.add_argument_group("for many meshes")
     sets.add_argument(
-        "--overwrite", action="store_true", help="remove the data set in OUT, and begin anew"
+        "--overwrite", action="store_true", help="remove the data set in OUT and start again"
     )
     sets.add_argument(
-        "--retry-failed", action="store_true", help="try meshes again that failed before"
+        "--retry-failed",
+        action="store_true",
+        help="try again the meshes that failed in an earlier run",
     )
     sets.add_argument(
         "--memory",
         type=_gibibytes,
         metavar="GIB",
-        help="refuse a mesh that takes more to load (default: a quarter of the machine's)",
+        help="refuse a mesh that takes more memory than this to load (default: a quarter of the "
+        "machine's memory)",
     )
     sets.add_argument(
         "--shard",
         metavar="I/N",
-        help="render part I, counted from 0, of N parts of about the same size; slurm takes both "
-        "from SLURM's variables",
+        help="render part I, counted from 0, of N parts of about the same size; the word slurm "
+        "takes I and N from SLURM's variables",
     )
     sets.add_argument(
-        "--engine", choices=ENGINES, default="local", help="this machine, or a Ray cluster"
+        "--engine",
+        choices=ENGINES,
+        default="local",
+        help="where to run: on this machine or on a Ray cluster (default: local)",
     )
     sets.add_argument(
-        "--ray-address", metavar="ADDRESS", help="of the Ray cluster (default: what Ray finds)"
+        "--ray-address",
+        metavar="ADDRESS",
+        help="address of the Ray cluster (default: the cluster that Ray finds)",
     )
     sets.add_argument(
-        "--log-json", action="store_true", help="JSON lines on standard output instead of words"
+        "--log-json",
+        action="store_true",
+        help="write JSON lines to standard output instead of text",
     )
     scenes = render.add_argument_group("for .blend files")
-    scenes.add_argument("--camera", metavar="NAME", help="one of its cameras (default: all)")
+    scenes.add_argument(
+        "--camera", metavar="NAME", help="render only the camera of this name (default: all)"
+    )
     scenes.add_argument(
         "--frames",
         type=_frames,
         metavar="A:B",
-        help=f"frames A to B, one frame, or {blender.KEYFRAMES}: those at which a camera has "
-        "keyframes (default: the one it was saved at)",
+        help=f"frames A to B, one frame, or the word {blender.KEYFRAMES} for the frames at which a "
+        "camera has keyframes (default: the frame at which the file was saved)",
     )
     _add_blender(scenes)
     render.set_defaults(command="render")
 
     compare = commands.add_parser(
         "compare",
-        help="raydepth beside Blender on the same mesh and cameras",
-        description="Render with another program, too, and compare.",
+        help="compare raydepth with Blender on the same mesh and cameras",
+        description="Render with another program as well and compare the results.",
     ).add_subparsers(required=True, metavar="PROGRAM")
     beside_blender = compare.add_parser(
         "blender",
-        help="Blender's Cycles",
+        help="compare with Blender's Cycles",
         description="Render meshes with raydepth and with Blender's Cycles and compare the depth "
-        "maps pixel by pixel. The exit code is 0 if they agree: no pixel that only one of the two "
-        "hits and no error beyond the bound, but within 0.001 pixel of an outline.",
+        "maps pixel by pixel. The exit code is 0 if they agree, that is, if no pixel is hit by "
+        "only one of the two and no error is beyond the bound, except within 0.001 pixel of an "
+        "outline.",
     )
     beside_blender.add_argument("meshes", nargs="+", type=Path, metavar="MESH", help="mesh files")
     beside_blender.add_argument(
         "-o", "--out", type=Path, metavar="REPORT", help="write an HTML page with all pictures"
     )
-    beside_blender.add_argument("--json", type=Path, metavar="FILE", help="write all numbers")
+    beside_blender.add_argument(
+        "--json", type=Path, metavar="FILE", help="write all numbers to a JSON file"
+    )
     beside_blender.add_argument(
         "--mode",
         choices=crosscheck.MODES,
-        help="camera: in each camera's frame, where float32 is best; pose: the mesh where it is, "
-        "against the camera that Blender reads back (default: both)",
+        help="camera: compare in each camera's frame, where float32 is most exact; pose: leave the "
+        "mesh where it is, and use the camera as read back from Blender (default: both)",
     )
     beside_blender.add_argument(
         "--second-opinion",
         action="store_true",
-        help="also cast the rays through Blender's BVHTree; some seconds a view",
+        help="also cast the rays through Blender's BVHTree; takes some seconds for each view",
     )
     beside_blender.add_argument(
         "--normalize",
@@ -278,16 +295,16 @@ def parser() -> argparse.ArgumentParser:
         "--timeout",
         type=_seconds,
         metavar="SECONDS",
-        help=f"stop Blender after them (default: {blender.TIMEOUT:g})",
+        help=f"stop Blender after this time (default: {blender.TIMEOUT:g})",
     )
     beside_blender.set_defaults(command="compare blender")
 
     verify = commands.add_parser(
         "verify",
-        help="whether a data set on disk is whole and right",
+        help="check that a data set on disk is complete and correct",
         description="Read every file of a data set, compare it with its metadata and hashes, and "
-        "trace some pixels of each mesh again in float64. Exit code 1 if anything is missing, "
-        "damaged or wrong.",
+        "trace some pixels of each mesh again in float64. The exit code is 1 if anything is "
+        "missing, damaged or wrong.",
     )
     verify.add_argument("out", type=Path, metavar="OUT", help="folder of the data set")
     verify.add_argument(
@@ -302,30 +319,36 @@ def parser() -> argparse.ArgumentParser:
     cameras = commands.add_parser(
         "cameras",
         help="write cameras for another program, or draw them",
-        description="Write cameras of a placement or of a file for another program, and draw them "
-        "around the sphere on which they stand.",
+        description="Write the cameras of a placement or of a file for another program, or draw "
+        "them around the sphere on which they stand, or both.",
     )
     cameras.add_argument(
         "views",
         metavar="SPEC",
         action=_Views,
-        help="placement such as fibonacci:24, or a file of cameras; help prints all",
+        help="a placement such as fibonacci:24, or a file of cameras; the word help lists all "
+        "placements",
     )
     cameras.add_argument(
         "-o", "--out", type=Path, metavar="FILE",
-        help="cameras.json, transforms.json, scene_camera.json, poses.npy, or a folder (colmap)",
+        help="file to write: cameras.json, transforms.json, scene_camera.json, poses.npy, or a "
+        "folder (colmap)",
     )  # fmt: skip
-    cameras.add_argument("--plot", type=Path, metavar="PNG", help="a picture of them")
+    cameras.add_argument("--plot", type=Path, metavar="PNG", help="draw the cameras to this file")
     cameras.add_argument(
         "--plot-size", type=_whole_number, default=640, metavar="PIXELS",
-        help="of the square picture (default: 640)",
+        help="sides of the square picture (default: 640)",
     )  # fmt: skip
     cameras.add_argument(
-        "--format", choices=list(CAMERA_FORMATS), help="of the file (default: by its name)"
+        "--format", choices=list(CAMERA_FORMATS), help="format of the file (default: by its name)"
     )
-    cameras.add_argument("--axes", choices=AXES, help="of npy (default: opencv)")
     cameras.add_argument(
-        "--direction", choices=DIRECTIONS, help="of npy (default: world_from_camera)"
+        "--axes", choices=AXES, help="axes of the cameras in an npy file (default: opencv)"
+    )
+    cameras.add_argument(
+        "--direction",
+        choices=DIRECTIONS,
+        help="direction of the matrices in an npy file (default: world_from_camera)",
     )
     _add_lens(cameras)
     cameras.set_defaults(command="cameras")
@@ -333,15 +356,18 @@ def parser() -> argparse.ArgumentParser:
     compiling = commands.add_parser(
         "compile",
         help="compile everything now, for container images",
-        description="Compile all kernels and keep them, so that no later command has to. Code is "
-        "kept beside the package or, where that cannot be written, in the user's cache folder; the "
-        "variable NUMBA_CACHE_DIR names another one.",
+        description="Compile all kernels and keep the code, so that later commands need not "
+        "compile them. The code is kept beside the package or, where that folder cannot be "
+        "written, in the user's cache folder; the environment variable NUMBA_CACHE_DIR names "
+        "another folder.",
     )
-    compiling.add_argument("--device", choices=DEVICES, default="auto", help="default: auto")
+    compiling.add_argument(
+        "--device", choices=DEVICES, default="auto", help="device to compile for (default: auto)"
+    )
     compiling.set_defaults(command="compile")
 
     demo = commands.add_parser(
-        "demo", help="the main job on a shape made in code", description="Render a torus knot."
+        "demo", help="render a shape made in code", description="Render a torus knot made in code."
     )
     demo.add_argument(
         "-o", "--out", type=Path, default=Path("raydepth-demo"),
@@ -351,17 +377,17 @@ def parser() -> argparse.ArgumentParser:
 
     info = commands.add_parser(
         "info",
-        help="what a mesh or a depth file holds",
-        description="Say what a mesh file or a depth file holds.",
+        help="print what a mesh file or a depth file holds",
+        description="Print what a mesh file or a depth file holds.",
     )
     info.add_argument("file", type=Path, metavar="FILE")
     info.set_defaults(command="info")
 
     bench = commands.add_parser(
         "bench",
-        help="how fast this machine is, also beside other renderers",
-        description="Time every stage on generated meshes or on yours, and rays per second beside "
-        "other renderers, on the same rays, taking turns. Takes minutes.",
+        help="measure speed on this machine, also beside other renderers",
+        description="Time every stage on generated meshes or on your own, and measure rays per "
+        "second beside other renderers, which take turns on the same rays. Takes minutes.",
     )
     bench.add_argument(
         "meshes",
@@ -375,35 +401,38 @@ def parser() -> argparse.ArgumentParser:
         type=_peers,
         default=[],
         metavar="NAMES",
-        help=f"other renderers, of {','.join(PEERS)}: those that are installed take part",
+        help=f"other renderers to measure, some of {','.join(PEERS)}; those that are installed "
+        "take part",
     )
     bench.add_argument(
         "--sizes",
         type=_sizes,
         default=list(bench_module.SIZES),
         metavar="PIXELS",
-        help=f"of the square images (default: {','.join(map(str, bench_module.SIZES))})",
+        help=f"sides of the square images (default: {','.join(map(str, bench_module.SIZES))})",
     )
     bench.add_argument(
         "--repeats",
         type=_whole_number,
         default=bench_module.REPEATS,
         metavar="N",
-        help=f"turns that a median is taken of, at least (default: {bench_module.REPEATS})",
+        help=f"minimum number of timed repetitions (default: {bench_module.REPEATS})",
     )
-    bench.add_argument("--json", type=Path, metavar="FILE", help="write all that was measured")
+    bench.add_argument(
+        "--json", type=Path, metavar="FILE", help="write all measurements to a JSON file"
+    )
     bench.set_defaults(command="bench")
     return whole
 
 
 def _add_views(parser: argparse.ArgumentParser, default: str) -> None:
-    """The options that say where the cameras stand and what depth means."""
+    """Add the options that say where the cameras stand and which kind of depth is meant."""
     parser.add_argument(
         "--views",
         metavar="SPEC",
         action=_Views,
-        help="placement such as fibonacci:24, ring:12,elevation=30,up=y, or a file of cameras; "
-        f"help prints all (default: {default})",
+        help="a placement such as fibonacci:24 or ring:12,elevation=30,up=y, or a file of cameras; "
+        f"the word help lists all placements (default: {default})",
     )
     _add_lens(parser)
     parser.add_argument(
@@ -415,7 +444,7 @@ def _add_views(parser: argparse.ArgumentParser, default: str) -> None:
 
 
 def _add_lens(parser: argparse.ArgumentParser) -> None:
-    """The options that a placement leaves open."""
+    """Add the options that a placement leaves open."""
     parser.add_argument(
         "--radius", type=float, help="distance of the cameras from the origin (default: 1.5 units)"
     )
@@ -426,7 +455,7 @@ def _add_lens(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_blender(parser: argparse._ActionsContainer) -> None:
-    """The option that says which Blender."""
+    """Add the option that names the Blender to use."""
     parser.add_argument(
         "--blender",
         type=Path,

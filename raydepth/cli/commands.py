@@ -1,4 +1,4 @@
-"""The command line: arguments to library calls. `python -m raydepth --help`."""
+"""The commands of `python -m raydepth`, which turn arguments into library calls."""
 
 from __future__ import annotations
 
@@ -53,17 +53,20 @@ from raydepth.system.parallel import default_threads
 FAILED = 1
 INTERRUPTED = 130
 
-# What goes wrong with input, packages, devices, memory and disks; the rest is raydepth's fault.
+# Errors of input, packages, devices, memory and disks. Any other exception is a bug in raydepth.
 FAILURES = (ValueError, BlenderError, DeviceError, MissingPackageError, MemoryError, OSError)
 
 
 class WrongUse(ValueError):
-    """Arguments that make no sense, found before any work was begun."""
+    """Invalid arguments, found before any work has started."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 1 for failed work, 2 for wrong use."""
-    # Names of files may hold what the terminal's encoding does not.
+    """Run one command and return its exit code.
+
+    The code is 0, 1 for failed work, 2 for wrong use, or 130 after an interrupt.
+    """
+    # File names may hold characters that the terminal's encoding lacks.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -72,8 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever reads the output has had enough, as `head` does. What is left goes nowhere, or
-        # Python would complain of it at exit.
+        # The reader of the output has closed the pipe, as `head` does. Discard the remaining
+        # output, or Python would report an error at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
 
@@ -85,7 +88,7 @@ def _run(arguments: Sequence[str] | None) -> int:
             warnings.showwarning = lambda message, *_: _say(f"warning: {message}")
             return COMMANDS[args.command](args)
     except KeyboardInterrupt:
-        _say("interrupted; what is on disk is whole")
+        _say("interrupted; files already written are complete")
         return INTERRUPTED
     except BrokenPipeError:
         raise
@@ -109,14 +112,14 @@ def _render(args: argparse.Namespace) -> int:
             )
         args.format = args.layout or args.format or "png16"
         scale = checked_scale(scale_or_default(args.values_per_unit, args.format))
-        kind, others = depth_and_others(args.kind, args.outputs)
+        args.kind, args.outputs = depth_and_others(args.kind, args.outputs)
         if paths:
             Settings(
                 cameras,
-                kind=kind,
+                kind=args.kind,
                 file_format=args.format,
                 values_per_unit=scale,
-                outputs=others,
+                outputs=args.outputs,
                 hits=args.hits,
             )
         shard = Shard.parse(args.shard, os.environ) if args.shard else None
@@ -129,9 +132,8 @@ def _render(args: argparse.Namespace) -> int:
     chosen_device(args.device)
     store_of(args.format)
     _make_folder(args.out)
-    if args.engine == "local" and not spawning.can_fork():
-        for _ in range(1, min(len(paths), default_threads())):  # one is there, see __main__.py
-            spawning.spawn_early()
+    if args.engine == "local":
+        spawning.start_early(min(len(paths), default_threads()))
     n_failed = _render_meshes(args, paths, cameras, shard) if paths else 0
     for scene, name in zip(scenes, names[len(paths) :], strict=True):
         n_failed += not _render_scene(args, scene, name)
@@ -143,7 +145,7 @@ def _render(args: argparse.Namespace) -> int:
 def _render_meshes(
     args: argparse.Namespace, paths: list[Path], cameras: Cameras, shard: Shard | None
 ) -> int:
-    """Render meshes to a data set; returns how many of them are not in it."""
+    """Render meshes to a data set; return how many of them failed and are not in it."""
     with _progress(0) as bar:
         progress: Words | JsonLines
         if args.log_json:
@@ -179,7 +181,7 @@ def _render_meshes(
 
 
 def _render_scene(args: argparse.Namespace, path: Path, name: str) -> bool:
-    """Render a .blend as its own cameras see it; whether that worked."""
+    """Render a .blend as its own cameras see it; return whether that worked."""
     try:
         with _progress(0) as bar:
             scene = blender.load_scene(
@@ -190,18 +192,17 @@ def _render_scene(args: argparse.Namespace, path: Path, name: str) -> bool:
                 timeout=args.timeout or blender.TIMEOUT,
             )
             bar.total = scene.n_views
-            kind, others = depth_and_others(args.kind, args.outputs)
-            compile_kernels(args.device, (kind, *others))
+            compile_kernels(args.device, (args.kind, *args.outputs))
             for shot in scene:
                 written = write_views(
                     shot.mesh,
                     shot.cameras,
                     args.out / name / shot.label,
-                    kind=kind,
+                    kind=args.kind,
                     file_format=args.format,
                     values_per_unit=args.values_per_unit,
                     device=args.device,
-                    outputs=others,
+                    outputs=args.outputs,
                     hits=args.hits,
                     labels=shot.view_labels(),
                     progress=bar.update,
@@ -241,10 +242,10 @@ def _verify(args: argparse.Namespace) -> int:
     by_kind = Counter(problem.what for problem in found.problems)
     line += ", ".join(f"{n} {what}" for what, n in sorted(by_kind.items())) or "all as it should be"
     if found.n_failed:
-        line += f"; {found.n_failed} failed when it was rendered (failures.jsonl)"
+        line += f"; {found.n_failed} failed when the data set was rendered (failures.jsonl)"
     if found.n_without_source:
         line += (
-            f"; the file of {found.n_without_source} is gone or changed, so that none was traced"
+            f"; {found.n_without_source} not traced, because the mesh file is gone or has changed"
         )
     _tell(line)
     return FAILED if found.problems else 0
@@ -369,7 +370,7 @@ def _compare_blender(args: argparse.Namespace) -> int:
 
 
 def _refuse_options_of_others(args: argparse.Namespace) -> None:
-    """Refuse what has no meaning for the files given: a .blend has cameras, a mesh has none."""
+    """Refuse options that do not fit the given files: a .blend has cameras, a mesh has none."""
     scenes = [path for path in args.meshes if _is_scene(Path(path))]
     if scenes:
         for option in ("views", "radius", "fov", "size"):
@@ -387,7 +388,7 @@ def _refuse_options_of_others(args: argparse.Namespace) -> None:
     else:
         for option in ("camera", "frames", "blender"):
             if getattr(args, option) is not None:
-                raise ValueError(f"--{option} is given, but no {blender.SUFFIX} file")
+                raise ValueError(f"--{option} is given, but no {blender.SUFFIX} file is")
 
 
 def _cameras(args: argparse.Namespace, default: str) -> Cameras:
@@ -410,14 +411,14 @@ def _cameras(args: argparse.Namespace, default: str) -> Cameras:
 
 
 def _make_folder(out: Path) -> None:
-    """The folder for results, made before any work so that a bad one is said at once."""
+    """Create the folder for results before any work, so that a bad path is reported at once."""
     if out.exists() and not out.is_dir():
         raise WrongUse(f"{out} is a file; expected a folder for the results")
     out.mkdir(parents=True, exist_ok=True)
 
 
 def _report(mesh: Mesh, written: Written) -> None:
-    """Say what was done with one mesh."""
+    """Print what was done with one mesh."""
     rate = written.n_rays / max(written.render_seconds, 1e-9) / 1e6
     _tell(
         f"{mesh.name}: {counted(len(mesh.faces), 'face')}, {counted(written.n_views, 'view')}, "
@@ -429,13 +430,13 @@ def _report(mesh: Mesh, written: Written) -> None:
     clipped = [view for view in written.views if _clips(view)]
     if clipped:
         _tell(
-            f"  Blender's clipping, which hides a part of {counted(len(clipped), 'view')} "
-            f"there (the first is {clipped[0]['file']}), is not applied"
+            "  Blender's clipping is not applied; in Blender it hides a part of "
+            f"{counted(len(clipped), 'view')} (the first is {clipped[0]['file']})"
         )
 
 
 def _clips(view: dict[str, Any]) -> bool:
-    """Whether Blender would not show all that a view from a .blend shows."""
+    """True if Blender's clipping would hide a part of a view from a .blend."""
     limits = view.get("blender")
     if limits is None or not view["hits"]:
         return False
@@ -443,26 +444,26 @@ def _clips(view: dict[str, Any]) -> bool:
 
 
 def _message(error: Exception, path: Path) -> str:
-    """An error as one line that names the file."""
+    """Return an error as one line that names the file."""
     message = one_line(error)
     return message if str(path) in message else f"{path}: {message}"
 
 
 def _progress(n: int, unit: str = "view") -> tqdm:
-    """A bar on standard error, if that is a terminal and the work longer than a moment."""
-    # No thread that looks after the bar: a process with threads should not be forked.
+    """A progress bar on standard error, shown on a terminal only and after the first second."""
+    # Switch off tqdm's monitor thread: a process with threads should not be forked.
     tqdm.monitor_interval = 0
     return tqdm(total=n, unit=unit, disable=None, leave=False, delay=1)
 
 
 def _tell(line: str) -> None:
-    """One line of the result, at once, also into a pipe."""
+    """Print one line of the result at once, also into a pipe."""
     tqdm.write(line)
     sys.stdout.flush()
 
 
 def _say(line: str) -> None:
-    """One line about the work, on standard error, above any progress bar."""
+    """Print one line about the work to standard error, above any progress bar."""
     tqdm.write(f"raydepth: {line}", file=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""What `python -m raydepth info` says of a file, as lines of text."""
+"""The lines of text that `python -m raydepth info` prints about a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ KINDS_IN_WORDS = {
 
 
 def describe(path: Path) -> list[tuple[str, str]]:
-    """(what, value) lines for a depth file or a mesh file, told apart by the suffix.
+    """Describe a depth file or a mesh file, told apart by the suffix.
+
+    Returns
+    -------
+    list of (what, value)
+        A pair of strings for each line.
 
     Raises
     ------
@@ -83,7 +88,7 @@ def _camera(camera: Cameras) -> str:
 
 
 def _place(point: np.ndarray, radius: float) -> str:
-    """A point to six digits of the mesh's size, however far from the origin it is."""
+    """A point as text, to six digits of the mesh's size at any distance from the origin."""
     return _vector(np.round(point, 5 - math.floor(math.log10(radius))), digits=15)
 
 

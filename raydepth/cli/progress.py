@@ -1,4 +1,4 @@
-"""How a run goes on, for people (words and a bar) and for machines (JSON lines)."""
+"""Reports of a run's progress: text and a bar for people, JSON lines for machines."""
 
 from __future__ import annotations
 
@@ -18,25 +18,27 @@ from raydepth.runs.run import Report
 from raydepth.runs.tasks import Outcome
 from raydepth.storage.forms import store_of
 
-# Up to so many meshes have a line each, in the order of the inputs; people read few.
+# Up to this many meshes get a line each, in the order of the inputs; people read few lines.
 MOST_REPORTED = 16
 
-# Seconds between two JSON lines on the state of a run.
+# Seconds between two JSON lines that report a run's progress.
 INTERVAL = 10.0
 
 Say = Callable[[str], Any]
 
 
 class Words:
-    """Says what becomes of a run's meshes; keeps a bar up to date.
+    """Reports of a run's meshes as text, and a progress bar that is kept up to date.
 
     Parameters
     ----------
     out : Path
+        Folder of the results.
     tell : callable
         Takes a line of the result.
     say : callable
         Takes a line about what went wrong.
+    bar : tqdm
     """
 
     def __init__(self, out: Path, *, tell: Say, say: Say, bar: tqdm) -> None:
@@ -50,7 +52,7 @@ class Words:
         self._order: list[str] = []
 
     def plan(self, plan: Plan) -> None:
-        """Take the work, before it is begun."""
+        """Take the plan of the run before the work starts."""
         self._plan = plan
         self._few = plan.n_meshes <= MOST_REPORTED
         self._n_failed = len(plan.known_failures)
@@ -65,15 +67,15 @@ class Words:
         self._show()
 
     def views(self, n_views: int) -> None:
-        """Take the number of views finished."""
+        """Count newly finished views."""
         self._bar.update(n_views)
 
     def mesh(self, outcome: Outcome) -> None:
-        """Take what became of a mesh."""
+        """Report the outcome of one mesh."""
         self._n_done += 1
         if outcome.failure:
             self._n_failed += 1
-            # Views of a mesh that failed are over, too.
+            # The views of a failed mesh count as finished, too.
             self._bar.update(self._n_done * len(self._plan.settings.cameras) - self._bar.n)
         self._show()
         if not self._few:
@@ -84,7 +86,7 @@ class Words:
             self._report(self._waiting.pop(self._order.pop(0)))
 
     def end(self, report: Report) -> None:
-        """Take the result."""
+        """Report the result of the run."""
         if not self._few:
             self._tell(_summary(report, self._out))
         n_failed = len(report.failures)
@@ -110,7 +112,7 @@ class Words:
 
 
 class JsonLines:
-    """Says the same as one JSON object a line, with an "event" each: start, mesh, progress, end.
+    """The same reports as JSON, one object a line; its "event" is start, mesh, progress or end.
 
     Parameters
     ----------
@@ -126,7 +128,7 @@ class JsonLines:
         self._n_meshes = self._n_views = self._n_failed = 0
 
     def plan(self, plan: Plan) -> None:
-        """Take the work, before it is begun."""
+        """Take the plan of the run and report it before the work starts."""
         self._n_todo = plan.n_todo
         self._n_views_todo = plan.n_todo * len(plan.settings.cameras)
         self._write(
@@ -139,7 +141,7 @@ class JsonLines:
         )
 
     def views(self, n_views: int) -> None:
-        """Take the number of views finished."""
+        """Count newly finished views; report progress every `INTERVAL` seconds."""
         with self._lock:
             self._n_views += n_views
             now = time.perf_counter()
@@ -157,7 +159,7 @@ class JsonLines:
         )
 
     def mesh(self, outcome: Outcome) -> None:
-        """Take what became of a mesh."""
+        """Report the outcome of one mesh."""
         self._n_meshes += 1
         failure = outcome.failure
         self._n_failed += failure is not None
@@ -172,7 +174,7 @@ class JsonLines:
         )
 
     def end(self, report: Report) -> None:
-        """Take the result."""
+        """Report the result of the run."""
         self._write(
             "end",
             meshes=report.n_meshes,
@@ -188,7 +190,7 @@ class JsonLines:
 
 
 def mesh_lines(outcome: Outcome, settings: Settings, out: Path) -> list[str]:
-    """What was done with one mesh, and what loading noted."""
+    """Return the lines about one rendered mesh: what was done, and what loading noted."""
     cameras: Cameras = settings.cameras
     n_rays = len(cameras) * cameras.width * cameras.height
     rate = n_rays / max(outcome.seconds["render"], 1e-9) / 1e6
@@ -204,11 +206,13 @@ def mesh_lines(outcome: Outcome, settings: Settings, out: Path) -> list[str]:
     return lines
 
 
-NOTHING_SEEN = "  no view shows it; --normalize sphere puts a mesh at the origin, 1 unit in size"
+NOTHING_SEEN = (
+    "  no view shows this mesh; --normalize sphere moves it to the origin and scales it to 1 unit"
+)
 
 
 def counted(n: int, noun: str) -> str:
-    """A number with its noun: "1 face", "1,234 faces"."""
+    """Return a number with its noun: "1 face", "1,234 faces"."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 

@@ -1,10 +1,10 @@
-"""Cameras in words, as the command line takes them: a placement, or a file.
+"""Cameras as the command line takes them, in words: a placement or a file.
 
     fibonacci:24,up=y
     transforms.json
     poses.npy,axes=opengl,direction=camera_from_world
 
-Behind a file may stand the parameters of `read_cameras` that say what it does not say itself.
+After a file, parameters of `read_cameras` may follow that state what the file itself does not.
 """
 
 from __future__ import annotations
@@ -26,18 +26,21 @@ SIZE = 512
 def cameras_from_words(
     spec: str, *, radius: float | None = None, fov_deg: float | None = None, size: Any = None
 ) -> Cameras:
-    """The cameras of a placement or a file.
+    """Return the cameras of a placement or a file.
 
     Parameters
     ----------
+    spec : str
+        A placement, or a file with parameters, as above.
     radius, fov_deg, size : optional
-        As for `on_sphere`. Those that a file says itself are refused.
+        As for `on_sphere`. A value that a file states itself is refused.
 
     Raises
     ------
     ValueError
         As for `cameras.from_spec` and `read_cameras`.
     OSError
+        The file cannot be read.
     """
     path, words = _file(spec)
     if path is None:
@@ -49,12 +52,12 @@ def cameras_from_words(
 
 
 def is_file(spec: str) -> bool:
-    """Whether the words name a file, and not a placement."""
+    """Tell whether the words name a file and not a placement."""
     return _file(spec)[0] is not None
 
 
 def _file(spec: str) -> tuple[Path | None, dict[str, Any]]:
-    """The file that is meant, and the words behind it; None if it is a placement."""
+    """Split words into a file, None if they are a placement, and the parameters after it."""
     words: dict[str, Any] = {}
     path = spec
     while True:

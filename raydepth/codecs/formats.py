@@ -1,6 +1,6 @@
-"""Containers for depth maps: pixels and one JSON text to bytes in memory, and back.
+"""File formats for depth maps: convert pixels and one JSON text to bytes in memory, and back.
 
-What the pixels mean is `export`'s business. A format is one entry of `FORMATS`.
+`export` defines what the pixels mean. Each format is one entry of `FORMATS`.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from raydepth.system.optional_packages import needed
 EXR_SIGNATURE = b"v/1\x01"
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 EXR_PACKAGE = ("OpenEXR", "exr")
-EXR_ZIP, EXR_ZIP_ROWS = 3, 16  # the number of this compression, and how many rows a block has
+EXR_ZIP, EXR_ZIP_ROWS = 3, 16  # the number of this compression, and the rows per block
 PNG_COLOURS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey and alpha", 6: "RGBA"}
 
-# A file as bytes in memory: {"": the file}, and {".json": ..., "": ...} where a second file, whose
-# name is longer by that, stands beside it; in the order in which they should appear on disk.
+# A file as bytes in memory, by the suffix appended to its name: {"": the file}, or {".json": ...,
+# "": ...} with a second file beside it; in the order in which they should appear on disk.
 Parts = dict[str, bytes]
 
 
 @dataclass(frozen=True)
 class Format:
-    """How one kind of file is made in memory and read back.
+    """One kind of file, with the functions that make it in memory and read it back.
 
     Attributes
     ----------
-    stores : "uint16", "float32", or "float" (float32 or float64, as it came)
+    stores : "uint16", "float32", or "float" (float32 or float64, as given)
     encode : (pixels, JSON text) -> Parts
     decode : Parts -> (pixels, JSON text or None)
-    sidecar : what is appended to the name for a second file, or ""
-    package : the module it needs and raydepth's extra that installs it, or None
+    sidecar : the suffix appended to the name for a second file, or ""
+    package : the module it needs and the extra of raydepth that installs it, or None
     """
 
     stores: str
@@ -59,7 +59,13 @@ def _decode_png(parts: Parts) -> tuple[np.ndarray, Any]:
 
 
 def decode_grey_png(parts: Parts, bits: int) -> tuple[np.ndarray, Any]:
-    """Pixels, and the text "raydepth" or None, of one whole grey PNG of 8 or 16 bits."""
+    """Return the pixels and the text "raydepth" (or None) of one grey PNG of 8 or 16 bits.
+
+    Raises
+    ------
+    ValueError
+        The data is not such a PNG, or is damaged or truncated.
+    """
     import imageio.v3
 
     data = parts[""]
@@ -68,15 +74,15 @@ def decode_grey_png(parts: Parts, bits: int) -> tuple[np.ndarray, Any]:
         as_value_error("damaged PNG file"),
         imageio.v3.imopen(data, "r", extension=".png", plugin="pillow") as file,
     ):
-        # The text may stand behind the pixels, where another program saved the file again.
+        # The text may follow the pixels if another program saved the file again.
         return file.read(index=0), file.metadata(index=0).get("raydepth")
 
 
 def _check_png(data: bytes, expected: int) -> None:
-    """Refuse what is not one whole grey PNG of the expected bits.
+    """Raise ValueError unless the data is one complete grey PNG of the expected bits.
 
-    Pillow reads a file with a damaged or missing end as zeros where a program has asked it to
-    (LOAD_TRUNCATED_IMAGES), and zeros would be misses; so every chunk's checksum is checked here.
+    Pillow reads a damaged or missing end of a file as zeros if a program has asked it to
+    (LOAD_TRUNCATED_IMAGES), and zeros would be misses. So every chunk's checksum is checked here.
     """
     if not data.startswith(SIGNATURE):
         raise ValueError("not a PNG file")
@@ -110,7 +116,8 @@ def _decode_npy(parts: Parts) -> tuple[np.ndarray, Any]:
 
 
 def _encode_npz(pixels: np.ndarray, text: str) -> Parts:
-    # Not numpy.savez_compressed: the time stamp is fixed, and level 1 is faster for a few percent.
+    # Not numpy.savez_compressed: here the time stamp is fixed, and level 1 is faster at the cost of
+    # a few percent in size.
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, array in (("depth", pixels), ("raydepth", np.array(text))):
@@ -131,7 +138,7 @@ def _decode_npz(parts: Parts) -> tuple[np.ndarray, Any]:
 
 
 def npy(array: np.ndarray) -> bytes:
-    """An array as a .npy file."""
+    """Return an array as the bytes of a .npy file."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
@@ -149,7 +156,7 @@ def _decode_tiff(parts: Parts) -> tuple[np.ndarray, Any]:
     import imageio.v3
 
     data = parts[""]
-    # Pillow opens whatever it knows, also under a TIFF's name.
+    # Pillow opens every format that it knows, even if the file is named .tiff.
     if not data.startswith(TIFF_SIGNATURES):
         raise ValueError("not a TIFF file")
     with (
@@ -157,7 +164,7 @@ def _decode_tiff(parts: Parts) -> tuple[np.ndarray, Any]:
         imageio.v3.imopen(data, "r", extension=".tiff", plugin="pillow") as file,
     ):
         tags = file.metadata(index=0)
-        # Pillow can be told (LOAD_TRUNCATED_IMAGES) to fill what is missing with zeros.
+        # Pillow can be told (LOAD_TRUNCATED_IMAGES) to fill missing data with zeros.
         ends = np.add(tags.get("StripOffsets", 0), tags.get("StripByteCounts", 0))
         if np.max(ends) > len(data):
             raise ValueError("truncated")
@@ -192,11 +199,11 @@ def _decode_exr(parts: Parts) -> tuple[np.ndarray, Any]:
 
 
 def _check_exr(data: bytes) -> None:
-    """Refuse what is not an EXR file, or one that ends early.
+    """Raise ValueError if the data is not an EXR file, or if it ends early.
 
-    The library writes of the latter to standard error. "OpenEXR File Layout": the header's
-    attributes are (name, type, size, value); then there are 8 bytes for each block's place, and the
-    blocks, each behind its first row and its size.
+    The OpenEXR library would report an early end on standard error. According to "OpenEXR File
+    Layout", the header's attributes are (name, type, size, value). Then follow 8 bytes for the
+    place of each block, and the blocks, each preceded by its first row and its size.
     """
     if not data.startswith(EXR_SIGNATURE):
         raise ValueError("not an EXR file")
@@ -209,13 +216,13 @@ def _check_exr(data: bytes) -> None:
             attributes[data[start:name_end]] = data[value : value + size]
             start = value + size
         if attributes[b"compression"] != bytes([EXR_ZIP]):
-            return  # not raydepth's, and its blocks may have another height
+            return  # not written by raydepth, so its blocks may have another height
         first, last = struct.unpack_from("<4xi4xi", attributes[b"dataWindow"])
         n_blocks = -(-(last - first + 1) // EXR_ZIP_ROWS)
         for place in struct.unpack_from(f"<{n_blocks}Q", data, start + 1):
             (size,) = struct.unpack_from("<4xI", data, place)
             if place + 8 + size > len(data):
-                raise ValueError("a block ends behind the file")
+                raise ValueError("a block ends after the end of the file")
 
 
 FORMATS = {
@@ -229,6 +236,7 @@ FORMATS = {
 
 
 def format_of(suffix: str) -> Format:
+    """Return the format of a suffix, in upper or lower case; ValueError if it is unknown."""
     try:
         return FORMATS[suffix.lower()]
     except KeyError:
@@ -237,10 +245,10 @@ def format_of(suffix: str) -> Format:
 
 @contextlib.contextmanager
 def as_value_error(what: str) -> Iterator[None]:
-    """Say what is damaged, in one line.
+    """Turn every error into a ValueError that says in one line what is damaged.
 
-    The readers underneath raise SyntaxError, struct.error, zlib.error, BadZipFile and more on bytes
-    they did not expect, so every kind is caught.
+    On unexpected bytes, the underlying readers raise SyntaxError, struct.error, zlib.error,
+    BadZipFile and more, so every kind is caught.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""JSON objects of which some values are JSON text already, so that it is made only once."""
+"""JSON objects in which some values are already JSON text, so that this text is made only once."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 
 class JsonText(str):
-    """JSON text, which `dumps` puts in as it is."""
+    """JSON text, which `dumps` inserts unchanged."""
 
 
 def dumps(data: Mapping[str, Any]) -> str:
-    """What `json.dumps` gives for the object that `data` stands for.
+    """Return the text that `json.dumps` gives for `data`, with each `JsonText` inserted unchanged.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""PNG files, written fast: "Portable Network Graphics Specification", third edition, W3C 2025.
+"""Encode PNG files fast: "Portable Network Graphics Specification", third edition, W3C 2025.
 
-Rows are filtered by a kernel (see `filters`) and compressed at ISA-L's level 1; both release the
-interpreter's lock.
+Rows are filtered by a kernel (see `png_filters`) and compressed at ISA-L's level 1. Both steps
+release the interpreter's lock.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ LENGTH = struct.Struct(">I")  # of a chunk, and its checksum
 
 
 def encode_png(pixels: np.ndarray, texts: Mapping[str, str] | None = None) -> bytes:
-    """A PNG file in memory.
+    """Encode pixels as a PNG file in memory.
 
     Parameters
     ----------
     pixels : (height, width) uint16 or uint8, or (height, width, 3) uint8
     texts : mapping, optional
-        Keyword to Latin-1 text, put into tEXt chunks in front of the pixels.
+        Latin-1 texts by keyword, put into tEXt chunks before the pixels.
     """
     height, width = pixels.shape[:2]
     depth, colour = 8 * pixels.itemsize, GREY if pixels.ndim == 2 else RGB
@@ -47,7 +47,7 @@ def _chunk(kind: bytes, content: bytes) -> tuple[bytes, ...]:
 
 
 def _filtered(pixels: np.ndarray) -> np.ndarray:
-    """(height, 1 + bytes of a row) uint8: each row behind the number of its filter."""
+    """Return (height, 1 + bytes of a row) uint8: each row after the number of its filter."""
     big_endian = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder(">"))
     rows = big_endian.view(np.uint8).reshape(len(pixels), -1)
     filtered = np.empty((rows.shape[0], 1 + rows.shape[1]), dtype=np.uint8)

@@ -1,8 +1,8 @@
 """The kernel that filters the rows of a PNG: each as its difference from a prediction.
 
-A row takes whichever of Sub, Up and Paeth leaves the smallest sum of absolute differences
+Each row uses the one of Sub, Up and Paeth that leaves the smallest sum of absolute differences
 ("Portable Network Graphics Specification", third edition, W3C 2025, 9.2 and 12.7). The arithmetic
-is that of 8 and 16-bit integers, which Numba's own operators would widen to 64 bits.
+is on 8 and 16-bit integers; Numba's own operators would widen them to 64 bits.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 from raydepth.simd.jit import jit
 
 SUB, UP, PAETH = 1, 2, 4
-# Bytes whose differences are summed in 16 bits; each is at most 128.
+# Number of bytes whose differences, each at most 128, are summed in 16 bits.
 BLOCK = np.uint64(256)
 INT16 = ir.IntType(16)
 
@@ -27,7 +27,7 @@ def _magnitude(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
 
 @intrinsic
 def difference(typingctx, a, b):
-    """`a - b` modulo 256."""
+    """Return `a - b` modulo 256."""
 
     def codegen(context, builder, sig, args):
         return builder.sub(*args)
@@ -37,7 +37,7 @@ def difference(typingctx, a, b):
 
 @intrinsic
 def magnitude(typingctx, a):
-    """The absolute value of a byte that is meant as -128 to 127."""
+    """Return the absolute value of a byte that stands for -128 to 127."""
 
     def codegen(context, builder, sig, args):
         return _magnitude(builder, args[0])
@@ -47,7 +47,7 @@ def magnitude(typingctx, a):
 
 @intrinsic
 def paeth(typingctx, left, above, corner):
-    """Whichever of the three is nearest to left + above - corner, the first of equals.
+    """Return the one of the three that is nearest to left + above - corner, the first if equal.
 
     Alan W. Paeth, "Image file compression made easy", Graphics Gems II, 1991.
     """
@@ -70,21 +70,21 @@ def paeth(typingctx, left, above, corner):
 
 @jit
 def filter_rows(rows, pixel_bytes, filtered):
-    """Filter an image.
+    """Filter the rows of an image.
 
     Parameters
     ----------
     rows : (height, row_bytes) uint8
     pixel_bytes : int
-        Bytes of one pixel.
+        Number of bytes per pixel.
     filtered : (height, 1 + row_bytes) uint8
-        Written: the number of each row's filter, then its differences.
+        Output: for each row, the number of its filter, then its differences.
     """
     height, n_bytes = rows.shape
     nothing = np.zeros(n_bytes, dtype=np.uint8)
     candidates = np.empty((3, n_bytes), dtype=np.uint8)
     sub, up, by_paeth = candidates[0], candidates[1], candidates[2]
-    # Unsigned, so that no index is tested for wrapping around.
+    # Unsigned, so that indices are not tested for being negative.
     n, step, one = np.uint64(n_bytes), np.uint64(pixel_bytes), np.uint64(1)
     for y in range(height):
         row, above, target = rows[y], rows[y - 1] if y > 0 else nothing, filtered[y]
@@ -92,7 +92,7 @@ def filter_rows(rows, pixel_bytes, filtered):
         for i in range(n):
             different = np.uint8(different | (row[i] ^ above[i]))
         if different == 0:
-            # Background, as a rule. Nothing is smaller than no difference at all.
+            # Usually background. No filter leaves smaller differences than zeros.
             target[0] = UP
             target[1:] = 0
             continue
@@ -101,7 +101,7 @@ def filter_rows(rows, pixel_bytes, filtered):
             sub[i] = row[i]
             up[i] = by_paeth[i] = difference(row[i], above[i])
         for first in range(np.uint64(0), n - step, BLOCK):
-            # Sums of 16 bits, of which twice as many fit a register as of 32.
+            # Sums of 16 bits, because a register holds twice as many of them as of 32 bits.
             in_sub, in_up, in_paeth = np.uint16(0), np.uint16(0), np.uint16(0)
             for i in range(first, min(first + BLOCK, n - step)):
                 k = i + step
@@ -115,7 +115,7 @@ def filter_rows(rows, pixel_bytes, filtered):
             sum_sub += in_sub
             sum_up += in_up
             sum_paeth += in_paeth
-        # Paeth's differences repeat less often, so that they must be smaller to compress as well.
+        # Paeth's differences repeat less often, so they must be smaller to compress equally well.
         if sum_up <= sum_sub and 4 * sum_up <= 5 * sum_paeth:
             target[0] = UP
             chosen = up

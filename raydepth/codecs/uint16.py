@@ -1,4 +1,4 @@
-"""Depth as 16-bit values with a fixed scale, and back."""
+"""Convert depth to 16-bit values with a fixed scale, and back."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ MAX_VALUE = 65535
 
 @jit
 def quantize(depth: np.ndarray, scale: float, miss: float, values: np.ndarray) -> int:
-    """`round(depth * scale)` in float64, halfway to even; 0 for a miss.
+    """Write `round(depth * scale)`, in float64 and halfway to even, or 0 for a miss.
 
-    One pass of a few vector instructions, where NumPy needs ten over temporary arrays.
+    This takes one pass of a few vector instructions; NumPy needs ten over temporary arrays.
 
     Parameters
     ----------
@@ -25,12 +25,13 @@ def quantize(depth: np.ndarray, scale: float, miss: float, values: np.ndarray) -
     miss : float of depth's dtype
         May be NaN.
     values : (n,) uint16
-        Written. What does not fit gets an arbitrary value.
+        Output. A depth that does not fit gets an arbitrary value.
 
     Returns
     -------
     int
-        How many depths are no misses and become less than 1 or more than 65535, or are NaN.
+        The number of depths that are not a miss and become less than 1 or more than 65535, or are
+        NaN.
     """
     n_unfit = np.uint32(0)
     miss_is_nan = miss != miss
@@ -45,16 +46,16 @@ def quantize(depth: np.ndarray, scale: float, miss: float, values: np.ndarray) -
     return int(n_unfit)
 
 
-# Within these every value / values_per_unit is a normal float32.
+# Between these limits every value / values_per_unit is a normal float32.
 MIN_VALUES_PER_UNIT, MAX_VALUES_PER_UNIT = 1e-33, 1e37
 
 
 def encode_uint16(
     depth: np.ndarray, values_per_unit: float = 10000, miss: float = np.inf
 ) -> np.ndarray:
-    """16-bit values of a depth map: `round(depth * values_per_unit)`, 0 for a miss.
+    """Encode a depth map as 16-bit values: `round(depth * values_per_unit)`, 0 for a miss.
 
-    Product and rounding are float64; exactly halfway goes to the even value.
+    The product and the rounding are in float64; exactly halfway goes to the even value.
 
     Parameters
     ----------
@@ -72,14 +73,14 @@ def encode_uint16(
     Raises
     ------
     ValueError
-        A depth would become more than 65535 or 0, or is not finite and > 0 and not a miss. The
-        message has the number of such pixels, the depth that fits least, and the
-        `values_per_unit` that would fit this image.
+        A depth that is not a miss would become 0 or more than 65535, or is not finite and > 0. The
+        message has the number of such pixels, the most extreme depth, and the `values_per_unit`
+        that would fit this image.
     """
     depth = checked_depth(depth)
     scale = checked_scale(values_per_unit)
     _check_miss(miss)
-    # Of the machine's byte order and in rows, so that few kernels are compiled.
+    # In the machine's byte order and C order, so that few kernels are compiled.
     dtype = np.float64 if depth.dtype.itemsize == 8 else np.float32
     with np.errstate(over="ignore"):
         stored_miss: Any = dtype(depth.dtype.type(miss))
@@ -91,15 +92,19 @@ def encode_uint16(
 
 
 def decode_uint16(values: np.ndarray, values_per_unit: float) -> np.ndarray:
-    """Depth of 16-bit values: `value / values_per_unit` in float64, rounded once; +inf for 0.
+    """Decode 16-bit values to depth: `value / values_per_unit` in float64, rounded once.
 
     Parameters
     ----------
     values : (height, width) uint16
+        0 is a miss.
+    values_per_unit : float
+        The scale with which they were encoded.
 
     Returns
     -------
     (height, width) float32
+        In units; +inf is a miss.
     """
     depth = np.divide(values, values_per_unit, dtype=np.float64).astype(np.float32)
     depth[values == 0] = np.inf
@@ -109,13 +114,13 @@ def decode_uint16(values: np.ndarray, values_per_unit: float) -> np.ndarray:
 def fitting_values_per_unit(nearest: float, farthest: float) -> float | None:
     """The largest round `values_per_unit` at which all depths from nearest to farthest fit.
 
-    1, 2 or 5 times a power of ten where that fits both ends, else the roundest of up to four
-    digits; None where there is none.
+    It is 1, 2 or 5 times a power of ten if that fits both ends, else the one with the fewest
+    digits, at most four; None if there is none.
     """
     limit = min(MAX_VALUE / farthest, MAX_VALUES_PER_UNIT)
     exponent = math.floor(math.log10(limit))
     candidates = [float(f"{digit}e{exponent}") for digit in (5, 2, 1)]
-    # Fewer digits leave more room at the far end; more digits gain it at the near end.
+    # Fewer digits leave more room at the far end, more digits leave more at the near end.
     for places in range(4):
         unit = float(f"1e{exponent - places}")
         candidates.append(float(f"{math.floor(limit / unit)}e{exponent - places}"))
@@ -128,8 +133,9 @@ def fitting_values_per_unit(nearest: float, farthest: float) -> float | None:
 
 
 def checked_depth(depth: Any) -> np.ndarray:
+    """Return `depth` as an array; ValueError if it is not (height, width) float."""
     depth = np.asarray(depth)
-    # Of either byte order.
+    # Both byte orders are accepted.
     if depth.dtype.kind != "f" or depth.dtype.itemsize > 8:
         raise ValueError(f"depth has dtype {depth.dtype}; expected float16, float32 or float64")
     if depth.ndim != 2 or depth.size == 0:
@@ -142,7 +148,7 @@ def _is_number(value: Any) -> bool:
 
 
 def checked_scale(values_per_unit: Any) -> float:
-    """`values_per_unit`, or a ValueError if no 16-bit file can have this scale."""
+    """Return `values_per_unit` as a float; ValueError if no 16-bit file can have this scale."""
     # Written so that NaN fails too.
     if not (
         _is_number(values_per_unit)
@@ -156,7 +162,7 @@ def checked_scale(values_per_unit: Any) -> float:
 
 
 def as_number(scale: float) -> int | float:
-    """A scale as files hold it: 10000 and 10000.0 are one scale and must give the same bytes."""
+    """Return a scale as files hold it: 10000 and 10000.0 must give the same bytes."""
     return int(scale) if scale.is_integer() and scale < 2**53 else scale
 
 
@@ -166,17 +172,17 @@ def _check_miss(miss: Any) -> None:
 
 
 def misses(depth: np.ndarray, miss: Any) -> np.ndarray:
-    """(height, width) bool, True where `depth` is the miss value."""
+    """Return (height, width) bool, True where `depth` is the miss value."""
     _check_miss(miss)
     if math.isnan(miss):
         return np.isnan(depth)
-    # A miss value was rounded to the array's dtype when it was stored there.
+    # The miss value was rounded to the array's dtype when it was stored in the array.
     with np.errstate(over="ignore"):
         return depth == depth.dtype.type(miss)
 
 
 def why_invalid(depth: np.ndarray, missed: np.ndarray, miss: float) -> str | None:
-    """One line on the pixels that are neither a miss nor finite and > 0; None without any."""
+    """Describe in one line the pixels that are neither a miss nor finite and > 0; None if none."""
     depths = depth[~missed]
     invalid = depths[~(np.isfinite(depths) & (depths > 0.0))]
     if invalid.size == 0:
@@ -187,13 +193,13 @@ def why_invalid(depth: np.ndarray, missed: np.ndarray, miss: float) -> str | Non
         found.append(f"the smallest {np.nanmin(invalid):.9g}")
         found.append(f"the largest {np.nanmax(invalid):.9g}")
     return (
-        f"{invalid.size} of {depth.size} pixels hold no depth ({', '.join(found)}); "
+        f"{invalid.size} of {depth.size} pixels hold an invalid depth ({', '.join(found)}); "
         f"expected finite depths > 0, and miss={float(miss):g} where nothing was hit"
     )
 
 
 def _why_not_uint16(depth: np.ndarray, scale: float, miss: float) -> str:
-    """One line: how many pixels do not fit 16 bits, by how much, and what would fit."""
+    """Say in one line how many pixels do not fit 16 bits, by how much, and what would fit."""
     missed = misses(depth, miss)
     invalid = why_invalid(depth, missed, miss)
     if invalid:
@@ -216,6 +222,6 @@ def _why_not_uint16(depth: np.ndarray, scale: float, miss: float) -> str:
         + (
             f"values_per_unit={fitting:.9g} would fit"
             if fitting is not None
-            else "no values_per_unit fits both the nearest and the farthest, a float format does"
+            else "no values_per_unit fits both the nearest and the farthest; use a float format"
         )
     )

@@ -1,8 +1,8 @@
-"""A ZIP file of members that were compressed beforehand, by whichever threads.
+"""Write a ZIP file of members that were compressed beforehand, on any thread.
 
 The layout is that of PKWARE's APPNOTE 6.3.10, without data descriptors; the ZIP64 records (4.3.14,
-4.3.15, 4.5.3) are written for files beyond 4 GiB. The same members give the same bytes: the time
-stamp is fixed.
+4.3.15, 4.5.3) are written for files beyond 4 GiB. The same members give the same bytes, because the
+time stamp is fixed.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import BinaryIO
 from raydepth.codecs.deflate import crc32, raw_deflate
 
 STORED, DEFLATED = 0, 8
-DATE = 1 << 5 | 1  # 1 January 1980, the first day there is
+DATE = 1 << 5 | 1  # 1 January 1980, the earliest day that ZIP can store
 UTF8 = 1 << 11
 LIMIT_32, LIMIT_16 = 0xFFFFFFFF, 0xFFFF
 
 
 @dataclass(frozen=True)
 class Member:
-    """One file of an archive: its CRC-32, size, and content as it is stored."""
+    """One file of an archive: its CRC-32, its size, and its content as stored."""
 
     crc: int
     size: int
@@ -32,17 +32,17 @@ class Member:
 
     @classmethod
     def deflated(cls, data: bytes) -> Member:
-        """Compress it."""
+        """Return a member that holds `data` compressed."""
         return cls(crc32(data), len(data), raw_deflate(data), DEFLATED)
 
     @classmethod
     def stored(cls, data: bytes) -> Member:
-        """Leave it as it is."""
+        """Return a member that holds `data` uncompressed."""
         return cls(crc32(data), len(data), data, STORED)
 
 
 def stored_content(file: BinaryIO, name: str) -> bytes:
-    """The content of an archive's member as it is stored; KeyError where there is none."""
+    """Return the content of a member as the archive stores it; KeyError if there is none."""
     entry = zipfile.ZipFile(file).getinfo(name)
     file.seek(entry.header_offset + 26)
     n_name, n_extra = struct.unpack("<HH", file.read(4))
@@ -51,7 +51,7 @@ def stored_content(file: BinaryIO, name: str) -> bytes:
 
 
 class ZipWriter:
-    """Writes an archive to a file opened for writing, from its beginning."""
+    """A writer of one archive to a file opened for writing, from the beginning of the file."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -64,12 +64,12 @@ class ZipWriter:
         Raises
         ------
         ValueError
-            It is 4 GiB or larger.
+            The member is 4 GiB or larger.
         """
         encoded, offset = name.encode(), self._offset
         if member.size >= LIMIT_32 or len(member.content) >= LIMIT_32:
             raise ValueError(f"{name} has {member.size} bytes; a member must be below 4 GiB")
-        # What the header in front of the content and the one in the directory share.
+        # The fields that the header before the content shares with the one in the directory.
         shared = struct.pack(
             "<HHHHHIIIH",
             *(45 if offset >= LIMIT_32 else 20, UTF8, member.method, 0, DATE),
@@ -85,7 +85,7 @@ class ZipWriter:
         self._n_members += 1
 
     def finish(self) -> None:
-        """Write the directory; without it the file is no archive."""
+        """Write the directory; without it the file is not an archive."""
         size, offset, n_members = len(self._central), self._offset, self._n_members
         self._file.write(self._central)
         if offset + size >= LIMIT_32 or n_members >= LIMIT_16:

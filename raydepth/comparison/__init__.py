@@ -1,1 +1,1 @@
-"""Compare two depth maps; Blender as an independent witness in `blender`."""
+"""Comparisons of depth maps; those with Blender, an independent renderer, are in `blender`."""

@@ -1,9 +1,10 @@
-"""Two depth maps of the same rays: where they disagree, and by how much.
+"""Differences between two depth maps of the same rays: where they disagree, and by how much.
 
-Depths of the same kind are compared pixel by pixel. Masks must be equal, except within
-`outline.BAND` pixels of an outline, where rounding decides; where both hit, the error must stay
-within `c * 2^-24 * depth / |cos|`, cos being that of the angle between ray and surface normal: a
-float32 renderer aims its ray a few roundings off, and a slanted surface turns that into depth.
+Depths of the same kind are compared pixel by pixel. Hit masks must be equal, except within
+`outline_judge.BAND` pixels of an outline, where rounding decides. Where both hit, the error must
+stay within `c * 2^-24 * depth / |cos|`, where cos is that of the angle between ray and surface
+normal: a float32 renderer aims its ray a few roundings off, and a slanted surface turns that into
+an error of depth.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-# Half a float32 ulp of a number just above a power of two, as a part of it.
+# Half a float32 ulp of a number just above a power of two, relative to that number.
 FLOAT32_ROUNDING = 2.0**-24
 
 
 @dataclass(frozen=True, eq=False)
 class Differences:
-    """What differs between depth and a reference; arrays have the shape of both.
+    """The differences between depth and a reference; arrays have the shape of both.
 
     Attributes
     ----------
@@ -33,7 +34,7 @@ class Differences:
     ulps : float64
         |error| in float32 steps of the reference there; NaN where not both hit.
     bound : float64
-        What |error| may be; NaN where not both hit.
+        The largest |error| that is allowed, units; NaN where not both hit.
     """
 
     only_depth: np.ndarray
@@ -44,17 +45,17 @@ class Differences:
     bound: np.ndarray
 
     def __getitem__(self, view: int) -> Differences:
-        """Those of one view."""
+        """Return the differences of one view."""
         return Differences(*(getattr(self, field.name)[view] for field in fields(self)))
 
     @property
     def beyond(self) -> np.ndarray:
-        """bool: pixels whose |error| is more than the bound."""
+        """bool: pixels whose |error| exceeds the bound."""
         return np.abs(self.error) > self.bound
 
     @property
     def questionable(self) -> np.ndarray:
-        """bool: where masks differ or the bound is passed."""
+        """bool: pixels where the masks differ or |error| exceeds the bound."""
         return self.only_depth | self.only_reference | self.beyond
 
 
@@ -66,9 +67,9 @@ def differences(
     Parameters
     ----------
     depth, reference : (height, width) or (n_views, height, width) float, units
-        Of the same kind; what is not finite is a miss.
+        Both of the same kind; a value that is not finite is a miss.
     cosine : same shape, float
-        |cos| of the angle between the pixel's ray and the surface's normal, 0 to 1. Counts only
+        |cos| of the angle between the pixel's ray and the surface's normal, 0 to 1. Used only
         where both hit.
     c : float
         The factor of the bound.
@@ -89,7 +90,7 @@ def differences(
     b = np.where(both, reference, np.nan).astype(np.float64)
     error = a - b
     step = np.spacing(np.abs(b).astype(np.float32)).astype(np.float64)
-    # A surface seen exactly edge-on bounds nothing: its depth is any.
+    # A surface seen exactly edge-on has an infinite bound: its depth may be anything.
     with np.errstate(divide="ignore"):
         bound = c * FLOAT32_ROUNDING * np.abs(b) / np.where(both, cosine, np.nan)
     return Differences(
@@ -103,19 +104,19 @@ def differences(
 
 
 def summary(found: Differences, in_band: np.ndarray) -> dict[str, Any]:
-    """The numbers, as JSON data.
+    """Return the numbers of differences as JSON data.
 
-    Median, 99th percentile and maximum of the error, in units and in ulps, are over the pixels that
-    both hit, less those beyond the bound inside the band.
+    Median, 99th percentile and maximum of the error, in units and in ulps, are taken over the
+    pixels that both hit, except those beyond the bound inside the band.
 
     Parameters
     ----------
     found : Differences
     in_band : bool, of the same shape
-        Pixels whose centre lies in the outline band; counts only where `found.questionable`.
+        Pixels whose centre lies in the outline band; used only where `found.questionable`.
     """
     n_both = int(np.count_nonzero(found.both))
-    # Within the band the two may see different surfaces, whose distance is no error.
+    # Within the band the two may see different surfaces; the distance between them is not an error.
     same = found.both & ~(found.beyond & in_band)
 
     def count(mask: np.ndarray) -> dict[str, int]:
@@ -141,14 +142,14 @@ def summary(found: Differences, in_band: np.ndarray) -> dict[str, Any]:
 
 
 def agrees(numbers: Mapping[str, Any]) -> bool:
-    """Whether nothing differs outside the outline band, by a `summary`."""
+    """True if nothing differs outside the outline band, according to a `summary`."""
     return not any(
         numbers[key]["outside_band"] for key in ("only_raydepth", "only_reference", "beyond_bound")
     )
 
 
 def _spread(values: np.ndarray) -> dict[str, float | None]:
-    """Median, 99th percentile and maximum; None where there are no values."""
+    """Return median, 99th percentile and maximum; each is None if there are no values."""
     if not len(values):
         return {"median": None, "p99": None, "max": None}
     median, p99 = np.percentile(values, [50, 99])

@@ -1,8 +1,8 @@
-"""What is really there at a few pixels, and whether an outline passes close to their centres.
+"""Find the true depth at a few pixels, and whether an outline passes close to their centres.
 
-A judge for pixels on which two renderers disagree. It asks every triangle, without a hierarchy or
-a kernel of the renderer's: float64 edge functions in the image, after Pineda, "A Parallel
-Algorithm for Polygon Rasterization", 1988, in their homogeneous form, which also takes triangles
+This is a judge for pixels on which two renderers disagree. It tests every triangle, without the
+renderer's hierarchy or kernels, by float64 edge functions in the image, after Pineda, "A Parallel
+Algorithm for Polygon Rasterization", 1988, in their homogeneous form, which also handles triangles
 that cross the camera's plane (Olano and Greer, "Triangle Scan Conversion using 2D Homogeneous
 Coordinates", 1997).
 """
@@ -15,11 +15,12 @@ import numpy as np
 
 # Pixels. An outline this close to a pixel's centre may be resolved either way.
 BAND = 1e-3
-# A circle of so many points meets every straight line that passes its centre closer than
-# cos(180 degrees / 16) = 98 % of its radius; what is farther than BAND is never excused.
+# A circle of this many points has points on both sides of every straight line that passes its
+# centre closer than cos(180 degrees / 16) = 98 % of its radius. An outline farther away than BAND
+# never excuses a pixel.
 RING = 16
 
-# Pixels. Image boxes of triangles are this much too large, so that none is missed.
+# Pixels. Image boxes of triangles are enlarged by this, so that none is missed.
 MARGIN = 0.01
 # Pixels. Rounding of float64 edge functions opens no gap this wide where triangles share an edge.
 EDGE_SLACK = 1e-9
@@ -28,19 +29,20 @@ UNDECIDED = 1e-6
 
 
 class Judgement(NamedTuple):
-    """What `judge` finds, for each pixel asked for.
+    """The findings of `judge` for each pixel.
 
     Attributes
     ----------
     z : (n_pixels,) float64
-        z depth of the nearest triangle at the pixel's centre; +inf = miss.
+        z depth of the nearest triangle at the pixel's centre, units; +inf = miss.
     face : (n_pixels,) int
-        That triangle; -1 = miss.
+        Index of that triangle; -1 = miss.
     in_band : (n_pixels,) bool
-        Whether the visible face changes, or ends, within BAND of the centre.
+        True if the visible face changes, or ends, within BAND of the centre.
     right : (n_pixels,) bool
-        Whether the claimed z is that of the nearest triangle to a float32 step, or of one visible
-        within UNDECIDED of the centre. A ray that slips through between two faces is not.
+        True if the claimed z is, to a float32 step, that of the nearest triangle, or if it is that
+        of one visible within UNDECIDED of the centre. False if a ray slips through between two
+        faces.
     """
 
     z: np.ndarray
@@ -56,14 +58,14 @@ def judge(
     intrinsics: np.ndarray,
     model: str,
 ) -> Judgement:
-    """Depth at pixel centres from all triangles in float64, and whether an outline is near.
+    """Find depth at pixel centres from all triangles in float64, and whether an outline is near.
 
     Parameters
     ----------
     pixels : (n_pixels, 2) int
         Row and column.
     claimed_z : (n_pixels,) float
-        What a renderer says; not finite = miss.
+        z depth that a renderer claims, units; not finite = miss.
     corners : (n_faces, 3, 3) float64
         The triangles' corners in the camera's frame (x right, y down, z forward), units.
     intrinsics : (3, 3) float64
@@ -91,7 +93,7 @@ def judge(
         result.face[i] = -1 if face[0] < 0 else close[face[0]]
         result.in_band[i] = np.any(face != face[0])
         if np.isfinite(claimed_z[i]):
-            # Another face beside the centre has, at the centre, the depth of its own plane.
+            # Another face is sampled beside the centre; at the centre its plane's depth differs.
             another = face[close_by] != face[0]
             allowed = np.spacing(np.float32(claimed_z[i])) + np.where(
                 another, UNDECIDED * slope[close_by], 0.0
@@ -104,7 +106,7 @@ def judge(
 
 
 def _boxes(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(n_faces, 2) lowest and highest image coordinates; everything, where w changes its sign."""
+    """Return (n_faces, 2) lowest and highest image coordinates; infinite where w changes sign."""
     w = image[..., 2:]
     in_front: np.ndarray = np.all(w > 0.0, axis=(1, 2))
     behind: np.ndarray = np.all(w <= 0.0, axis=(1, 2))
@@ -119,7 +121,7 @@ def _boxes(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _nearest(
     image: np.ndarray, depth: np.ndarray, points: np.ndarray, perspective: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What is nearest at image points.
+    """Find the nearest triangle at each of some image points.
 
     Parameters
     ----------
@@ -148,7 +150,7 @@ def _nearest(
     covered = (values >= -EDGE_SLACK * length[:, None]).all(axis=2) & (area != 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         if perspective:
-            # The edge functions' sum, over the area, is 1 / z, which is affine in the image.
+            # The sum of the edge functions, divided by the area, is 1 / z, affine in the image.
             z = np.abs(area) / values.sum(axis=2)
             gradient = edges.sum(axis=1)[:, :2]
             slope = z * z * np.linalg.norm(gradient, axis=1)[:, None] / np.abs(area)

@@ -1,5 +1,5 @@
-"""Everything that names CUDA: kernels, what they are made of, and how they are run.
+"""Everything that names CUDA: the kernels, the functions they call, and the code that runs them.
 
-Only `device.py` and what it is asked for imports Numba's CUDA target, and only when a device is
-asked for. All else here is plain Numba or NumPy and runs on any machine.
+Only kernels.py imports Numba's CUDA target, and `device.py` imports kernels.py only when a device
+is asked for. Everything else here is plain Numba or NumPy and runs on any machine.
 """

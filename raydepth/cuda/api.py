@@ -1,4 +1,4 @@
-"""What `raydepth.render`, `render_many` and `cast_rays` ask of the device."""
+"""The device's part of `raydepth.render`, `render_many` and `cast_rays`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from raydepth.cuda.resident import Resident, Residents
 from raydepth.cuda.ring import Ring, Slot
 from raydepth.outputs.request import RenderRequest
 
-# Single rays that a launch casts: enough to fill a device, few enough to overlap.
+# Single rays that one launch casts: enough to fill a device, few enough that launches overlap.
 RAYS = 1 << 19
 
 
@@ -36,30 +36,33 @@ def _residents() -> Residents:
 
 
 def resident(bvh: Bvh | DeviceMesh) -> Resident:
-    """The hierarchy on the device; uploaded once, kept as long as it lives and there is room."""
+    """Return the hierarchy on the device.
+
+    It is uploaded once and kept as long as the hierarchy lives and there is room.
+    """
     return bvh.resident if isinstance(bvh, DeviceMesh) else _residents().of(bvh)
 
 
 def render_to_host(views: Views, request: RenderRequest) -> Views:
-    """One mesh; the results are in main memory, in `triangle_id` and `depths` of what returns."""
+    """Render one mesh; return `views` with `triangle_id` and `depths` filled, in main memory."""
     (filled,) = batches.run(_ring(), request, [views])
     return filled
 
 
 def render_batch(views: Iterator[Views], request: RenderRequest) -> Iterator[Views]:
-    """Many meshes, in order; the results are in main memory."""
+    """Render many meshes, in order; the results are in main memory."""
     return batches.run(_ring(), request, views)
 
 
 def render_to_device(
     views: Views, request: RenderRequest
 ) -> tuple[DeviceArray, dict[str, DeviceArray]]:
-    """One mesh, that is there; the results stay on the device: triangle_id and depths by kind.
+    """Render one mesh that is on the device; return triangle_id and depths by kind, left there.
 
     Raises
     ------
     MemoryError
-        They do not fit there.
+        If the results do not fit there.
     """
     assert isinstance(views.mesh, Resident)
     gpu, size, n_views = device(), views.size, len(views.frames.basis)
@@ -83,7 +86,7 @@ def render_to_device(
         batches.launch(gpu, slot.input.address, len(some), size, request.dtype, slot.stream)
         return lambda: None
 
-    # As many views at a time as have their beams in a chunk's outputs.
+    # As many views at a time as have beams that fit the budget of a chunk's outputs.
     at_a_time = max(1, min(MAX_JOBS, batches.OUTPUT_BUDGET // beam_bytes(size)))
     parts = (rows[first : first + at_a_time] for first in range(0, n_views, at_a_time))
     for _ in _ring().overlap(functools.partial(start, some=part) for part in parts):
@@ -97,13 +100,13 @@ def render_to_device(
 def cast_rays(
     bvh: Bvh | DeviceMesh, origins: np.ndarray, directions: np.ndarray, t_min: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`rays.cast` on the device, for (n_rays, 3) float64 rays, and t_min, in the local frame.
+    """Run `rays.cast` on the device: (n_rays, 3) float64 rays, and t_min, in the local frame.
 
     Returns
     -------
-    distance : (n_rays,) float64
-    triangle_id : (n_rays,) int32
-    barycentric : (n_rays, 3) float64
+    distance : (n_rays,) float64, in lengths of the directions; +inf = miss
+    triangle_id : (n_rays,) int32; -1 = miss
+    barycentric : (n_rays, 3) float64; NaN = miss
     """
     ring, mesh, n_rays = _ring(), resident(bvh), len(origins)
     distance = ring.pool.empty((n_rays,), np.float64)

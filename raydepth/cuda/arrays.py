@@ -1,4 +1,4 @@
-"""Results that stay on the device, for other libraries to take without a copy.
+"""Results that stay on the device, where other libraries read them without a copy.
 
 `__cuda_array_interface__` (version 3) is what CuPy, Numba and Torch read; DLPack's structures are
 laid out in dlpack.h, version 0.8, and handed over in a capsule named "dltensor".
@@ -21,7 +21,7 @@ TYPE_CODES = {"i": 0, "u": 1, "f": 2}  # DLDataTypeCode, by NumPy's kind
 class DeviceArray:
     """A contiguous array in the memory of a device; read it with Torch, CuPy or `to_host`.
 
-    All work on it is done when you get it, so it needs no stream to wait for.
+    All work on it is done when the caller gets it, so there is no stream to wait for.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class DeviceArray:
         }
 
     def to_host(self) -> np.ndarray:
-        """A copy in main memory."""
+        """Return a copy in main memory."""
         host = np.empty(self.shape, self.dtype)
         stream = self._device.stream()
         self._device.download(host, self._buffer, self._offset, stream)
@@ -69,7 +69,7 @@ class DeviceArray:
         return getattr(self._device, "dlpack_type", CUDA), self._device.number
 
     def __dlpack__(self, *, stream: Any = None, **_: Any) -> Any:
-        """A capsule that shares this memory and keeps it alive. Nothing is left to wait for."""
+        """Return a capsule that shares this memory and keeps it alive. All work on it is done."""
         return _capsule(self)
 
 
@@ -114,7 +114,7 @@ _python.PyCapsule_GetPointer.restype = ctypes.c_void_p
 _python.PyCapsule_GetPointer.argtypes = (ctypes.c_void_p, ctypes.c_char_p)
 
 NAME = b"dltensor"
-# What was handed over, by the address of its structure, until its new owner deletes it.
+# The arrays that were handed over, by address of their structure, until the new owner deletes it.
 _shared: dict[int, tuple[Any, ...]] = {}
 
 
@@ -125,7 +125,7 @@ def _delete(managed: Any) -> None:
 
 @_DESTRUCTOR
 def _discard(capsule: int) -> None:
-    """Free what nobody took; a capsule that was taken has been renamed."""
+    """Free an array that was never taken; a capsule that was taken has been renamed."""
     if _python.PyCapsule_IsValid(capsule, NAME):
         _shared.pop(_python.PyCapsule_GetPointer(capsule, NAME), None)
 

@@ -1,9 +1,9 @@
-"""Render meshes and views on a device: one launch a chunk, several chunks under way.
+"""Render meshes and views on a device: each kernel is launched once per chunk, and chunks overlap.
 
 The meshes of one chunk are packed and uploaded while another renders and a third is downloaded
 (ring.py). Memory on the device is at most N_SLOTS times the budgets below, and a quarter more for
-buffers to grow, unless one mesh or one view needs more by itself; pinned memory N_SLOTS times
-MESH_BUDGET and what results hold (pinned.py).
+buffers to grow, unless one mesh or one view needs more by itself. Pinned memory is N_SLOTS times
+MESH_BUDGET plus the memory of results (pinned.py).
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from raydepth.outputs.request import RenderRequest
 from raydepth.system.array_pool import ArrayPool
 from raydepth.trace.view_frame import ViewFrames
 
-# Bytes of a chunk's meshes and of its outputs. Small enough that a batch overlaps with itself,
-# large enough that launches cost little beside what they do.
+# Bytes of a chunk's meshes and of its outputs: small enough that a batch has several chunks to
+# overlap, large enough that launches cost little compared with their work.
 MESH_BUDGET = 1 << 26
 OUTPUT_BUDGET = 1 << 24
-# Of the device's free memory the ring takes at most this part.
+# The ring takes at most this part of the device's free memory.
 SHARE = 0.8
 
 DTYPES = {
@@ -43,7 +43,7 @@ WORD_OF_KIND = {"z": jobs.Z, "ray": jobs.RAY}
 
 @dataclass(eq=False)
 class Views:
-    """What to render of one mesh, and where the result goes.
+    """The views to render of one mesh, and their results.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Views:
     frames : ViewFrames
     size : (width, height)
     triangle_id : (n_views, height, width) int32
-    depths : by kind the same of the batch's type
+    depths : by kind, (n_views, height, width) of the batch's dtype
     misfits : set if a depth does not fit 16 bits
     """
 
@@ -68,7 +68,7 @@ class Views:
 def fill_jobs(
     rows: np.ndarray, piece: Piece, addresses: tuple[int, int, int, int], batch: RenderRequest
 ) -> None:
-    """The job table's rows of one piece, but for where outputs go."""
+    """Fill the job table's rows of one piece, except for the addresses of outputs."""
     views: Views = piece.request.payload
     frames, some = views.frames, slice(piece.first, piece.last)
     jobs.fill_views(
@@ -87,7 +87,7 @@ def fill_jobs(
 def launch(
     device: Any, table: int, n_jobs: int, size: tuple[int, int], dtype: Any, stream: Any
 ) -> None:
-    """Visibility, then resolve, of all rows of a job table on the device."""
+    """Launch visibility, then resolve, for all rows of a job table on the device."""
     code = np.int32(DTYPES[np.dtype(dtype)])
     for kernel, n_blocks in launches(size).items():
         extra = (code,) if kernel == "resolve" else ()
@@ -97,10 +97,10 @@ def launch(
 def start(
     slot: Slot, chunk: list[Piece], batch: RenderRequest, pool: ArrayPool
 ) -> Callable[[], list[Piece]]:
-    """Pack, upload, render and download a chunk; what it returns is called when that is done.
+    """Start to pack, upload, render and download a chunk; return what to call when that is done.
 
-    The slot's input holds a word that says whether a depth does not fit 16 bits, the job table and
-    the meshes.
+    The slot's input holds a word that tells if a depth does not fit 16 bits, then the job table,
+    then the meshes.
     """
     n_jobs = sum(piece.last - piece.first for piece in chunk)
     table_bytes = 8 * jobs.WORDS * n_jobs
@@ -152,7 +152,7 @@ def start(
 
 
 def _pack(slot: Slot, mesh: Flat | Resident, at: int) -> tuple[tuple[int, int, int, int], int]:
-    """Put a mesh into the staging buffer; its addresses on the device, and what is behind."""
+    """Copy a mesh to the staging buffer; return its device addresses and the offset after it."""
     if isinstance(mesh, Resident):
         return mesh.addresses, at
     addresses = []
@@ -172,17 +172,17 @@ def run(
     output_budget: int = OUTPUT_BUDGET,
     max_jobs: int = MAX_JOBS,
 ) -> Iterator[Views]:
-    """Render a batch; gives each of `views` back, filled, in order.
+    """Render a batch; yield each of `views`, filled, in order.
 
-    `views` is asked for the next when there is room for it. If `misfits` is set, a depth of this or
+    The next of `views` is taken when there is room for it. If `misfits` is set, a depth of this or
     of another mesh of the same chunk does not fit 16 bits.
 
     Raises
     ------
     MemoryError
-        One mesh, or one view, needs more memory than the device has.
+        If one mesh, or one view, needs more memory than the device has.
     DeviceError
-        The device failed.
+        If the device failed.
     """
     free = ring.device.free_bytes() + ring.held_bytes
     part = int(free * SHARE / GROWTH) // (2 * N_SLOTS)
@@ -199,7 +199,7 @@ def run(
 def request(views: Views, batch: RenderRequest) -> Request:
     width, height = views.size
     outputs = width * height * (4 + batch.dtype.itemsize * len(batch.kinds))
-    # With its row of the table, and what multiples of ALIGNMENT may add to each of these.
+    # The view's row of the table, and what rounding up to ALIGNMENT may add to each array.
     around = 8 * jobs.WORDS + ALIGNMENT * (3 + len(batch.kinds))
     return Request(
         mesh_bytes=0 if isinstance(views.mesh, Resident) else flat_bytes(views.mesh),
@@ -211,7 +211,7 @@ def request(views: Views, batch: RenderRequest) -> Request:
 
 
 def _allocate(views: Views, batch: RenderRequest, pool: ArrayPool) -> None:
-    """Where the results of one mesh go; once, though its views may come in several pieces."""
+    """Allocate the results of one mesh, once, even if its views come in several pieces."""
     if views.triangle_id is None:
         shape = (len(views.frames.basis), views.size[1], views.size[0])
         views.triangle_id = pool.empty(shape, np.int32)

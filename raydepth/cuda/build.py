@@ -1,4 +1,4 @@
-"""A hierarchy built on the device, from arrays in main memory or on the device."""
+"""Build a hierarchy on the device, from arrays in main memory or on the device."""
 
 from __future__ import annotations
 
@@ -16,35 +16,38 @@ from raydepth.cuda.resident import Resident
 from raydepth.errors import MeshError
 from raydepth.limits import MAX_COORDINATE
 
-# Faces of a leaf. Fewer nodes against more faces to test.
+# Most faces of a leaf: larger leaves mean fewer nodes, but more faces to test.
 LEAF_SIZE = 4
-# Bits of the curve per axis: cells for the faces of a plane, and some more for curved ones.
+# Bits of the curve per axis: enough cells for the faces of a plane, and extra bits for curved
+# meshes.
 EXTRA_BITS = 3
 MAX_BITS = 20
 
 
 class DeviceMesh:
-    """A mesh on the CUDA device, ready to render there; built there, in a fraction of the time.
+    """A mesh on the CUDA device, with a hierarchy that is built there in a fraction of the time.
 
-    `raydepth.render` takes it in a mesh's place and finds the same faces and depths, bit for bit;
-    it is some slower than with a hierarchy that the CPU has built.
+    `raydepth.render` takes it in place of a mesh and finds the same faces and depths, bit for bit.
+    Rendering is somewhat slower than with a hierarchy that the CPU has built.
 
     Parameters
     ----------
     vertices : (n_vertices, 3) float64 or float32
         A NumPy array, or an array on the device (`__cuda_array_interface__`: Torch, CuPy, Numba).
     faces : (n_faces, 3) int32
-        As the vertices. `triangle_id` indexes these rows.
+        Given as the vertices are. `triangle_id` indexes these rows.
+    leaf_size : int
+        Most faces of a leaf.
 
     Raises
     ------
     MeshError
-        The arrays are no renderable mesh: wrong shape or type, coordinates that are not finite or
-        beyond 1e30, indices out of range, no face with an area.
+        If the arrays are not a renderable mesh: wrong shape or type, coordinates that are not
+        finite or are beyond 1e30, indices out of range, or no face with an area.
     DeviceError
-        No CUDA device can be used here.
+        If no CUDA device can be used here.
     MemoryError
-        The mesh does not fit into the device's memory.
+        If the mesh does not fit into the device's memory.
     """
 
     def __init__(self, vertices: Any, faces: Any, *, leaf_size: int = LEAF_SIZE) -> None:
@@ -59,7 +62,7 @@ class DeviceMesh:
 
 
 class _Given:
-    """An input array: its place on the device, or where to copy it from."""
+    """An input array: its address on the device, or the host array to copy from."""
 
     def __init__(self, array: Any, name: str, types: tuple[Any, ...]) -> None:
         interface = getattr(array, "__cuda_array_interface__", None)
@@ -74,7 +77,7 @@ class _Given:
             self.address = interface["data"][0]
             steps = interface.get("strides")
             if steps is not None and tuple(steps) != (3 * self.dtype.itemsize, self.dtype.itemsize):
-                raise MeshError(f"{name} are not contiguous; expected rows of three in order")
+                raise MeshError(f"{name} are not contiguous; expected rows of three, in C order")
         if len(self.shape) != 2 or self.shape[1] != 3 or self.shape[0] == 0:
             raise MeshError(f"{name} have shape {self.shape}; expected (n, 3), n at least 1")
         if self.dtype not in types:
@@ -95,7 +98,7 @@ class _Builder:
         self.faces = _Given(faces, "faces", (np.int32,))
         self.n_vertices, self.n_faces = self.vertices.shape[0], self.faces.shape[0]
         if self.n_faces >= MAX_SLOTS:
-            raise MeshError(f"{self.n_faces} faces; expected fewer than {MAX_SLOTS}")
+            raise MeshError(f"the mesh has {self.n_faces} faces; expected fewer than {MAX_SLOTS}")
         self.stream = device.stream()
         self.table = np.zeros(lbvh.WORDS, np.int64)
         self.numbers = self.table.view(np.float64)
@@ -104,7 +107,7 @@ class _Builder:
 
     def _allocate(self) -> None:
         n, n_nodes = self.n_faces, max(self.n_faces - 1, 1)
-        # Levels of counts, each the sums of RUN of the one below, until one run is left.
+        # Levels of counts: each sums up RUN counts of the level below, until one run is left.
         sizes = [lbvh.N_DIGITS * -(-n // lbvh.RUN)]
         while sizes[-1] > lbvh.RUN:
             sizes.append(-(-sizes[-1] // lbvh.RUN))
@@ -143,7 +146,7 @@ class _Builder:
             self.table[lbvh.BOX_LEVELS + level] = begin
 
     def _place(self, sizes: dict[int, int]) -> Buffer:
-        """Room for these bytes by word of the table, in one buffer."""
+        """Allocate these bytes in one buffer; write the addresses to their words of the table."""
         buffer = allocated(self.device, sum(aligned(n_bytes) for n_bytes in sizes.values()))
         address = buffer.address
         for word, n_bytes in sizes.items():
@@ -176,7 +179,7 @@ class _Builder:
         self._step("localize", self.n_vertices)
         self._step("encode", n)
         source = 0
-        # One bit more than codes have: that of faces without an area.
+        # One bit more than codes have: it is set for faces without an area.
         shifts = [*range(0, 3 * self.bits, lbvh.DIGIT_BITS)]
         if shifts[-1] + lbvh.DIGIT_BITS <= 62:
             shifts.append(60)
@@ -201,7 +204,7 @@ class _Builder:
         self.device.wait(self.stream)
 
     def _scan(self) -> None:
-        """Replace the digits' counts by the sums of those before."""
+        """Replace each count of a digit by the sum of those before it."""
         for (below, n_below), (begin, size) in zip(self.counts, self.counts[1:], strict=False):
             self._step("sum_counts", size, below, n_below, begin)
         above = -1
@@ -210,7 +213,7 @@ class _Builder:
             above = begin
 
     def _set_frame(self, partials: np.ndarray) -> None:
-        """The local frame, as `prepare.local_frame` finds it."""
+        """Set the local frame to the one that `local_frame.local_frame` finds."""
         if partials[:, 6].any():
             raise MeshError(
                 f"faces hold {int(partials[:, 6].sum())} indices out of range; expected 0 to "

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-# Rows of one launch's job table: the device's limit on blocks in y.
+# Most rows of one launch's job table: the device's limit on blocks in y.
 MAX_JOBS = 65535
 
 
 class Request(NamedTuple):
-    """What one mesh needs.
+    """The memory that one mesh and its views need.
 
     Attributes
     ----------
-    mesh_bytes : of the mesh in the chunk's buffer; 0 if it is on the device already
+    mesh_bytes : bytes of the mesh in the chunk's buffer; 0 if it is on the device already
     n_views : int
-    view_bytes : of all outputs of one view
+    view_bytes : bytes of all outputs of one view
     size : (width, height); a chunk has views of one size
-    payload : whatever belongs to it
+    payload : any object that belongs to the request
     """
 
     mesh_bytes: int
@@ -42,9 +42,9 @@ def chunks(
     output_budget: int,
     max_jobs: int = MAX_JOBS,
 ) -> Iterator[list[Piece]]:
-    """Pieces in order, gathered until a budget is full; asks for a request when it needs it.
+    """Yield chunks: pieces in order, gathered until a budget is full. Requests are read as needed.
 
-    A budget is exceeded only where one mesh, or one view, does so by itself.
+    A budget is exceeded only if one mesh, or one view, exceeds it by itself.
     """
     chunk: list[Piece] = []
     mesh_bytes = output_bytes = n_jobs = 0

@@ -1,7 +1,7 @@
-"""The one CUDA device that is used: finding it, its memory, its kernels.
+"""The one CUDA device that is used: how it is found, its memory, its kernels.
 
-What stands on a device (batch.py and above) knows only the methods of `Device`; the tests put one
-in its place that runs the same kernels on the CPU.
+Code that uses a device (batch.py and above) knows only the methods of `Device`. The tests replace
+it with a class that runs the same kernels on the CPU.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from raydepth.cuda.device_code.threads import THREADS
 from raydepth.errors import DeviceError, DeviceMemoryError, one_line
 
 INSTALL = 'pip install "raydepth[cuda]"'
-# What a process takes of a device besides its meshes: its context, its kernels, the ring's slots.
+# Device memory of a process besides its meshes: its context, its kernels, the ring's slots.
 PROCESS_BYTES = 1 << 30
 
-# What lies in one buffer is kept apart by multiples of this: whole transactions, any type.
+# Arrays in one buffer begin at multiples of this, for whole memory transactions and any dtype.
 ALIGNMENT = 256
 
 
 def aligned(n_bytes: int) -> int:
-    """What so many bytes take of a buffer."""
+    """Round a number of bytes up to a multiple of ALIGNMENT."""
     return -(-n_bytes // ALIGNMENT) * ALIGNMENT
 
 
@@ -43,7 +43,7 @@ class Buffer(NamedTuple):
 
 
 def why_unusable() -> str | None:
-    """None if a CUDA device can be used here, else what is missing and what to do, in one line."""
+    """Return None if a CUDA device can be used here, else one line: what is missing, what to do."""
     reason, process = _looked_for()
     if reason is None and process != os.getpid():
         return "it was in use before this process was forked; start processes with 'spawn'"
@@ -52,13 +52,16 @@ def why_unusable() -> str | None:
 
 @functools.cache
 def _looked_for() -> tuple[str | None, int]:
-    """Why there is no device, if so, and the process that looked: its forks cannot use it."""
+    """Return why there is no device, or None; and the id of this process.
+
+    Forks of the process cannot use the device.
+    """
     if importlib.util.find_spec("numba_cuda") is None:
         return f"Numba's CUDA target is not installed: {INSTALL}", os.getpid()
     try:
         found = _kernels()
         reason = None if found.cuda.is_available() else _why_unavailable(found)
-    except Exception as error:  # a broken installation fails in as many ways as there are parts
+    except Exception as error:  # a broken installation may raise anything
         reason = f"Numba's CUDA target cannot be loaded ({one_line(error)[:200]}): {INSTALL}"
     return reason, os.getpid()
 
@@ -67,7 +70,7 @@ def _why_unavailable(kernels: Any) -> str:
     error = kernels.cuda.cuda_error()
     if error is not None:
         return (
-            f"no CUDA driver, or none that works ({one_line(error)[:200]}); install NVIDIA's driver"
+            f"no working CUDA driver was found ({one_line(error)[:200]}); install NVIDIA's driver"
         )
     if not kernels.nvvm.is_available():
         return f"the CUDA toolkit's compiler library libNVVM was not found: {INSTALL}"
@@ -76,19 +79,19 @@ def _why_unavailable(kernels: Any) -> str:
 
 @functools.cache
 def _kernels() -> Any:
-    """The kernels, whose module imports Numba's CUDA target: only when a device is asked for."""
+    """Import kernels.py, and with it Numba's CUDA target; only when a device is asked for."""
     from raydepth.cuda.device_code import kernels
 
     return kernels
 
 
 def device() -> Device:
-    """The device, set up at the first call.
+    """Return the device, which is set up at the first call.
 
     Raises
     ------
     DeviceError
-        There is none that can be used; one line says what is missing and what to do.
+        If no device can be used; one line says what is missing and what to do.
     """
     reason = why_unusable()
     if reason is not None:
@@ -106,11 +109,12 @@ def _device() -> Device:
 
 
 def allocated(device: Device, n_bytes: int) -> Buffer:
-    """`Device.empty`; what is only kept for later goes, if it has to.
+    """Call `Device.empty`; if it fails, free memory that is only kept for later, and try again.
 
     Raises
     ------
     DeviceMemoryError
+        If it fails again.
     """
     try:
         return device.empty(n_bytes)
@@ -121,25 +125,25 @@ def allocated(device: Device, n_bytes: int) -> Buffer:
 
 
 def room_for_processes() -> tuple[int, int]:
-    """How many processes may render on the device, and how many bytes their meshes may take.
+    """Return the number of processes that may render on the device, and the bytes for their meshes.
 
-    Of the memory that is free, half is for either.
+    Half of the free memory is for the processes, the other half for their meshes.
     """
     half = device().free_bytes() // 2
     return max(1, half // PROCESS_BYTES), half
 
 
 class _Owner:
-    """Of memory on the device."""
+    """An owner of memory on the device: the memory is freed after it."""
 
 
 @contextlib.contextmanager
 def _as_ours(what: str) -> Iterator[None]:
-    """Turn what Numba and the driver raise into DeviceMemoryError and DeviceError."""
+    """Turn errors of Numba and the driver into DeviceMemoryError and DeviceError."""
     try:
         yield
     except Exception as error:
-        # Numba says by a RuntimeError that somebody else's context is in its way.
+        # Numba raises a RuntimeError if another library's context is in its way.
         library = type(error).__module__.partition(".")[0]
         if library not in ("numba", "numba_cuda", "cuda") and type(error) is not RuntimeError:
             raise
@@ -157,18 +161,18 @@ def _as_ours(what: str) -> Iterator[None]:
 class Device:
     """A CUDA device: memory, copies and launches, all errors checked.
 
-    Calls that take a stream return at once, but for `wait`; work of one stream is done in order. It
-    is the device that is current where it is first asked for, CUDA's first if nobody has chosen
-    another, and stays the same for all threads.
+    Calls that take a stream return at once, except `wait`; work of one stream is done in order. The
+    device is the one that is current where it is first asked for, which is CUDA's first unless the
+    program has chosen another. It stays the same for all threads.
 
     Attributes
     ----------
     name : str
     number : int
-        CUDA's.
+        CUDA's number of the device.
     compute_capability : (major, minor)
     keepers : list of callables
-        Each gives memory free that it only keeps for later.
+        Each frees memory that it only keeps for later.
     """
 
     def __init__(self) -> None:
@@ -178,10 +182,10 @@ class Device:
         self.keepers: list[Callable[[], None]] = []
         self.number = 0
         self._thread = threading.local()
-        # Memory that nobody refers to: freed by a thread that has a context.
+        # Memory without references: freed by a thread that has a context.
         self._dropped: collections.deque[Any] = collections.deque()
         with _as_ours("cannot be set up"):
-            # A copy by the driver takes a tenth of the time of one by Numba's arrays.
+            # A copy by the driver takes a tenth of the time of a copy by Numba's arrays.
             self._driver = _kernels().driver
             current = self._cuda.get_current_device()
             self.number = int(current.id)
@@ -195,10 +199,10 @@ class Device:
 
     @contextlib.contextmanager
     def _checked(self, what: str) -> Iterator[None]:
-        """Let this device be the thread's current one, and its errors be raydepth's."""
+        """Make this device the thread's current one, and turn its errors into raydepth's."""
         with _as_ours(what):
             if not hasattr(self._thread, "has_context"):
-                # What Numba has made is ended in any thread, which must have one then, too.
+                # Numba's objects may be freed in any thread, which then needs a context, too.
                 if int(self._driver.cuCtxGetCurrent()) == 0:
                     self._cuda.select_device(self.number)
                 self._thread.has_context = True
@@ -209,12 +213,12 @@ class Device:
                 yield
 
     def free_bytes(self) -> int:
-        with self._checked("does not tell its free memory"):
+        with self._checked("cannot report its free memory"):
             self._dropped.clear()
             return int(self._cuda.current_context().get_memory_info().free)
 
     def empty(self, n_bytes: int) -> Buffer:
-        """Memory on the device, not initialised; its address is a multiple of 256."""
+        """Allocate memory on the device, not initialised; its address is a multiple of 256."""
         with self._checked(f"cannot allocate {n_bytes:,} bytes"):
             self._dropped.clear()
             array = self._cuda.device_array(max(n_bytes, 1), np.uint8)
@@ -223,7 +227,7 @@ class Device:
         return Buffer(array.__cuda_array_interface__["data"][0], n_bytes, owner)
 
     def pinned(self, n_bytes: int) -> np.ndarray:
-        """(n_bytes,) uint8 in main memory that copies need not go through another buffer for."""
+        """Allocate pinned main memory, (n_bytes,) uint8: copies need no buffer in between."""
         with self._checked(f"cannot pin {n_bytes:,} bytes"):
             return self._cuda.pinned_array(max(n_bytes, 1), np.uint8)[:n_bytes]
 
@@ -236,7 +240,7 @@ class Device:
         assert host.flags.c_contiguous
         assert offset + host.nbytes <= buffer.n_bytes
         if host.nbytes:
-            with self._checked("failed at an upload"):
+            with self._checked("failed during an upload"):
                 self._driver.cuMemcpyHtoDAsync(
                     buffer.address + offset, host.ctypes.data, host.nbytes, stream.handle
                 )
@@ -246,7 +250,7 @@ class Device:
         assert host.flags.c_contiguous
         assert offset + host.nbytes <= buffer.n_bytes
         if host.nbytes:
-            with self._checked("failed at a download"):
+            with self._checked("failed during a download"):
                 self._driver.cuMemcpyDtoHAsync(
                     host.ctypes.data, buffer.address + offset, host.nbytes, stream.handle
                 )
@@ -254,7 +258,7 @@ class Device:
     def launch(
         self, kernel: str, n_blocks: int, n_jobs: int, arguments: tuple[Any, ...], stream: Any
     ) -> None:
-        """Run a kernel of kernels.py."""
+        """Launch a kernel of kernels.py with (n_blocks, n_jobs) blocks."""
         if n_blocks == 0 or n_jobs == 0:
             return
         compiled = self._kernel(kernel)
@@ -262,7 +266,7 @@ class Device:
             compiled[(n_blocks, n_jobs), THREADS, stream](*arguments)
 
     def wait(self, stream: Any) -> None:
-        """Until all that the stream was given is done."""
+        """Wait until all work of the stream is done."""
         with self._checked("failed"):
             stream.synchronize()
 

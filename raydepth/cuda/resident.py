@@ -1,4 +1,4 @@
-"""Meshes on the device: what is uploaded, and how long it stays."""
+"""Meshes on the device: their upload, and how long they stay."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from raydepth.bvh import Bvh
 from raydepth.cuda.device import Buffer, aligned, allocated
 from raydepth.cuda.device_code.layout import flatten
 
-# Of the device's memory that is free at first, meshes that nobody is rendering take at most this.
+# Meshes that are not being rendered take at most this part of the device's memory that is free at
+# first.
 SHARE = 0.5
 
 
@@ -41,7 +42,7 @@ def flat_bytes(flat: Flat) -> int:
 
 
 def make_resident(device: Any, flat: Flat) -> Resident:
-    """Upload a mesh."""
+    """Upload a mesh, and wait until that is done."""
     buffer = allocated(device, flat_bytes(flat))
     stream = device.stream()
     offset, addresses = 0, []
@@ -54,21 +55,21 @@ def make_resident(device: Any, flat: Flat) -> Resident:
 
 
 class Residents:
-    """Meshes on the device, each as long as its hierarchy lives and there is room.
+    """A store of meshes on the device, each kept while its hierarchy lives and there is room.
 
-    Those that were not asked for the longest go first, when others need their place.
+    When room is needed, the least recently used meshes go first.
     """
 
     def __init__(self, device: Any) -> None:
         self._device = device
         self._budget = int(device.free_bytes() * SHARE)
-        # In the order in which they were asked for last.
+        # The least recently used first.
         self._found: weakref.WeakKeyDictionary[Bvh, Resident] = weakref.WeakKeyDictionary()
         self._lock = threading.RLock()
         device.keepers.append(self._release)
 
     def of(self, bvh: Bvh) -> Resident:
-        """The hierarchy on the device, uploaded if need be."""
+        """Return the hierarchy on the device; upload it if it is not there."""
         with self._lock:
             found = self._found.pop(bvh, None)
             if found is None:

@@ -1,7 +1,7 @@
 """Pieces of work that overlap on a device: one is uploaded, one runs, one is downloaded.
 
-Each has a slot of its own, with a stream, buffers on the device and pinned memory to upload from.
-Making these takes longer than most renderings, so a slot is used again by whoever comes next.
+Each piece has a slot of its own: a stream, buffers on the device and pinned memory to upload from.
+Making a slot takes longer than most renderings, so slots are used again.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from raydepth.cuda.device import Buffer, allocated
 from raydepth.cuda.pinned import pinned_pool
 
 N_SLOTS = 3
-# A buffer that grows becomes so much larger than it must.
+# A buffer that grows becomes larger than needed by this factor.
 GROWTH = 1.25
-# Slots that nobody uses keep at most so many bytes on the device.
+# Most bytes on the device that unused slots keep.
 KEPT = 1 << 29
 
 T = TypeVar("T")
 
 
 class Slot:
-    """One piece of work at a time: buffers, which grow as needed, and a stream.
+    """A stream, and buffers that grow as needed, for one piece of work at a time.
 
     Attributes
     ----------
     staging : (n,) uint8, pinned; `upload` copies its beginning to `input`
-    input, output : Buffer, as large as was asked for, or larger
+    input, output : Buffer, at least as large as was reserved
     """
 
     input: Buffer
@@ -45,15 +45,15 @@ class Slot:
 
     @property
     def n_bytes(self) -> int:
-        """What it holds of the device's memory."""
+        """Bytes of the device's memory that the slot holds."""
         return self.input.n_bytes + self.output.n_bytes
 
     def reserve(self, n_input: int, n_output: int) -> None:
-        """Let there be room for so many bytes."""
+        """Grow the buffers to at least these numbers of bytes."""
         if n_input > len(self.staging):
             self.staging = self.device.pinned(_grown(n_input))
         if n_input > self.input.n_bytes:
-            self.input = Buffer(0, 0, None)  # freed before the larger one is asked for
+            self.input = Buffer(0, 0, None)  # freed before the larger one is allocated
             self.input = allocated(self.device, _grown(n_input))
         if n_output > self.output.n_bytes:
             self.output = Buffer(0, 0, None)
@@ -63,29 +63,30 @@ class Slot:
         self.device.upload(self.input, 0, self.staging[:n_bytes], self.stream)
 
     def download(self, host: np.ndarray, offset: int) -> None:
-        """Fill `host` from what lies at `offset` in `output`."""
+        """Fill `host` from `output`, beginning at `offset`."""
         self.device.download(host, self.output, offset, self.stream)
 
     def wait(self) -> None:
-        """Until all that the slot was given is done."""
+        """Wait until all work of the slot is done."""
         self.device.wait(self.stream)
 
 
 class Ring:
-    """The slots of one device, and the pinned memory that results come to. For many threads."""
+    """The slots of one device, and the pinned memory for results. Many threads may use it."""
 
     def __init__(self, device: Any) -> None:
         self.device = device
         self.pool = pinned_pool(device)
         self._free: list[Slot] = []
         self._work: dict[int, Any] = {}
-        # Collecting garbage ends generators that nobody finished, at any place, in any thread.
+        # Reentrant, because garbage collection may close an unfinished generator at any place, in
+        # any thread.
         self._lock = threading.RLock()
         device.keepers.append(self._release)
 
     @property
     def held_bytes(self) -> int:
-        """What slots that nobody uses hold of the device's memory."""
+        """Bytes of the device's memory that unused slots hold."""
         with self._lock:
             return sum(slot.n_bytes for slot in self._free)
 
@@ -96,18 +97,18 @@ class Ring:
 
         Parameters
         ----------
-        steps : of callables
-            Each is asked for, and called with a slot, when there is one. It says what is to be
-            done, without waiting, and returns what to call when that is done.
+        steps : iterable of callables
+            Each is taken, and called with a slot, when a slot is free. It starts the work without
+            waiting, and returns a function to call when the work is done.
 
         Yields
         ------
-        What these return, in order.
+        The results of these functions, in order.
         """
         under_way: collections.deque[Slot] = collections.deque()
         collecting: collections.deque[Callable[[], T]] = collections.deque()
-        # Also referred to from here: the memory of a generator that is garbage may be given away
-        # before the generator is ended.
+        # A second reference, because the memory that a garbage generator refers to may be reused
+        # before the generator is closed.
         self._work[id(under_way)] = under_way, collecting
 
         def finished() -> T:
@@ -125,7 +126,7 @@ class Ring:
             while under_way:
                 yield finished()
         finally:
-            # Whoever stops early must not free memory that a copy still goes to.
+            # If the caller stops early, memory that a copy still goes to must not be freed.
             while under_way:
                 under_way[0].wait()
                 self._give_back(under_way.popleft())
@@ -148,5 +149,5 @@ class Ring:
 
 
 def _grown(n_bytes: int) -> int:
-    """Somewhat more, so that buffers do not grow at every piece of work."""
+    """Add a margin, so that buffers do not grow with every piece of work."""
     return int(n_bytes * GROWTH)

@@ -1,1 +1,1 @@
-"""What a data set is: its settings, its meshes, their views and their failures."""
+"""The parts of a data set: its settings, its meshes, their views and their failures."""

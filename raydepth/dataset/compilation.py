@@ -1,4 +1,4 @@
-"""Compile kernels before they are needed, so that no later step's time holds a compilation."""
+"""Compile kernels before they are needed, so that no later step spends time on it."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def compile_kernels(
 
     Parameters
     ----------
-    outputs : sequence of str
+    device, outputs
         As for `render`.
     affine : bool
-        Whether the cameras' rays are affine in the pixel.
+        True if the cameras' rays are affine in the pixel.
     """
-    # From outside of the mesh, as most cameras are: among the faces another kernel looks. On one
-    # thread, so that this process can be forked.
+    # The camera is outside the mesh, as most are; a camera among the faces uses another kernel. One
+    # thread, so that this process can still be forked.
     cameras = ring(1, size=1) if affine else _panorama()
     render(_strip(), cameras, outputs=outputs, device=device, threads=1)
     depth_range(np.ones(1, dtype=np.float32))
@@ -45,9 +45,9 @@ def compile_kernels(
 
 
 def compile_everything(device: str = "auto") -> None:
-    """Compile all that `render`, `cast_rays` and the files of data sets can need.
+    """Compile all kernels that `render`, `cast_rays` and the files of data sets can need.
 
-    For container images and the first minute on a machine: `python -m raydepth compile`.
+    For container images, and for the first minute on a machine: `python -m raydepth compile`.
     """
     mesh = _strip()
     outside = ring(2, size=40)
@@ -77,7 +77,7 @@ def compile_everything(device: str = "auto") -> None:
 
 
 def _strip() -> Mesh:
-    """A strip of more faces than one thread makes a subtree of: all of the builder is used."""
+    """A strip with more faces than one thread's subtree, so that all of the builder is used."""
     i = np.arange(SUBTREE + 3)
     vertices = np.column_stack((i, i % 2, np.zeros_like(i)))
     faces = np.column_stack((i[:-2], i[1:-1], i[2:]))

@@ -6,27 +6,27 @@ import numpy as np
 
 from raydepth.simd.jit import jit
 
-# Positive floats are in the order of their bits, and minima of integers become vectors.
+# Positive floats compare like their bits, and minima of integers compile to vector instructions.
 INFINITY = np.int32(0x7F800000)
 
 
 @jit
 def depth_range(depth):
-    """Hits, and the nearest and farthest of them, in one pass.
+    """Count the hits, and find the nearest and the farthest of them, in one pass.
 
     Parameters
     ----------
     depth : (n,) float32
-        > 0; +inf is a miss.
+        In units, > 0; +inf is a miss.
 
     Returns
     -------
     n_hits : int
     nearest, farthest : float32
-        +inf and 0 without hits.
+        In units; +inf and 0 if there are no hits.
     """
     bits = depth.view(np.int32)
-    # As wide as a depth; the pixels of an image fit.
+    # The count is as wide as a depth; the number of pixels of an image fits.
     n_hits, nearest, farthest = np.uint32(0), INFINITY, np.int32(0)
     for i in range(bits.size):
         here = bits[i]

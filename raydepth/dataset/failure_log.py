@@ -1,9 +1,9 @@
-"""Which meshes failed, and why: OUT/failures.jsonl, one line a mesh, in the order of the inputs.
+"""The meshes that failed: OUT/failures.jsonl, one line per mesh in the order of the data set.
 
-While a run, or a shard of one, goes on, it appends to a file of its own in OUT/.raydepth, so that
-one that is killed forgets nothing. At its end it puts that into failures.jsonl and takes it away.
-So when all have ended, failures.jsonl is the same however often the work was killed and however it
-was split. No line holds a time or a machine.
+A run, or a shard of one, appends to a file of its own in OUT/.raydepth while it works, so that
+nothing is lost if it is killed. At its end it merges that file into failures.jsonl and removes it.
+When all have ended, failures.jsonl is the same, however often the work was killed and however it
+was split. A line holds neither a time nor a machine.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Failure:
     Attributes
     ----------
     path : str
-        As it was given.
+        The path of the mesh, as it was given.
     stage : str
-        Where it failed: load, build, render, encode or write.
+        The stage that failed: load, build, render, encode or write.
     reason : str
         One line.
     """
@@ -43,19 +43,19 @@ class Failure:
     reason: str
 
     def to_line(self) -> str:
-        """The line of failures.jsonl, with its end."""
+        """The line of failures.jsonl, with its newline."""
         return json.dumps(asdict(self)) + "\n"
 
 
 def read_failures(path: Path) -> list[Failure]:
-    """The failures in a file; none if there is no such file.
+    """Read the failures in a file; none if there is no such file.
 
-    A last line without its end is what a killed process began, and does not count.
+    A last line without a newline was begun by a process that was killed; it is ignored.
 
     Raises
     ------
     ValueError
-        A line is not what `Failure.to_line` gives.
+        A line is not as `Failure.to_line` makes it.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -68,7 +68,7 @@ def read_failures(path: Path) -> list[Failure]:
         try:
             found.append(Failure(**json.loads(line)))
         except (ValueError, TypeError):
-            raise ValueError(f"{path}, line {number}: no failure of raydepth's") from None
+            raise ValueError(f"{path}, line {number}: expected path, stage and reason") from None
     return found
 
 
@@ -78,7 +78,7 @@ class FailureLog:
     Attributes
     ----------
     known : dict from path to Failure
-        What was recorded before, by any shard.
+        The failures that were recorded before, by any shard.
     """
 
     def __init__(self, out: Path, part: Path, file: BinaryIO, after_a_kill: bool) -> None:
@@ -89,13 +89,13 @@ class FailureLog:
         self.known = {failure.path: failure for failure in _recorded(out)}
 
     def add(self, failures: Iterable[Failure]) -> None:
-        """Record failures, so that they outlive this process."""
+        """Record failures in a file, so that they outlive this process."""
         text = "".join(failure.to_line() for failure in failures)
         if text:
             self._file.write(text.encode())
 
     def forget(self) -> None:
-        """Remove what was recorded so far."""
+        """Remove all failures recorded so far."""
         with waiting_lock(self._out):
             (self._out / FAILURES_FILE).unlink(missing_ok=True)
             for part in _parts(self._out):
@@ -105,22 +105,22 @@ class FailureLog:
         self.known.clear()
 
     def finish(self, order: Iterable[str], is_done: Callable[[str], bool]) -> None:
-        """Put what was recorded into failures.jsonl.
+        """Merge the recorded failures into failures.jsonl.
 
         Parameters
         ----------
         order : iterable of str
-            All paths of the data set.
+            All paths of the data set, in the order of the lines.
         is_done : callable
-            Whether the mesh of a path is there after all: then an old failure is forgotten.
+            Tells whether the mesh of a path is there after all; its old failure is then removed.
 
         Raises
         ------
         OSError
-            The disk is full, for one; nothing is lost.
+            For example, the disk is full. Nothing is lost.
         """
         with waiting_lock(self._out):
-            # What killed processes left goes in with this one's.
+            # The files of killed processes are merged together with this one's.
             parts = [part for part in _parts(self._out) if part == self._part or is_idle(part)]
             if self._after_a_kill and parts == _parts(self._out):
                 remove_leftovers(self._out)
@@ -135,12 +135,12 @@ class FailureLog:
 
 @contextlib.contextmanager
 def open_failure_log(out: Path, shard: Shard) -> Iterator[FailureLog]:
-    """The log of a run or a shard, which nobody else writes during the block.
+    """Open the log of a run or a shard; no other process writes it during the block.
 
     Raises
     ------
     FileExistsError
-        The same shard, or a run that is split in another way, goes on in another process.
+        Another process renders the same shard, or a run that is split in another way.
     OSError
         The folder cannot be written.
     """
@@ -152,12 +152,12 @@ def open_failure_log(out: Path, shard: Shard) -> Iterator[FailureLog]:
             for other in _parts(out):
                 if not other.name.endswith(f"-of-{shard.count}.jsonl") and not is_idle(other):
                     raise FileExistsError(
-                        f"{out} is being rendered by another process, which splits the work in "
-                        f"another way ({other.name})"
+                        f"{out} is being rendered by another process, which splits the work "
+                        f"differently ({other.name})"
                     )
-            # A run that ends, however, takes its file along.
+            # A run removes its file when it ends, so a file without a process is of a killed run.
             after_a_kill = any(is_idle(other) for other in _parts(out))
-            # Unbuffered: a line is with the system at once.
+            # Unbuffered, so that the system has each line at once.
             file = stack.enter_context(open(part, "ab", buffering=0))
             if not lock(file.fileno()):
                 which = f"shard {shard} of " if shard.count > 1 else ""
@@ -170,7 +170,7 @@ def open_failure_log(out: Path, shard: Shard) -> Iterator[FailureLog]:
 
 
 def _remove_if_empty(part: Path) -> None:
-    """Leave nothing behind of a run that was refused, or had nothing to record."""
+    """Remove the file of a run that was refused or had nothing to record."""
     with contextlib.suppress(OSError), waiting_lock(part.parent.parent):
         if part.stat().st_size == 0:
             part.unlink()
@@ -178,13 +178,13 @@ def _remove_if_empty(part: Path) -> None:
 
 
 def _parts(out: Path) -> list[Path]:
-    """The files of runs that go on, or were killed."""
+    """The files of runs that are in progress or were killed."""
     return sorted((out / RUNNING).glob("failures-*.jsonl"))
 
 
 def _recorded(out: Path, parts: Iterable[Path] | None = None) -> Iterator[Failure]:
-    """All failures; what was recorded later comes later."""
-    # The parts first: they are removed after failures.jsonl has what is in them.
+    """Yield all failures; those recorded later come later."""
+    # Read the parts first: a part is removed only after failures.jsonl holds its lines.
     files = _parts(out) if parts is None else parts
     in_parts = [failure for file in files for failure in read_failures(file)]
     yield from read_failures(out / FAILURES_FILE)

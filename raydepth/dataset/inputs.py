@@ -1,4 +1,4 @@
-"""Which meshes a run is about: files, folders, patterns and lists, in an order that is theirs."""
+"""Find the meshes of a run in files, folders, patterns and lists, in a fixed order."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ COLUMN = "path"
 def find_meshes(
     inputs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], suffixes: Iterable[str]
 ) -> list[Path]:
-    """The files that the inputs name, in the order given; within folders and patterns by name.
+    """Find the files that the inputs name, in the order given; in folders and patterns, by name.
 
     Parameters
     ----------
     inputs : path or iterable of paths
         A file is taken as it is, whether it exists or not. A folder stands for the mesh files
-        below it, without hidden ones. What does not exist and holds `*`, `?` or `[` is a pattern
-        (`**` crosses folders) for mesh files and folders of them.
+        below it, without hidden ones. A path that does not exist and has `*`, `?` or `[` is a
+        pattern (`**` crosses folders) for mesh files and folders of them.
     suffixes : iterable of str
-        What mesh files end with, in lower case.
+        The ends of mesh files' names, in lower case.
 
     Raises
     ------
@@ -41,22 +41,22 @@ def find_meshes(
 
 
 def read_list(content: bytes, name: str) -> list[Path]:
-    """The paths in a list: one a line, or the column "path" of a CSV file with a header.
+    """Read the paths in a list: one per line, or the column "path" of a CSV file with a header.
 
     Relative paths are relative to the working directory, as on the command line.
 
     Parameters
     ----------
     content : bytes
-        UTF-8; other bytes are kept as file names have them.
+        UTF-8; other bytes are kept, as in file names.
     name : str
-        For messages; ending in .csv it says what the list is. Else it is a CSV file if one of
-        several columns in its first line is called "path".
+        The name of the list, for messages. The list is a CSV file if its name ends in .csv, or if
+        its first line has several columns and one of them is "path".
 
     Raises
     ------
     ValueError
-        A CSV file without that column or with a row that lacks it, or a list without any path.
+        A CSV file lacks that column, a row of it has no path, or a list has no paths.
     """
     lines = content.decode("utf-8-sig", errors="surrogateescape").splitlines()
     header = next(csv.reader(lines[:1]), [])
@@ -65,16 +65,16 @@ def read_list(content: bytes, name: str) -> list[Path]:
     else:
         paths = [Path(line) for line in lines if line.strip()]
     if not paths:
-        raise ValueError(f"{name} lists no meshes; expected one path a line, or a CSV file")
+        raise ValueError(f"{name} lists no meshes; expected one path per line, or a CSV file")
     return paths
 
 
 def output_names(paths: Sequence[Path]) -> list[str]:
-    """A folder name for each mesh: its stem, and more of its path where stems are the same.
+    """Choose a name for each mesh: its stem, and more of its path where stems are the same.
 
-    First the suffix is added ("bunny_ply"), then the folders above ("scans_bunny_ply"). Names are
-    told apart without regard to case, as some file systems do; what differs in nothing else is
-    numbered. No name begins with a dot: those are folders in the making.
+    First the suffix is added ("bunny_ply"), then the folders above ("scans_bunny_ply"). Names that
+    differ only in case count as the same, as in some file systems. Names that are still the same
+    are numbered. No name begins with a dot, because such folders are unfinished meshes.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def _of_one_input(name: str, suffixes: frozenset[str]) -> list[Path]:
     if not glob.has_magic(name) or os.path.lexists(path):
         return [path]
     found = []
-    # A recursive pattern matches a folder and also what is in it.
+    # A recursive pattern matches a folder and also the files in it, which are taken once.
     seen = set()
     for match in sorted(glob.glob(name, recursive=True)):
         match_path = Path(match)
@@ -121,7 +121,7 @@ def _of_one_input(name: str, suffixes: frozenset[str]) -> list[Path]:
 
 
 def _below(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
-    """Mesh files below a folder, by name; hidden ones are other programs' business."""
+    """Yield the mesh files below a folder, by name; skip hidden ones of other programs."""
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
@@ -141,6 +141,6 @@ def _of_csv(lines: list[str], name: str) -> Iterator[Path]:
 
 
 def _repeated(names: Sequence[str]) -> list[int]:
-    """Indices of the names that occur more than once."""
+    """The indices of the names that occur more than once, in any case."""
     counts = Counter(name.casefold() for name in names)
     return [i for i, name in enumerate(names) if counts[name.casefold()] > 1]

@@ -1,4 +1,4 @@
-"""The meshes of a data set and their names: OUT/meshes.jsonl, one line a mesh, in their order."""
+"""The meshes of a data set and their names: OUT/meshes.jsonl, one line per mesh, in order."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Entry(NamedTuple):
     Attributes
     ----------
     name : str
-        What it is called in the data set.
+        The name of the mesh in the data set.
     path : str
-        As it was given.
+        The path as it was given.
     n_bytes : int or None
-        Size of the file when the data set was begun; None if there was none. Shards are balanced
-        by it: kept here, so that all jobs see the same.
+        The size of the file when the data set was begun; None if there was no file. Shards are
+        balanced by these sizes; they are kept here so that all jobs see the same.
     """
 
     name: str
@@ -32,30 +32,30 @@ class Entry(NamedTuple):
     n_bytes: int | None
 
     def to_line(self) -> str:
-        """The line of meshes.jsonl, with its end."""
+        """The line of meshes.jsonl, with its newline."""
         return json.dumps({"name": self.name, "path": self.path, "bytes": self.n_bytes}) + "\n"
 
 
 def new_entries(paths: Sequence[Path], names: Sequence[str]) -> list[Entry]:
-    """Entries of meshes that are not in the data set yet."""
+    """Make the entries of meshes that are not in the data set yet."""
     return [Entry(name, str(path), _size(path)) for path, name in zip(paths, names, strict=True)]
 
 
 def write_manifest(out: Path, entries: Sequence[Entry]) -> None:
-    """Write OUT/meshes.jsonl, whole."""
+    """Write OUT/meshes.jsonl, whole or not at all."""
     with whole_file(out / MANIFEST_FILE) as temporary:
         temporary.write_text("".join(entry.to_line() for entry in entries), encoding="utf-8")
 
 
 def read_manifest(out: Path) -> list[Entry]:
-    """What `write_manifest` wrote.
+    """Read the entries that `write_manifest` wrote.
 
     Raises
     ------
     ValueError
         A line is damaged.
     OSError
-        There is no such file, or it cannot be read.
+        The file does not exist or cannot be read.
     """
     path = out / MANIFEST_FILE
     entries = []

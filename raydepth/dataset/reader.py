@@ -1,4 +1,4 @@
-"""A data set on disk, whatever form it is stored in: `open_dataset`."""
+"""Read a data set on disk, in any form of storage: `open_dataset`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class DepthDataset(Sequence[StoredMesh]):
     def __getitem__(self, which: slice) -> DepthDataset: ...
 
     def __getitem__(self, which: int | str | slice) -> StoredMesh | DepthDataset:
-        """A mesh by its index or by its name; of a slice, the data set of those meshes."""
+        """Return a mesh by its index or its name; for a slice, the data set of those meshes."""
         if isinstance(which, slice):
             return DepthDataset(self.out, self._meshes[which])
         if isinstance(which, str):
@@ -58,9 +58,9 @@ class DepthDataset(Sequence[StoredMesh]):
 
 
 def open_dataset(out: str | os.PathLike[str]) -> DepthDataset:
-    """The meshes that `python -m raydepth render` wrote into a folder, in any of its forms.
+    """Open the meshes that `python -m raydepth render` wrote into a folder, in any form.
 
-    Pixels are read when a view is asked for, cameras and metadata when those of a mesh are.
+    Pixels are read when a view is asked for; cameras and metadata when a mesh is asked for them.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def open_dataset(out: str | os.PathLike[str]) -> DepthDataset:
     if not folder.is_dir():
         raise ValueError(f"{folder} is a file; expected the folder of a data set")
     found = {}
-    # The forms with a folder of files for each mesh are read by the same class.
+    # One store per class is enough: one class reads all forms with a folder for each mesh.
     for store in {type(store): store for store in STORES.values()}.values():
         meshes = store.open(folder)
         if meshes:
@@ -102,12 +102,12 @@ def open_dataset(out: str | os.PathLike[str]) -> DepthDataset:
 
 
 def dataset_entries(out: Path) -> tuple[dict[str, Any], list[Entry]]:
-    """The settings and the meshes of a data set.
+    """Read the settings and the meshes of a data set.
 
     Raises
     ------
     ValueError
-        The folder holds none, or a damaged one.
+        The folder does not hold a data set, or holds a damaged one.
     """
     settings = read_settings(out)
     if settings is None:

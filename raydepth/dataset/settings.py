@@ -1,4 +1,4 @@
-"""What a data set was rendered with: the same for all its meshes, kept in OUT/dataset.json."""
+"""The settings of a data set: the same for all its meshes, kept in OUT/dataset.json."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from raydepth.camera.camera import Cameras
-from raydepth.camera.kinds import KINDS
+from raydepth.camera.kinds import KINDS, checked_kind
 from raydepth.codecs.uint16 import as_number, checked_scale
 from raydepth.export import check_format
-from raydepth.mesh.mesh import NORMALIZATIONS
+from raydepth.mesh.mesh import checked_normalization
 from raydepth.outputs.table import OUTPUTS, checked_hits
 from raydepth.storage.forms import STORES, store_of
 from raydepth.system.atomic_files import whole_file
@@ -24,30 +24,32 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True, eq=False)
 class Settings:
-    """What determines the depth maps of a mesh, besides the mesh.
+    """Everything that determines the depth maps of a mesh, besides the mesh.
 
     Parameters
     ----------
     cameras : Cameras
-        All views, of every mesh.
+        All views; every mesh is rendered with them.
     normalize : {"none", "sphere", "cube"}
     kind : {"z", "ray"}
     file_format : str
-        A form of storage, see `stores.STORES`.
+        A form of storage, see `forms.STORES`.
     values_per_unit : float
-        Of 16-bit forms; the others hold units.
+        The scale of 16-bit forms; the other forms hold units.
     device : {"cpu", "cuda"}
-        The one that renders: two devices may tell faces apart differently that lie within float32
-        resolution of each other.
+        The device that renders. Where faces lie within float32 resolution of each other, two
+        devices may see different ones.
     previews : bool
-        Whether each mesh has a contact sheet.
+        True if each mesh has a contact sheet.
     outputs : tuple of str
-        What is stored besides depth, see `outputs.OUTPUTS`.
+        The outputs that are stored besides depth, see `outputs.OUTPUTS`.
     hits : int
-        Of the output "hits".
+        The number of hits that the output "hits" holds.
 
     Raises
     ------
+    TypeError
+        `cameras` is not a Cameras.
     ValueError
         An argument is not as above.
     """
@@ -65,12 +67,8 @@ class Settings:
     def __post_init__(self) -> None:
         if not isinstance(self.cameras, Cameras):
             raise TypeError(f"cameras is a {type(self.cameras).__name__}; expected Cameras")
-        for name, value, known in (
-            ("normalize", self.normalize, NORMALIZATIONS),
-            ("kind", self.kind, KINDS),
-        ):
-            if value not in known:
-                raise ValueError(f"{name} is {value!r}; expected one of {', '.join(known)}")
+        checked_normalization(self.normalize)
+        checked_kind(self.kind)
         self.cameras.check_kinds((self.kind,))
         scale = checked_scale(self.values_per_unit)
         store_of(self.file_format).check(self.cameras, self.kind, scale)
@@ -106,25 +104,25 @@ class Settings:
             "values_per_unit": scale,
             "device": self.device,
             "previews": self.previews,
-            # Not in data sets of depth alone, which are as they have always been.
+            # Left out where only depth is stored, so that such files stay as they were before.
             **({"outputs": list(self.outputs)} if self.outputs else {}),
             **({"hits": self.hits} if "hits" in self.outputs else {}),
             "cameras": [self.cameras[i].to_json() for i in range(len(self.cameras))],
         }
 
     def write(self, out: Path) -> None:
-        """Write OUT/dataset.json, whole."""
+        """Write OUT/dataset.json, whole or not at all."""
         with whole_file(out / SETTINGS_FILE) as temporary:
             temporary.write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
 
 
 def read_settings(out: Path) -> dict[str, Any] | None:
-    """What dataset.json holds; None where there is none.
+    """Read OUT/dataset.json; return None if there is no such file.
 
     Raises
     ------
     ValueError
-        It is not what this version writes.
+        The file is damaged, or of a format that this version does not read.
     OSError
     """
     path = out / SETTINGS_FILE
@@ -144,7 +142,7 @@ def read_settings(out: Path) -> dict[str, Any] | None:
 
 
 def difference(found: dict[str, Any], wanted: dict[str, Any]) -> str | None:
-    """What the depth maps that are there differ in from those that are wanted, in words."""
+    """Say in words how settings differ from those that are wanted; None if they are the same."""
     for key in (
         "file_format", "kind", "normalization", "values_per_unit", "device", "previews",
         "outputs", "hits",

@@ -1,4 +1,4 @@
-"""Parts of a run for jobs that know nothing of each other."""
+"""Split a run into parts for jobs that do not communicate with each other."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-# What a mesh costs besides its bytes, in bytes that take as long to load: its views.
+# The cost of a mesh's views, as the number of bytes of a file that take as long to load.
 BYTES_PER_MESH = 1 << 18
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Part `index`, counted from 0, of `count`."""
+    """Part `index` of `count` parts, counted from 0."""
 
     index: int
     count: int
@@ -26,23 +26,23 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str, environment: Mapping[str, str]) -> Shard:
-        """Read `I/N`, or `slurm` for the part that SLURM's variables name.
+        """Parse `I/N`, or `slurm` for the part that SLURM's variables name.
 
         Raises
         ------
         ValueError
-            The text is neither, or this is no job of SLURM's.
+            The text is neither, or this process is not in a SLURM job.
         """
         if text == "slurm":
             return cls.of_slurm(environment)
         index, _, count = text.partition("/")
         if not (index.isdecimal() and count.isdecimal()):
-            raise ValueError(f"{text!r} is no shard; expected I/N such as 0/8, or slurm")
+            raise ValueError(f"shard is {text!r}; expected I/N such as 0/8, or slurm")
         return cls(int(index), int(count))
 
     @classmethod
     def of_slurm(cls, environment: Mapping[str, str]) -> Shard:
-        """The part of a task in a job array (sbatch --array), of a step's task (srun), or of both.
+        """Return the part of a task in a job array (sbatch --array), in a step (srun), or in both.
 
         Raises
         ------
@@ -70,15 +70,16 @@ class Shard:
 
 
 def members(weights: Sequence[int], shard: Shard) -> list[int]:
-    """The places, ascending, that belong to a shard: each belongs to exactly one.
+    """Return the indices, ascending, of the items that belong to a shard.
 
-    The heaviest goes first, each to the shard that has least so far (Graham, "Bounds on
-    multiprocessing timing anomalies", 1969); equals go by place, so every job finds the same.
+    Each item belongs to exactly one shard. The heaviest item is assigned first, and each goes to
+    the shard with the least weight so far (Graham, "Bounds on multiprocessing timing anomalies",
+    1969). Equal weights are assigned in order, so that every job finds the same shards.
 
     Parameters
     ----------
     weights : sequence of int
-        Sizes, not negative.
+        The size of each item; not negative.
     """
     loads = [(0, index) for index in range(shard.count)]
     mine = []

@@ -1,4 +1,4 @@
-"""From a mesh to its views in memory, ready to be written: build, render, measure, encode."""
+"""Turn a mesh into views in memory, ready to be written: build, render, measure, encode."""
 
 from __future__ import annotations
 
@@ -33,12 +33,13 @@ from raydepth.storage.output_files import WithOutputs
 from raydepth.system import parallel
 from raydepth.version import __version__
 
-# Pixels rendered at once: bounds memory however many views there are, and paces the progress.
+# Pixels rendered in one call. This bounds memory for any number of views, and it sets how often
+# progress is reported.
 CHUNK_PIXELS = 1 << 22
 
 
 class StageError(Exception):
-    """A mesh failed in a stage; `cause` says why."""
+    """The failure of a mesh in a stage; `cause` is the error behind it."""
 
     def __init__(self, stage: str, cause: Exception) -> None:
         super().__init__(stage)
@@ -47,14 +48,14 @@ class StageError(Exception):
 
 
 class Clock:
-    """Seconds spent in each stage."""
+    """The seconds spent in each stage."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     @contextlib.contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
-        """Count the block's time for a stage, and its errors as the stage's."""
+        """Add the block's time to a stage, and raise its errors as StageError."""
         with self.counting(stage):
             try:
                 yield
@@ -63,7 +64,7 @@ class Clock:
 
     @contextlib.contextmanager
     def counting(self, stage: str) -> Iterator[None]:
-        """Count the block's time for a stage."""
+        """Add the block's time to a stage."""
         start = time.perf_counter()
         try:
             yield
@@ -72,14 +73,14 @@ class Clock:
 
 
 class ViewRenderer:
-    """Renders the views of any mesh with the settings of one data set. Used by many threads."""
+    """Renders the views of any mesh with the settings of one data set. Many threads may use it."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.store = store_of(settings.file_format)
         self._json = settings.to_json()
         n_views = len(settings.cameras)
-        # Made once: what they take for each view adds up over many meshes.
+        # Made once, because the time for each view adds up over many meshes.
         self._cameras = [settings.cameras[view] for view in range(n_views)]
         self._entries = [
             {"file": self.store.file_of(view, n_views), "camera": Spelled(camera.to_json())}
@@ -93,13 +94,13 @@ class ViewRenderer:
 
     @property
     def n_views(self) -> int:
-        """Views of each mesh."""
+        """The number of views of each mesh."""
         return len(self._cameras)
 
     def describe(
         self, mesh: Mesh, labels: Sequence[dict[str, Any]] | None = None
     ) -> dict[str, Any]:
-        """The description of a mesh's views before they are rendered: without ranges and hits."""
+        """Describe a mesh's views before they are rendered, without ranges, hits and hashes."""
         settings = self._json
         scale, names = settings["values_per_unit"], self.settings.outputs
         return {
@@ -133,26 +134,26 @@ class ViewRenderer:
         threads: Callable[[], int] = parallel.default_threads,
         progress: Callable[[int], Any] = lambda n_views: None,
     ) -> None:
-        """Render a mesh, some views at a time, and give them to a writer.
+        """Render a mesh, some views at a time, and pass them to a writer.
 
         Parameters
         ----------
         description : dict
-            As `describe` gives it; it is completed.
+            As `describe` gives it; it is completed here.
         clock : Clock
-            Takes the seconds of each stage.
+            Receives the seconds of each stage.
         threads : callable
-            How many processors to use, asked before each step.
+            Returns the number of processors to use; called before each step.
         progress : callable
-            Called with the number of views finished since its last call; what it raises ends the
-            work.
+            Called with the number of views finished since its last call. An exception that it
+            raises ends the work.
 
         Raises
         ------
         StageError
-            A stage fails; the writer is not finished.
+            A stage failed; the writer was not finished.
         ValueError, OSError
-            As the writer.
+            As the writer raises them.
         """
         settings = self.settings
         sheet = ContactSheet(self.n_views, kind=settings.kind) if settings.previews else None
@@ -170,7 +171,8 @@ class ViewRenderer:
                     threads=threads(),
                 )
             with clock("encode"):
-                # After a misfit the rest is rendered for its range only, to say what would fit.
+                # Once a depth does not fit, the remaining views are rendered for their range only,
+                # so that the error can name a scale that fits.
                 encoded, n_more_unfit = self._encoded(
                     rendering, first, description, n_unfit == 0, threads()
                 )
@@ -200,11 +202,11 @@ class ViewRenderer:
         as_bytes: bool,
         n_threads: int,
     ) -> tuple[list[Any], int]:
-        """Some views encoded, and how many of their depths do not fit; completes `description`."""
+        """Encode some views and complete `description`; also count the depths that do not fit."""
         settings, store = self.settings, self.store
         depths = rendering.depth
         scale = float(settings.values_per_unit) if store.stores_uint16 else None
-        # The same for all views, its text included.
+        # One object for all views, so that their common text is made once.
         metadata = Metadata(settings.kind, scale, description["mesh"])
         encoded: list[Any] = [None] * len(depths)
         unfit = [0] * len(depths)
@@ -237,7 +239,7 @@ class ViewRenderer:
     def _output_files(
         self, rendering: Rendering, place: int, entry: dict[str, Any]
     ) -> dict[str, bytes]:
-        """The files of a view's further outputs; names them in its entry of the description."""
+        """Encode a view's extra outputs as files, and name them in its entry of the description."""
         files = {}
         entry["outputs"] = {}
         for name in self.settings.outputs:
@@ -248,7 +250,7 @@ class ViewRenderer:
 
 
 def _why_unfit(n_unfit: int, views: list[dict[str, Any]], scale: float) -> str:
-    """One line: how many pixels do not fit 16 bits, by how much, and what would fit all views."""
+    """Say in one line how many pixels do not fit 16 bits, by how much, and what would fit."""
     nearest = min(view["nearest"] for view in views if view["hits"])
     farthest = max(view["farthest"] for view in views if view["hits"])
     fitting = fitting_values_per_unit(nearest, farthest)

@@ -1,4 +1,4 @@
-"""One mesh, many views, in one form of storage (see `stores`).
+"""Render many views of one mesh into one form of storage (see `storage.forms`).
 
     OUT/bunny/000.png ...   depth maps
     OUT/bunny/views.json    source, mesh, cameras, kind, scale; per view its range and hit count
@@ -36,14 +36,14 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Written:
-    """What `write_views` did.
+    """The result of `write_views`.
 
     Attributes
     ----------
     place : Path
         The folder or file of the mesh.
     views : list of dict
-        The entries of its description.
+        The entries of the views in its description.
     """
 
     place: Path
@@ -72,23 +72,24 @@ def write_views(
     labels: Sequence[dict[str, Any]] | None = None,
     progress: Callable[[int], Any] = lambda n_views: None,
 ) -> Written:
-    """Render all views of a mesh into a folder, or a file.
+    """Render all views of a mesh into a folder or a file.
 
-    What already holds the same views is written again, on the same device with the same bytes.
+    A place that already holds the same views is written again. The same device gives the same
+    bytes.
 
     Parameters
     ----------
     folder : Path
-        OUT/bunny. Made with its parents; the forms that have a file for each mesh add their suffix.
+        Such as OUT/bunny. Made with its parents. Forms with a file for each mesh add their suffix.
     kind : "z" or "ray"
     file_format : str
-        The name of a form of storage with one mesh in a unit, see `stores.STORES`.
+        The name of a form of storage with one mesh in a unit, see `forms.STORES`.
     values_per_unit : float, optional
-        The scale of 16-bit forms; 10000, or the layout's, if not given. The others hold units.
+        The scale of 16-bit forms; by default 10000, or the layout's. The other forms hold units.
     outputs, hits
-        What to store besides depth, see `render_dataset`.
+        The outputs to store besides depth, see `render_dataset`.
     labels : sequence of dict, optional
-        JSON data to keep in the description with each view.
+        JSON data for each view, to keep with it in the description.
     progress : callable
         Called with the number of views finished since its last call.
 
@@ -135,7 +136,7 @@ def write_views(
 
 
 def refuse_other_contents(out: Path, name: str, description: dict[str, Any]) -> None:
-    """Raise FileExistsError unless a mesh is not there yet, or with the same views."""
+    """Raise FileExistsError if a mesh's place holds anything but the same views of it."""
     there = located(out, name)
     if there is None:
         return
@@ -145,7 +146,7 @@ def refuse_other_contents(out: Path, name: str, description: dict[str, Any]) -> 
         other = [what for key, what in SETTINGS.items() if old[key] != new[key]]
     except (KeyError, TypeError):
         raise FileExistsError(
-            f"{place} exists and describes no views of raydepth; choose another place"
+            f"{place} exists but was not written by raydepth; choose another place"
         ) from None
     if other:
         raise FileExistsError(
@@ -155,6 +156,6 @@ def refuse_other_contents(out: Path, name: str, description: dict[str, Any]) -> 
 
 
 def _before_rendering(description: dict[str, Any]) -> dict[str, Any]:
-    """What was known of the views before they were rendered."""
+    """The part of a description that is known before the views are rendered."""
     views = [{key: view[key] for key in ("file", "camera")} for view in description["views"]]
     return {"outputs": None, "hits": None, **description, "views": views}

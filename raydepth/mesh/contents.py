@@ -1,4 +1,4 @@
-"""What readers give back, and the flattening of instanced geometries into one list of triangles."""
+"""The contents of a mesh file as readers return them, and the flattening of scenes into them."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ import numpy as np
 
 from raydepth.errors import MeshError
 
-# What was done to a file's geometry: how many of what, as in 2 of ("quad", "triangulated").
+# Counts of what was done to a file's geometry, such as 2 for ("quad", "triangulated").
 Notes = Counter[tuple[str, str]]
 
 
 class Contents(NamedTuple):
-    """The geometry of a mesh file: the file's faces in the file's order, as triangles."""
+    """The geometry of a mesh file as triangles, in the order of the file's faces."""
 
     vertices: np.ndarray  # (n_vertices, 3) float64
     faces: np.ndarray  # (n_faces, 3) int64
     notes: Notes
-    parts: tuple[Part, ...] = ()  # in the order of their faces; none where there is no scene
-    texture: Texture | None = None  # None where it was not asked for, or there is none
+    parts: tuple[Part, ...] = ()  # in the order of their faces; empty if there is no scene
+    texture: Texture | None = None  # None if not requested or absent
 
 
 class Part(NamedTuple):
-    """What one node put into a scene: the faces from `first_face` on, up to the next part's."""
+    """The faces that one node puts into a scene: from `first_face` up to the next part's."""
 
     name: str
     first_face: int
 
 
 class Texture(NamedTuple):
-    """Texture coordinates, and which of them the corners of each face have."""
+    """Texture coordinates, and the index into them for each corner of each face."""
 
-    uv: np.ndarray  # (n_uv, 2) float64, as the file has them; NaN where it has none
+    uv: np.ndarray  # (n_uv, 2) float64, as in the file; NaN where it has none
     faces: np.ndarray  # (n_faces, 3), indices into uv
 
 
@@ -45,14 +45,14 @@ class Instance(NamedTuple):
     vertices: np.ndarray  # (n_vertices, 3), in the geometry's own coordinates
     faces: np.ndarray  # (n_faces, 3)
     world_from_geometry: np.ndarray  # (4, 4) float64
-    name: str = ""  # of the node
-    node: Hashable = None  # the same for all that one node puts into the scene; None for itself
+    name: str = ""  # of its node
+    node: Hashable = None  # equal for all instances of one node; None: a part of its own
     uv: np.ndarray | None = None  # (n_uv, 2) texture coordinates
     uv_faces: np.ndarray | None = None  # (n_faces, 3), indices into them; `faces` if None
 
 
 def check_indices(indices: np.ndarray, n_vertices: int) -> None:
-    """Raise MeshError when an index, counted from 0, points at no vertex."""
+    """Raise MeshError if an index, counted from 0, is not that of a vertex."""
     if indices.size == 0:
         return
     low, high = int(indices.min()), int(indices.max())
@@ -64,26 +64,26 @@ def check_indices(indices: np.ndarray, n_vertices: int) -> None:
 
 
 def flatten(instances: Iterable[Instance], notes: Notes) -> Contents:
-    """Put every instance in its place, in float64, and join them in the order given.
+    """Transform every instance into the scene, in float64, and join them in the order given.
 
     Parameters
     ----------
     instances : iterable of Instance
     notes : Notes
-        What was noted so far; flattening adds its own.
+        The notes so far; flattening adds its own to them.
 
     Raises
     ------
     MeshError
-        When there is no instance, a face index is out of its own geometry's range, or the faces
-        are too many for 32-bit indices.
+        If there is no instance, a face index is out of the range of its own geometry, or there are
+        too many faces for 32-bit indices.
     """
     instances = list(instances)
     if not instances:
         raise MeshError("; ".join(["nothing renderable: no triangles in its scene", *plain(notes)]))
     n_faces = sum(len(instance.faces) for instance in instances)
     if n_faces > np.iinfo(np.int32).max:
-        raise MeshError(f"{n_faces} faces with all instances; at most 2147483647 are possible")
+        raise MeshError(f"{n_faces} faces with all instances; expected at most 2147483647")
     vertices, faces, first = [], [], 0
     parts, first_face, node = [], 0, None
     for instance in instances:
@@ -103,7 +103,7 @@ def flatten(instances: Iterable[Instance], notes: Notes) -> Contents:
 
 
 def _texture(instances: list[Instance]) -> Texture:
-    """The texture coordinates of all instances; NaN for those that have none."""
+    """Join the texture coordinates of all instances; NaN for those that have none."""
     coordinates, corners, first = [], [], 0
     for instance in instances:
         uv, faces = instance.uv, instance.uv_faces

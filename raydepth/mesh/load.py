@@ -1,4 +1,4 @@
-"""From a mesh file to a `Mesh`: it loads as what it is, or it is refused with one clear line."""
+"""Load a mesh file as a `Mesh`, or refuse it with one line that says why."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Format(NamedTuple):
 
     name: str
     read: Callable[..., Contents]
-    has_uv: bool = False  # whether its reader takes uv=True
+    has_uv: bool = False  # True if its reader takes uv=True
 
 
 FORMATS = {
@@ -37,7 +37,7 @@ FORMATS = {
     ".dae": Format("COLLADA", collada.read, has_uv=True),
 }
 
-# What files of other kinds begin with, in the first 1024 bytes.
+# The beginnings of kinds of files, as patterns for the first 1024 bytes.
 SIGNATURES = (
     ("PLY", re.compile(rb"ply[ \t]*[\r\n]")),
     ("GLB", re.compile(rb"glTF")),
@@ -55,18 +55,18 @@ SIGNATURES = (
 def load_mesh(path: str | os.PathLike[str], *, normalize: str = "none", uv: bool = False) -> Mesh:
     """Load the triangles of a mesh file, in the file's order, with nothing merged or dropped.
 
-    Polygons are triangulated; scenes are flattened with the transforms of their nodes and every
-    instance, in float64. `Mesh.notes` says what was done.
+    Polygons are triangulated. Scenes are flattened: every instance is put in its place with the
+    transforms of its nodes, in float64. `Mesh.notes` says what was done.
 
     Parameters
     ----------
     path : str or path
-        A file named .obj, .ply, .stl, .off, .glb, .gltf, .3mf or .dae, in any case.
+        A file named .obj, .ply, .stl, .off, .glb, .gltf, .3mf or .dae, in upper or lower case.
     normalize : {"none", "sphere", "cube"}
         See `Mesh.normalized`.
     uv : bool
-        Whether to read texture coordinates, where OBJ, PLY, glTF and COLLADA files have them, into
-        `Mesh.texture`: as they are in the file, which means v up in OBJ and down in glTF.
+        True to read texture coordinates into `Mesh.texture`, if the file is OBJ, PLY, glTF or
+        COLLADA and has them. They stay as in the file, so v points up in OBJ and down in glTF.
 
     Returns
     -------
@@ -75,11 +75,12 @@ def load_mesh(path: str | os.PathLike[str], *, normalize: str = "none", uv: bool
     Raises
     ------
     MeshError
-        One line with the file and the reason: it is missing, a directory, of an unknown format or
-        of another one than its name says, truncated, compressed without a decoder at hand, or
-        holds nothing renderable, non-finite vertices or indices out of range.
+        If the file is missing, is a directory, is of an unknown format or of another one than its
+        name says, is truncated, is compressed and no decoder is available, or holds nothing
+        renderable, non-finite vertices or indices out of range. The message is one line with the
+        file and the reason.
     ValueError
-        When `normalize` is none of the three words.
+        If `normalize` is none of the three words.
     """
     path = Path(path)
     try:
@@ -105,17 +106,17 @@ def load_mesh(path: str | os.PathLike[str], *, normalize: str = "none", uv: bool
 
 
 def _open(path: Path) -> tuple[Format, bytes]:
-    """Find the format by the file's name and read the file, unless it is plainly another format."""
+    """Find the format by the file's name and read the file; refuse one that clearly has another."""
     if path.is_dir():
         raise MeshError("is a directory; expected a mesh file")
     if not path.exists():
         raise MeshError("no such file")
     suffix = path.suffix.lower()
     if suffix == ".blend":
-        raise MeshError("is a scene of Blender's; expected a mesh file, or blender.load_scene")
+        raise MeshError("is a Blender scene; expected a mesh file, or use blender.load_scene")
     if suffix not in FORMATS:
         known = ", ".join(FORMATS)
-        raise MeshError(f"unknown mesh format {suffix!r}; known are {known}")
+        raise MeshError(f"unknown mesh format {suffix!r}; expected one of {known}")
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -130,7 +131,7 @@ def _open(path: Path) -> tuple[Format, bytes]:
 
 
 def _content_format(data: bytes) -> str | None:
-    """Name the format that a file's content shows, or None when it is not that plain."""
+    """Return the name of the format that a file's content shows, or None if it is not clear."""
     if stl.is_binary(data):
         return "STL"
     head = data[:1024]
@@ -138,7 +139,7 @@ def _content_format(data: bytes) -> str | None:
 
 
 def _read(mesh_format: Format, data: bytes, path: Path, uv: bool) -> Contents:
-    """Run a reader; whatever else goes wrong in it is the file's fault, and is said as such."""
+    """Run a reader, and report any unexpected error in it as damage of the file."""
     try:
         if uv and mesh_format.has_uv:
             return mesh_format.read(data, path, uv=True)
@@ -147,6 +148,6 @@ def _read(mesh_format: Format, data: bytes, path: Path, uv: bool) -> Contents:
         raise
     except MemoryError:
         raise
-    except Exception as error:  # damaged files fail in as many ways as there are bytes
+    except Exception as error:  # a damaged file can raise anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise MeshError(f"damaged or not {mesh_format.name} ({reason})") from error

@@ -1,4 +1,4 @@
-"""A checked triangle mesh: what enters here is renderable, so nothing behind it checks again."""
+"""A triangle mesh that is checked when it is made, so that later code need not check it again."""
 
 from __future__ import annotations
 
@@ -15,49 +15,58 @@ from raydepth.mesh.contents import Instance, Notes, Part, Texture, check_indices
 
 NORMALIZATIONS = ("none", "sphere", "cube")
 
-# Below it depth could vanish in float32.
+# With a smaller extent, depth could become 0 in float32.
 MIN_EXTENT = 1e-30
+
+
+def checked_normalization(normalize: Any) -> str:
+    """Return the name of a normalisation; ValueError if it is not one of NORMALIZATIONS."""
+    if normalize not in NORMALIZATIONS:
+        expected = ", ".join(NORMALIZATIONS)
+        raise ValueError(f"normalize is {normalize!r}; expected one of {expected}")
+    return normalize
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Mesh:
-    """Triangles in float64, immutable, with a record of where they came from.
+    """An immutable triangle mesh in float64, with a record of where it came from.
 
     Parameters
     ----------
     vertices : (n_vertices, 3) float64
         Finite positions in the mesh's own units.
     faces : (n_faces, 3) int32
-        Three vertex indices a face, counted from 0. ``triangle_id`` indexes these rows.
+        Three vertex indices per face, counted from 0. ``triangle_id`` indexes these rows.
     name : str
         What the mesh is called in file names and sidecars.
     source : str or None
         The file it was loaded from.
     source_sha256 : str or None
-        Hex SHA-256 of that file's bytes (of the main file, where there are several).
+        Hex SHA-256 of that file's bytes (of the main file if there are several).
     normalization : {"none", "sphere", "cube"}
         The normalisation that `normalized` applied last.
     mesh_from_source : (4, 4) float64
-        Takes a point in the source's coordinates to this mesh's coordinates.
+        Maps a point from the source's coordinates to this mesh's coordinates.
     notes : tuple of str
-        What loading did to the file's contents, one plain sentence each.
+        The changes that loading made to the file's contents, one sentence each.
     parts : tuple of Part
-        Which node of a scene each face comes from: (name, first_face), in the order of the faces;
-        one part where there is no scene.
+        The scene nodes that the faces come from, as (name, first_face) in the order of the faces;
+        a single part if there is no scene.
     texture : Texture or None
         Texture coordinates (n_uv, 2) float64 and the indices of each face's corners into them;
-        None where they were not loaded or the file has none.
+        None if they were not loaded or the file has none.
 
     Attributes
     ----------
     bounds : (2, 3) float64
-        Lowest and highest corner of the box around the vertices in use.
+        Lowest and highest corner of the bounding box of all vertices that faces use.
 
     Raises
     ------
     MeshError
-        When the arrays are no renderable mesh: wrong shape, no faces, coordinates that are not
-        finite or beyond 1e30, an extent below 1e-30, indices out of range, no face with an area.
+        If the arrays are not a renderable mesh: they have the wrong shape, no faces, coordinates
+        that are not finite or beyond 1e30, an extent below 1e-30, indices out of range, or no face
+        with an area.
     """
 
     vertices: np.ndarray
@@ -84,7 +93,7 @@ class Mesh:
         except MeshError as error:
             raise MeshError(f"{self.source or self.name}: {error}") from None
         matrix = np.array(self.mesh_from_source, dtype=np.float64)
-        # Frozen: attributes are set through the back door, once.
+        # The dataclass is frozen, so the checked arrays are set past its __setattr__, once.
         for key, array in (
             ("vertices", vertices),
             ("faces", faces),
@@ -102,12 +111,12 @@ class Mesh:
 
     @cached_property
     def zero_area_faces(self) -> int:
-        """How many faces have no area, so that no ray ever meets them."""
+        """The number of faces without an area. No ray hits them."""
         return int(np.count_nonzero(_without_area(self.vertices, self.faces)))
 
     @property
     def instances(self) -> tuple[str, ...]:
-        """The names of the scene's nodes that the output "instance" counts."""
+        """The names of the scene's nodes; the output "instance" is an index into them."""
         return tuple(part.name for part in self.parts)
 
     @cached_property
@@ -129,28 +138,26 @@ class Mesh:
         Parameters
         ----------
         normalization : {"none", "sphere", "cube"}
-            "sphere": the centre of the bounding box goes to the origin, the vertex farthest from
-            it to distance 0.5. "cube": the same centre, the longest side of the box becomes 1.
-            Vertices that no face uses count for neither. "none": the mesh as it is.
+            "sphere": the centre of the bounding box moves to the origin, and the vertex farthest
+            from it to distance 0.5. "cube": the centre moves likewise, and the longest side of the
+            box becomes 1. Both ignore vertices that no face uses. "none": the mesh stays as it is.
 
         Returns
         -------
         Mesh
-            With `mesh_from_source` composed, so that depth can be taken back to source units.
+            Its `mesh_from_source` includes the change, so that depth can be converted back to
+            source units.
 
         Raises
         ------
         ValueError
-            For any other word.
+            If `normalization` is none of the three words.
         """
-        if normalization not in NORMALIZATIONS:
-            expected = ", ".join(NORMALIZATIONS)
-            raise ValueError(f"unknown normalization {normalization!r}; expected one of {expected}")
-        if normalization == "none":
+        if checked_normalization(normalization) == "none":
             return self
         low, high = self.bounds
         half = (high - low) / 2
-        # From the corner first: far from the origin the centre itself would lose digits.
+        # Subtract the corner first: far from the origin the centre itself would lose digits.
         vertices = self.vertices - low - half
         if normalization == "sphere":
             x, y, z = np.square(_used(vertices, self.faces)).T
@@ -169,9 +176,9 @@ class Mesh:
 
     @classmethod
     def from_trimesh(cls, geometry: Any, *, name: str = "mesh", normalize: str = "none") -> Mesh:
-        """Take a ``trimesh.Trimesh``, or a ``trimesh.Scene`` with every instance in its place.
+        """Convert a ``trimesh.Trimesh``, or a ``trimesh.Scene`` with every instance in its place.
 
-        Texture coordinates come along where its visual has them.
+        Texture coordinates are kept if the visual of a geometry has them.
 
         Parameters
         ----------
@@ -182,7 +189,7 @@ class Mesh:
         Raises
         ------
         MeshError
-            When there is nothing renderable in it; see `Mesh`.
+            If `geometry` is of another type or holds nothing renderable; see `Mesh`.
         """
         if hasattr(geometry, "faces"):
             uv = _trimesh_uv(geometry)
@@ -223,7 +230,7 @@ class Mesh:
         ).normalized(normalize)
 
     def to_json(self) -> dict[str, Any]:
-        """Describe the mesh for sidecars, without its arrays."""
+        """Return a JSON description of the mesh for sidecar files, without its arrays."""
         return {
             "name": self.name,
             "sha256": self.sha256,
@@ -277,7 +284,7 @@ def _checked_parts(parts: Any, n_faces: int) -> tuple[Part, ...]:
     parts = tuple(Part(str(name), int(first_face)) for name, first_face in parts)
     firsts = [part.first_face for part in parts]
     if firsts[0] != 0 or firsts != sorted(firsts) or firsts[-1] > n_faces:
-        raise MeshError(f"parts begin at faces {firsts[:8]}; expected 0 and then upwards")
+        raise MeshError(f"parts begin at faces {firsts[:8]}; expected 0 first, then ascending")
     return parts
 
 
@@ -290,7 +297,7 @@ def _checked_texture(texture: Any, n_faces: int) -> Texture:
         )
     if faces.min() < 0 or faces.max() >= len(uv):
         raise MeshError(
-            f"a face uses texture coordinates {faces.min()} to {faces.max()}; there are {len(uv)}"
+            f"faces use texture coordinates {faces.min()} to {faces.max()}; there are {len(uv)}"
         )
     checked = Texture(uv.astype(np.float64), faces.astype(np.int32))
     for array in checked:
@@ -299,14 +306,14 @@ def _checked_texture(texture: Any, n_faces: int) -> Texture:
 
 
 def _trimesh_uv(geometry: Any) -> np.ndarray | None:
-    """Texture coordinates of each vertex, where a trimesh has them."""
+    """Return the texture coordinates of each vertex, (n_vertices, 2), or None if there are none."""
     uv = getattr(geometry.visual, "uv", None)
     return None if uv is None or len(uv) != len(geometry.vertices) else np.asarray(uv)[:, :2]
 
 
 def _bounds(points: np.ndarray) -> np.ndarray:
-    """Give the lowest and the highest coordinates of points, (2, 3)."""
-    # Column by column: along rows of three NumPy takes ten times as long.
+    """Return the lowest and the highest coordinates of points, (2, 3)."""
+    # Column by column: NumPy takes ten times as long to reduce rows of three.
     return np.array([[x.min() for x in points.T], [x.max() for x in points.T]])
 
 
@@ -314,20 +321,20 @@ def _check_visible(vertices: np.ndarray, faces: np.ndarray, bounds: np.ndarray) 
     extent = (bounds[1] - bounds[0]).max()
     if extent < MIN_EXTENT:
         raise MeshError(f"the faces span {extent:g}; expected at least {MIN_EXTENT:g}")
-    # The first faces settle it for nearly every mesh, and cheaply.
+    # In nearly every mesh one of the first faces has an area, so the full test is rarely needed.
     if _without_area(vertices, faces[:256]).all() and _without_area(vertices, faces).all():
         raise MeshError(f"nothing renderable: none of its {len(faces)} faces has an area")
 
 
 def _used(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Give the vertices that faces use, (n_used, 3)."""
+    """Return the vertices that faces use, (n_used, 3)."""
     used = np.zeros(len(vertices), dtype=bool)
     used[faces] = True
     return vertices if used.all() else vertices[used]
 
 
 def _without_area(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Tell which faces, (n_faces,) bool, have two edges whose cross product is exactly zero."""
+    """Return (n_faces,) bool, True if the cross product of two edges is exactly zero."""
     a, b, c = (vertices.take(faces[:, corner], axis=0).T for corner in range(3))
     (ux, uy, uz), (vx, vy, vz) = b - a, c - a
     return (uy * vz == uz * vy) & (uz * vx == ux * vz) & (ux * vy == uy * vx)

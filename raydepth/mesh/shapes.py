@@ -1,4 +1,4 @@
-"""A shape made in code, so that the main job can be seen without any file at hand."""
+"""A shape made in code, so that raydepth can be tried without a mesh file."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ def torus_knot(n_along: int = 768, n_around: int = 48, tube: float = 0.28) -> Me
     Parameters
     ----------
     n_along, n_around : int
-        Quads along and around the tube; each is two faces.
+        Numbers of quads along and around the tube; each quad is two faces.
     tube : float
-        Radius of the tube where the knot's torus has radii 1 and 0.4.
+        Radius of the tube, in units in which the torus of the knot has radii 1 and 0.4.
     """
     s = np.linspace(0.0, 2.0 * np.pi, n_along, endpoint=False)
     radius = 1.0 + 0.4 * np.cos(3.0 * s)
     knot = np.stack([radius * np.cos(2 * s), radius * np.sin(2 * s), 0.6 * np.sin(3 * s)], axis=1)
     tangent = np.roll(knot, -1, axis=0) - np.roll(knot, 1, axis=0)
     tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
-    # The direction away from the axis never runs along this knot, so it gives a closed frame.
+    # The direction away from the axis is never parallel to this knot, so it gives a closed frame.
     outward = knot * [1.0, 1.0, 0.0]
     side = np.cross(tangent, outward)
     side /= np.linalg.norm(side, axis=1, keepdims=True)

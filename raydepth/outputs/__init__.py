@@ -1,4 +1,4 @@
-"""The outputs of a rendering: what they are, and how visible faces become values."""
+"""The outputs of a rendering: their properties, and their computation from visible faces."""
 
 from raydepth.camera.kinds import KINDS
 from raydepth.outputs.table import OUTPUTS, Output

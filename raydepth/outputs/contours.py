@@ -1,20 +1,21 @@
-"""Contour edges of a view, and how much of each pixel lies within them.
+"""The contour edges of a view, from which the covered share of each pixel follows.
 
-Each face covers a triangle of the image. Walk along a row of the image: the number of faces over
-one's place changes only at edges, by +1 or -1 for each face that has the edge, depending on the
-face's side that is seen. At most edges that cancels out: one face ends where the next begins.
-What is left are *contour edges*: those with a face seen from the front and one from the back, and
-those with one face. Summing up their changes alone gives the number of faces everywhere, and with
-it what is covered at all, without any ray. Source: Appel, "The Notion of Quantitative Invisibility
-and the Machine Rendering of Solids", 1967, who counts faces along edges in this way.
+Each face covers a triangle of the image. Along a row of the image, the number of faces over a point
+changes only at edges. It changes by +1 or -1 for each face that has the edge, depending on which
+side of the face is seen. For most edges these changes cancel out, because one face ends where the
+next begins. The edges that remain are *contour edges*: those between a face seen from the front
+and one seen from the back, and those that only one face has. The sum of their changes alone gives
+the number of faces everywhere, and so what is covered, without any ray. Source: Appel, "The Notion
+of Quantitative Invisibility and the Machine Rendering of Solids", 1967, who counts faces along
+edges in this way.
 
-It holds for any faces, closed or not, whichever way round; those that share no vertices only have
-more contours. It needs all of the mesh in front of the camera.
+This holds for any faces, closed or not, of either orientation; faces that share no vertices only
+have more contours. All of the mesh must be in front of the camera.
 
-Where projected vertices, in float64, are off by up to a *slack*, the count is that of a mesh bent
-by as much: it is right for every sample that is farther than that from each contour edge. Pixels
-with other samples are marked, for rays to decide. The same holds for faces seen so nearly edge on
-that their side is not sure: they are narrower than the slack.
+Projected vertices, in float64, may be off by up to a *slack*. The count is then that of a mesh bent
+by as much: it is right for every sample that is farther than the slack from each contour edge.
+Pixels with other samples are marked, for rays to decide. The same holds for faces seen so nearly
+edge on that their side is not certain: they are narrower than the slack.
 """
 
 from __future__ import annotations
@@ -38,23 +39,24 @@ SIDES = 16  # faces whose sides are found together
 ALL = (1 << SIDES) - 1
 AROUND = 8
 UNIT = 32767
-# A face's side is known if the eye's height above its plane is more than this times the eye's size:
-# each of four numbers was rounded by 2^-16. In float64 it is the height times that of the face.
+# A face's side is known if the eye's height above its plane is more than this times the eye's size,
+# because each of the plane's four numbers was rounded by 2^-16. In float64, the eye's height is
+# multiplied by the height of the face.
 SURE = 2.0**-15
 SURE_IN_FLOAT64 = 2.0**-46
-# Faces whose height is less than this times their longest edge have no normal in `planes`: with
-# rounding of 2^-52 it may be off by 2^-18.
+# Faces whose height is less than this times their longest edge have no normal in `planes`: with a
+# rounding of 2^-52, the normal may be off by 2^-18.
 THIN = 2.0**-34
-AHEAD = 8  # how many segments before it is needed memory is asked for
+AHEAD = 8  # memory is prefetched this many segments before it is needed
 
 
 class Edges(NamedTuple):
-    """The edges of a mesh, and on which side of a face a point is; see `edges_of`.
+    """The edges of a mesh, and planes that tell on which side of a face a point is; see `edges_of`.
 
-    Made small, because every view reads all of it. Faces are numbered as in `corners`; `n_sides` is
-    their number rounded up to a multiple of SIDES. An edge that two faces have in opposite
-    directions belongs to one of them, which has at most two such edges; it knows how many faces
-    further the other stands.
+    The arrays are small, because every view reads all of them. Faces are numbered as in `corners`;
+    `n_sides` is their number rounded up to a multiple of SIDES. An edge that two faces have in
+    opposite directions belongs to one of the two; at most two such edges belong to a face. For each
+    of them, `steps` holds the other face's number minus its own.
     """
 
     corners: np.ndarray  # (n_faces, 3) int32, vertices
@@ -68,9 +70,9 @@ class Edges(NamedTuple):
 
 
 def edges_of(vertices: np.ndarray, faces: np.ndarray) -> Edges:
-    """The edges of faces (n_faces, 3) that have an area; vertices at the same place are one.
+    """Find the edges of faces (n_faces, 3) that have an area; vertices at the same place are one.
 
-    Faces should be in an order in which neighbours stand near each other.
+    Neighbouring faces should be near each other in the order of `faces`.
     """
     same = _first_at_its_place(vertices)
     corners = np.ascontiguousarray(faces, np.int32)
@@ -104,9 +106,9 @@ def edges_of(vertices: np.ndarray, faces: np.ndarray) -> Edges:
 
 
 def _first_at_its_place(vertices: np.ndarray) -> np.ndarray:
-    """For each vertex one of those with the same coordinates, the same for all: (n,) int32.
+    """Map all vertices with the same coordinates to one of them: (n,) int32.
 
-    Two places that share a hash may keep some of their vertices apart: those have more contours.
+    If two places share a hash, some of their vertices may be kept apart. This only adds contours.
     """
     words = (vertices + 0.0).view(np.uint64)  # -0 becomes 0
     hashes = np.zeros(len(vertices), np.uint64)
@@ -125,7 +127,7 @@ def _first_at_its_place(vertices: np.ndarray) -> np.ndarray:
 
 @jit
 def _plane(vertices, corners, face):
-    """A face's normal, of the length of its height above the longest edge; that edge's length."""
+    """Return a face's normal, as long as its height above the longest edge; that edge's length."""
     a, b, c = corners[face, 0], corners[face, 1], corners[face, 2]
     ux, uy, uz = (
         vertices[b, 0] - vertices[a, 0],
@@ -152,7 +154,7 @@ def _plane(vertices, corners, face):
 
 @jit
 def _fill_planes(vertices, corners, planes):
-    """Planes as integers; 0, on no side, for faces so thin that float64 hardly knows them."""
+    """Fill `planes` with integers; 0, which has no sides, for faces too thin for float64."""
     for face in range(corners.shape[0]):
         x, y, z, longest = _plane(vertices, corners, face)
         height = np.sqrt(x * x + y * y + z * z)
@@ -169,7 +171,7 @@ def _fill_planes(vertices, corners, planes):
 
 @jit
 def _fill_half_edges(corners, same, low, high):
-    """The two vertices of each corner's edge to the next."""
+    """Fill `low` and `high` with the two vertices of the edge from each corner to the next."""
     for face in range(corners.shape[0]):
         for corner in range(3):
             start = same[corners[face, corner]]
@@ -180,7 +182,7 @@ def _fill_half_edges(corners, same, low, high):
 
 @jit
 def _sorted_by(keys, order, n_keys):
-    """`order` sorted by keys below `n_keys`, equal ones as they were."""
+    """Return `order` sorted by keys below `n_keys`; items with equal keys keep their order."""
     places = np.zeros(n_keys + 1, np.int64)
     for item in order:
         places[keys[item] + 1] += 1
@@ -195,7 +197,7 @@ def _sorted_by(keys, order, n_keys):
 
 @jit
 def _fill_edges(corners, same, low, high, order, steps, ends, firsts, of_others, other_ends):
-    """Fill the parts of `Edges` from half edges in `order`; returns the number of others."""
+    """Fill the parts of `Edges` from half edges in `order`; return the number of other edges."""
     n_others = n_faces = begin = 0
     firsts[0] = 0
     while begin < len(order):
@@ -230,7 +232,7 @@ def _fill_edges(corners, same, low, high, order, steps, ends, firsts, of_others,
 
 @jit
 def _take(face, other, start_vertex, end_vertex, steps, ends):
-    """Let an edge belong to a face, if that has room for it; says whether it has."""
+    """Let an edge belong to a face, if the face has room for it; return whether it has."""
     step = other - face
     if step == 0 or abs(step) > UNIT:
         return False
@@ -244,9 +246,10 @@ def _take(face, other, start_vertex, end_vertex, steps, ends):
 
 @jit
 def _fill_around(steps, around):
-    """The groups of SIDES faces to which edges lead that belong to a group's faces.
+    """Fill `around` with the groups of SIDES faces to which the edges of a group's faces lead.
 
-    The group itself where they are fewer than AROUND; where they are more, the number of groups.
+    Unused entries hold the group itself. If there are more than AROUND such groups, all entries
+    hold the number of groups.
     """
     n_groups = around.shape[0]
     for group in range(n_groups):
@@ -267,10 +270,11 @@ def _fill_around(steps, around):
 
 @jit
 def _fill_sides(edges, vertices, eye, sides, alike, found, changes):
-    """1 or -1 for the side of each face that `eye` is on, and for groups whose faces are alike.
+    """Fill `sides` with 1 or -1 for the side of each face that `eye` is on; likewise `alike`.
 
-    Where a side is not sure, the face's edges are put first into `found`; returns how many. `alike`
-    has one number more, 0, as groups have whose faces differ.
+    `alike` is 1 or -1 for a group whose faces all have this side, and 0 if they differ. One
+    extra entry, whose index is the number of groups, is 0. The edges of faces whose side is not
+    certain are put into `found`, before all others; return their number.
     """
     planes, n_sides = edges.planes, edges.planes.shape[1]
     n_faces = edges.corners.shape[0]
@@ -319,20 +323,20 @@ def _fill_sides(edges, vertices, eye, sides, alike, found, changes):
 
 @jit
 def find(edges, vertices, eye, sides, found, changes):
-    """The contour edges of a view: `found` is filled with pairs of vertices; returns how many.
+    """Find the contour edges of a view: fill `found` with pairs of vertices, return their number.
 
     Parameters
     ----------
     vertices : (n_vertices, 3) float64
     eye : (4,) float64
-        The camera's place and 1, or an orthographic camera's direction and 0, times 1 or -1: so
-        that a face of positive volume n . eye goes round in the image as x goes to y.
+        The camera's position and 1, or an orthographic camera's direction and 0, times 1 or -1.
+        With this sign, a face of positive volume n . eye goes round in the image from x towards y.
     sides : (2 * n_sides,) int8
         Scratch.
     found : (n, 2) int32, and `changes`, (n,) int32
-        For as many as there are edges, and three for each face. Vertices, and by how much the
-        number of faces changes from left to right of an edge that goes up (y falls); 0 where only
-        the samples beside it are not sure.
+        Long enough for all edges, and three more for each face. They are filled with each edge's
+        vertices, and with the change in the number of faces from the left to the right of an edge
+        that goes up (y falls). The change is 0 if only the samples beside the edge are not certain.
     """
     alike_groups = sides[edges.steps.shape[0] :]
     n_found = n = _fill_sides(edges, vertices, eye, sides, alike_groups, found, changes)
@@ -348,10 +352,10 @@ def find(edges, vertices, eye, sides, found, changes):
         for face in range(SIDES * group, SIDES * (group + 1)):
             here = side[face]
             for place in range(2 * face, 2 * face + 2):
-                # Without a branch, which the machine would often guess wrongly.
+                # There is no branch here, because it would often be mispredicted.
                 edge_at[2 * n], change_at[n] = place, 2 * here
                 n += np.int64(side[face + steps[place]] != here)
-    # Their vertices only now, so that they can be asked for ahead.
+    # The vertices are looked up only now, so that they can be prefetched.
     ends = pointer(edges.ends)
     for edge in range(n_found, n):
         prefetch(ends, 2 * np.int64(found[min(edge + AHEAD, n - 1), 0]))

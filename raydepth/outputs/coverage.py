@@ -1,4 +1,4 @@
-"""The share of each pixel that is covered: of SAMPLES x SAMPLES rays, those that meet something."""
+"""The covered share of each pixel: the share of its SAMPLES x SAMPLES rays that meet something."""
 
 from __future__ import annotations
 
@@ -17,44 +17,47 @@ from raydepth.system import array_pool
 from raydepth.trace import rays
 from raydepth.trace.view_frame import PERSPECTIVE, ViewFrames
 
-# Takes a view's number, its basis and projection, rows from and to, and fills its `triangle_id`.
+# Takes a view's index, its basis and projection, its first row and the end of the rows, and fills
+# their `triangle_id`.
 See = Callable[[int, np.ndarray, np.ndarray, tuple[int, int], np.ndarray], None]
 
-# Rounding of places in the image, relative to what they are computed from, is far below this.
+# The rounding of image coordinates, relative to the numbers they are computed from, is far below
+# this.
 ROUNDING = 2.0**-44
-# In samples; beyond this, contours are not asked.
+# In samples: contours are not used if vertices may be off by more than this.
 MOST_SLACK = 2.0**-16
-# A crossing costs about as much as this many samples that are rays.
+# A crossing of a contour and a row of samples costs about as much as rays for this many samples.
 SAMPLES_PER_CROSSING = 4
 
 
 class _Contours(NamedTuple):
-    """The contours of a view; without segments where rays are better."""
+    """The contours of a view; `segments` is None where rays are better."""
 
     segments: np.ndarray | None  # (n, SEGMENT), see scanlines.py
-    entries: np.ndarray  # as scanlines.py has them, like `begins`
-    begins: np.ndarray
-    some_near: bool
-    rows_left: int  # that have not been filled
+    entries: np.ndarray  # as `scanlines.sort` fills them
+    begins: np.ndarray  # as `scanlines.project` fills them
+    some_near: bool  # a segment has an end on a row of samples
+    rows_left: int  # rows of the view that are not filled yet
 
 
 class Coverage:
     """The coverage of some views, filled some rows at a time.
 
-    Contours say how much of a pixel is covered, see contours.py and scanlines.py; rays decide where
-    they are not sure, or where they would not pay. The results are those of rays for all samples.
+    Contours give the covered share of a pixel, see contours.py and scanlines.py. Rays decide where
+    contours are not certain, or where they cost more. The results equal those of a ray for every
+    sample.
 
     Parameters
     ----------
     bvh : Bvh
     cameras : Cameras
-        Affine ones.
+        Affine cameras.
     frames : ViewFrames
     see : See
-        Finds the faces in rows of a view.
+        A function that finds the visible faces in rows of a view.
     nearest : (n_views,) float64
-        The least z of the mesh, local units; 0 where it is not wholly in front of the camera and
-        within its limits.
+        The least z of the mesh in each view, in local units; 0 where the mesh is not wholly in
+        front of the camera and within its limits.
     """
 
     def __init__(
@@ -73,14 +76,14 @@ class Coverage:
         self._slacks = slacks(basis, self._images, nearest, self._size)
         by_contours = (nearest > 0.0) & (self._slacks[:, 0] <= MOST_SLACK)
         self._by_contours = by_contours
-        # Here, and not by the first of many threads.
+        # Made here, so that this work is not left to the first of many threads.
         self._edges = tables_of(bvh).edges if by_contours.any() else None
-        # Found by whoever needs them first, and kept until all rows of the view are filled.
+        # Found by the thread that needs them first, and kept until all rows of the view are filled.
         self._contours: dict[int, _Contours] = {}
         self._locks = [threading.Lock() for _ in range(len(cameras))]
 
     def fill(self, view: int, rows: tuple[int, int], coverage: np.ndarray) -> None:
-        """Fill `coverage` (n_rows, width) float, some rows of a view."""
+        """Fill `coverage` (n_rows, width) float with some rows of a view."""
         with self._locks[view]:
             found = self._contours.get(view)
             if found is None:
@@ -103,7 +106,7 @@ class Coverage:
             )  # fmt: skip
 
     def _leave(self, view: int, n_rows: int) -> None:
-        """So many more rows of a view are filled; with the last of them its contours go."""
+        """Count `n_rows` rows of a view as filled; after the last one, drop the view's contours."""
         with self._locks[view]:
             found = self._contours.pop(view)
             rows_left = found.rows_left - n_rows
@@ -120,7 +123,8 @@ class Coverage:
         vertices = self._bvh.vertices
         n_sides = len(edges.steps)
         capacity = 2 * n_sides + len(edges.other_ends) + edges.corners.size
-        # Three int32 each, and the sides: two are one int64, and eight sides.
+        # Memory for three int32 for each edge, and for the sides; an int64 holds two int32 or eight
+        # sides.
         scratch = array_pool.empty((2 * capacity + n_sides,), np.int64)
         integers = scratch.view(np.int32)
         ends = integers[: 2 * capacity].reshape(-1, 2)
@@ -142,7 +146,7 @@ class Coverage:
         return _Contours(segments, entries, begins, n_near > 0, height)
 
     def _fill_from_rays(self, view: int, first_row: int, coverage: np.ndarray) -> None:
-        """By a ray for every sample."""
+        """Fill `coverage` by a ray for every sample."""
         basis = samples_basis(self._basis[view], first_row)
         n_rows, width = (SAMPLES * side for side in coverage.shape)
         projection = self._projection[view].copy()
@@ -156,7 +160,10 @@ class Coverage:
 
 
 def sample_images(projection: np.ndarray) -> np.ndarray:
-    """What takes points to X, Y, S, seen at the samples X / S and Y / S: (n_views, 3, 4)."""
+    """Return the matrices that map points to X, Y, S: (n_views, 3, 4).
+
+    A point is seen at the coordinates X / S and Y / S, in samples.
+    """
     images = projection[:, :PERSPECTIVE].reshape(-1, 3, 4).copy()
     images[projection[:, PERSPECTIVE] == 0.0, 2] = 0.0, 0.0, 0.0, 1.0
     images[:, :2] *= SAMPLES
@@ -164,7 +171,7 @@ def sample_images(projection: np.ndarray) -> np.ndarray:
 
 
 def eyes(basis: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """Where views are seen from, (n_views, 4), see `contours.find`."""
+    """Return the eye of each view, (n_views, 4), as `contours.find` takes it."""
     result = np.zeros((len(basis), 4))
     handedness = np.linalg.det(images[:, :, :3])
     perspective = handedness != 0.0
@@ -178,10 +185,12 @@ def eyes(basis: np.ndarray, images: np.ndarray) -> np.ndarray:
 def slacks(
     basis: np.ndarray, images: np.ndarray, nearest: np.ndarray, size: tuple[int, int]
 ) -> np.ndarray:
-    """By how many samples projected vertices may be off, and by how much of their coordinates.
+    """Return bounds on the error of projected vertices: (n_views, 2).
 
-    Coordinates in the local frame are at most 2. What is multiplied and added up bounds the
-    rounding of the sums, and that of the inverse that made `images` of `basis`. (n_views, 2).
+    The first is a number of samples, the second is relative to the vertices' image coordinates.
+    Coordinates in the local frame are at most 2. The magnitudes of all numbers that are multiplied
+    and added bound the rounding of the sums, and that of the inverse that made `images` from
+    `basis`.
     """
     height, width = size
     steps = np.array([1.0, width, height])
@@ -189,8 +198,8 @@ def slacks(
     reach = (2.0 + origin).max(axis=1, keepdims=True)
     farthest = reach * (1.0 + along / along.max(axis=1, keepdims=True))
     x, y, s = np.einsum("nij,nj->in", np.abs(images[:, :, :3]), farthest)
-    # How much larger what is seen from `nearest` looks than what is seen from 1; of parallel rays
-    # everything looks as large.
+    # How much larger things look at the distance `nearest` than at the distance 1. With parallel
+    # rays, all things look equally large.
     with np.errstate(divide="ignore"):
         larger = np.where(s > 0.0, 1.0 / nearest, 1.0)
     slack = ROUNDING * np.maximum(x, y) * larger * (1.0 + reach[:, 0] * larger)
@@ -198,7 +207,7 @@ def slacks(
 
 
 def samples_basis(basis: np.ndarray, first_row: int) -> np.ndarray:
-    """A view's ray basis, samples for pixels, with rows counted from `first_row` (of pixels) on."""
+    """Return a view's ray basis for samples, whose rows count from the pixel row `first_row`."""
     basis = basis.copy()
     for first in (0, 3):
         basis[first] += first_row * basis[first + 2]
@@ -207,7 +216,7 @@ def samples_basis(basis: np.ndarray, first_row: int) -> np.ndarray:
 
 
 def with_samples(cameras: Cameras) -> Cameras:
-    """The same views with SAMPLES x SAMPLES pixels in place of one."""
+    """Return the same views with SAMPLES x SAMPLES pixels in place of each pixel."""
     intrinsics = cameras.intrinsics.copy()
     intrinsics[:, :2] *= SAMPLES
     size = SAMPLES * cameras.width, SAMPLES * cameras.height

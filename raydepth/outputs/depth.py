@@ -1,4 +1,4 @@
-"""From visible faces to depth and points: the pixel loop."""
+"""The pixel loop that turns visible faces into depth and points."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ from raydepth.simd.vectors import (
 
 
 class Depths(NamedTuple):
-    """Arrays of one view, (height, width) float; (0, 0) for what is not asked for."""
+    """Arrays of one view, (height, width) float; (0, 0) for those not requested."""
 
     z: Any
     ray: Any
 
 
 class Points(NamedTuple):
-    """Arrays of one view, float; without elements for what is not asked for."""
+    """Arrays of one view, float; those not requested have no elements."""
 
     disparity: Any  # (height, width), 1 / z
     point: Any  # (height, width, 3), in the world
@@ -59,22 +59,22 @@ def resolve(
 ):  # fmt: skip
     """Turn rows of `triangle_id` into depths and points.
 
-    `points` is None for depth alone, which is then compiled without the rest.
+    If `points` is None, the kernel is compiled for depth alone.
 
-    All is computed in float64, in world units, and rounded once to the outputs' dtype.
+    All values are computed in float64, in world units, and rounded once to the outputs' dtype.
 
     Parameters
     ----------
     vertices : (n_vertices, 3) float64
     faces : (n_faces, 3) int32
-        Both `aligned.empty`.
+        Both are made by `aligned.empty`.
     basis : (6, 3) float64
     projection : (14,) float64
     frame : (15,) float64
         See view_frame.py.
     triangle_id : (height, width) int32
     miss : float
-        Of z and ray; that of disparity is 0, of points NaN.
+        The value of z and ray for a miss; disparity is 0 there, and points are NaN.
     depths : Depths
     points : Points or None
     """
@@ -100,7 +100,7 @@ def resolve(
         column = 0
         while column < width:
             at = row * width + column
-            # Most of most images is background.
+            # Most pixels of most images are background.
             if points is None and column + STRETCH <= width and all_miss(offset(ids, at)):
                 for part in range(at, at + STRETCH, LANES):
                     if z.shape[0] > 0:

@@ -1,4 +1,4 @@
-"""Eight pixels of a row at a time: what the resolving kernels share."""
+"""Functions that the resolving kernels share, for eight pixels of a row at a time."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from raydepth.trace.view_frame import CENTRE, FARTHEST, PLACE, REACH, S
 # Pixels of a row that are resolved together.
 LANES = 8
 NEIGHBOURS = LANES - 1
-# Pixels of background that are passed over together.
+# Pixels of background that are skipped together.
 STRETCH = 32
-# Bytes of a mesh that stay in a core's own cache, where asking ahead only costs.
+# A mesh of at most this many bytes stays in a core's own cache, where prefetching does not pay.
 FITS = 1 << 20
-# Groups of eight pixels that are looked ahead: for vertices, and for the corners of faces.
+# Prefetching looks ahead by this many groups of eight pixels: for vertices, for faces' corners.
 NEAR_AHEAD, FAR_AHEAD = 3, 5
 
 
 @jit(forceinline=True)
 def _corners(vertices, faces, face):
-    """The nine coordinates of a face's vertices."""
+    """Return the nine coordinates of a face's vertices."""
     i = 3 * np.int64(faces[3 * face])
     j = 3 * np.int64(faces[3 * face + 1])
     k = 3 * np.int64(faces[3 * face + 2])
@@ -47,7 +47,7 @@ def _corners(vertices, faces, face):
 
 @jit(forceinline=True)
 def _corners_of_each(vertices, faces, face):
-    """The same of eight faces, as vectors; of face 0 for those below 0."""
+    """Return the coordinates of eight faces' vertices, as vectors; face 0 for those below 0."""
     first, second, third = load_columns(faces, select(face >= 0, face, 0), 3, 3)
     return (
         load_columns(vertices, first, 3, 3),
@@ -58,10 +58,10 @@ def _corners_of_each(vertices, faces, face):
 
 @jit(forceinline=True)
 def meet(corners, projection, origin, direction):
-    """How far along eight rays they meet the planes of faces, and where that is to be believed.
+    """Return the distances along eight rays to the planes of faces, and which of them to believe.
 
-    The faces are eight, a vector each coordinate, or one for all rays. A distance is believed if
-    it is within the range of the vertices', and a little more.
+    There are eight faces, with a vector for each coordinate, or one face for all rays. A distance
+    is believed if it is within the range of the vertices' distances, widened a little.
     """
     (ax, ay, az), (bx, by, bz), (cx, cy, cz) = corners
     ux, uy, uz = bx - ax, by - ay, bz - az
@@ -84,21 +84,21 @@ def meet(corners, projection, origin, direction):
 
 @jit(forceinline=True)
 def row_of(basis, y):
-    """Three axes of a view's ray basis in the row at y: how they begin, and change with x."""
+    """Return three axes of a view's ray basis in the row at y: at x = 0, and their change by x."""
     begin = basis[0] + y * basis[6], basis[1] + y * basis[7], basis[2] + y * basis[8]
     return begin, (basis[3], basis[4], basis[5])
 
 
 @jit(forceinline=True)
 def along(row, x):
-    """Three axes of a view's ray basis at x (a vector) in a row, see `row_of`."""
+    """Return three axes of a view's ray basis at x (a vector) in a row; see `row_of`."""
     begin, change = row
     return x * change[0] + begin[0], x * change[1] + begin[1], x * change[2] + begin[2]
 
 
 @jit
 def _weighted_distance(vertices, faces, face, basis, row, column):
-    """The distance as a mean of the vertices': within their range however thin the face is seen."""
+    """Return the distance as a mean of the vertices', in their range however thin the face is."""
     origin = stack_float64(3)
     direction = stack_float64(3)
     pixel_ray(basis, column, row, origin, direction)
@@ -109,9 +109,9 @@ def _weighted_distance(vertices, faces, face, basis, row, column):
 
 @jit(forceinline=True)
 def fetch_ahead(faces, row_length, vertices, stride, normals, seen):
-    """Ask for what is needed of the next pixels' vertices, and for the corners of faces behind.
+    """Prefetch the next pixels' vertices, and the corners of faces of the pixels after them.
 
-    `row_length` is that of `faces`; a vertex stands at its number there times `stride`, in
+    `row_length` is that of `faces`. An entry of `faces` times `stride` is the place of a vertex in
     `vertices` and in `normals`, which may be None.
     """
     for lane in range(LANES):
@@ -124,16 +124,16 @@ def fetch_ahead(faces, row_length, vertices, stride, normals, seen):
         for corner in range(3):
             place = stride * np.int64(faces[face + corner])
             prefetch(vertices, place)
-            # Every other pixel's: those between see the same faces, or their neighbours.
+            # For every other pixel only: those between see the same faces, or their neighbours.
             if normals is not None and lane % 2 == 0:
                 prefetch(normals, place)
 
 
 @jit(forceinline=True)
 def distances(vertices, faces, view, inverse, row, column, seen, hits, origin, direction, scratch):
-    """How far along their rays eight pixels of a row see their faces; anything for a miss."""
+    """Return the distances along the rays of eight pixels to their faces; arbitrary for a miss."""
     face = load(seen, 0, LANES)
-    # Where the next pixel sees something else.
+    # The pixels whose next pixel sees something else, except the first two of them.
     changes = bits(load(seen, 0, NEIGHBOURS) != load(seen, 1, NEIGHBOURS))
     changes &= changes - 1
     changes &= changes - 1
@@ -159,10 +159,10 @@ def distances(vertices, faces, view, inverse, row, column, seen, hits, origin, d
 
 @jit(forceinline=True)
 def settled(t, doubtful, vertices, faces, view, row, column, seen, scratch):
-    """Eight distances, those of `doubtful` lanes by other means."""
+    """Return eight distances, with those of `doubtful` lanes computed by `_weighted_distance`."""
     if doubtful == 0:
         return t
-    # Seen edge on, or so thin that its plane is uncertain.
+    # These faces are seen edge on, or are so thin that their planes are uncertain.
     store(scratch, 0, t)
     while doubtful != 0:
         lane = lowest_bit(doubtful)
@@ -185,7 +185,7 @@ def put(target, at, values, count, scratch):
 
 @jit(forceinline=True)
 def put_channels(target, at, channels, count, scratch):
-    """Store the first `count` lanes of a tuple of vectors as pixels of so many channels."""
+    """Store the first `count` lanes of a tuple of vectors, each a channel of the pixels."""
     if count == LANES:
         store_channels(target, len(channels) * at, channels)
     else:
@@ -203,7 +203,7 @@ def _put_some_channels(target, at, channels, count, scratch):
 
 @jit(forceinline=True)
 def where(mask, vectors, other):
-    """Lane by lane three vectors where `mask`, else three others."""
+    """Select lane by lane: three vectors where `mask` is set, else three others."""
     return (
         select(mask, vectors[0], other[0]),
         select(mask, vectors[1], other[1]),
@@ -213,7 +213,7 @@ def where(mask, vectors, other):
 
 @jit(forceinline=True)
 def turned(rotation, vector):
-    """Three vectors as their components along the columns of a (3, 3) rotation."""
+    """Return the components of `vector`, three SIMD vectors, along a (3, 3) rotation's columns."""
     x, y, z = vector
     return (
         x * rotation[0] + y * rotation[3] + z * rotation[6],
@@ -224,10 +224,10 @@ def turned(rotation, vector):
 
 @jit
 def points_along(frame, to_world, t, origin, direction):
-    """Eight points `t` (world units) along their rays: in the world, and along the camera's axes.
+    """Return eight points `t` (world units) along their rays, in the world and in camera axes.
 
-    The latter are measured from the camera in the local frame, so that they keep their digits
-    however far away from the origin camera and mesh are.
+    The latter are measured from the camera in the local frame, so they keep their digits even if
+    the camera and the mesh are far from the world's origin.
     """
     x, y, z = to_world * origin[0], to_world * origin[1], to_world * origin[2]
     tx, ty, tz = t * direction[0], t * direction[1], t * direction[2]
@@ -239,13 +239,13 @@ def points_along(frame, to_world, t, origin, direction):
 
 @jit(forceinline=True)
 def all_miss(seen):
-    """Whether STRETCH pixels see nothing."""
+    """Return whether STRETCH pixels all see nothing."""
     return bits((load(seen, 0, 16) >= 0) | (load(seen, 16, 16) >= 0)) == 0
 
 
 @jit(forceinline=True)
 def seen_by_eight(triangle_id, at, count, last_ones):
-    """The ids of eight pixels of a row from index `at` on; of `count`, fewer at its end, and -1."""
+    """Return the face ids of eight pixels of a row from index `at`; -1 after the first `count`."""
     seen = offset(pointer(triangle_id), at)
     if count < LANES:
         for lane in range(LANES):

@@ -10,10 +10,10 @@ from raydepth.simd.jit import jit
 
 @jit
 def face_normals(vertices, faces, orders, normals):
-    """Fill `normals` (n_faces, 3) with unit vectors by each face's winding; 0 without an area.
+    """Fill `normals` (n_faces, 3) with each face's unit normal by its winding; 0 without an area.
 
-    Seen from where the normal points to, the mesh's corners go round counterclockwise. `faces` are
-    the hierarchy's, `orders` as in tables.py.
+    Seen from the side that the normal points to, the mesh's corners go round counterclockwise.
+    `faces` are the hierarchy's; `orders` are those of `_orders` in vertex_tables.py.
     """
     for face in range(faces.shape[0]):
         a, b, c = faces[face, 0], faces[face, 1], faces[face, 2]
@@ -31,11 +31,11 @@ def face_normals(vertices, faces, orders, normals):
 
 @jit
 def vertex_normals(vertices, faces, normals_of_faces, normals):
-    """Add up, for each vertex, the normals of its faces weighted by their angles there.
+    """Add up the normals of each vertex's faces, weighted by the faces' angles at the vertex.
 
-    `normals` (n_vertices, 3) is zeros before and unit vectors after, or 0 where the normals cancel
-    out or no face is. Source: Thuermer, Wuethrich, "Computing Vertex Normals from Polygonal
-    Facets", 1998.
+    `normals` (n_vertices, 3) must be zeros before. It is unit vectors after, or 0 where the normals
+    cancel out or a vertex has no face. Source: Thuermer, Wuethrich, "Computing Vertex Normals from
+    Polygonal Facets", 1998.
     """
     for face in range(faces.shape[0]):
         for corner in range(3):

@@ -1,4 +1,4 @@
-"""A checked render request, the memory that it needs, and whether a mesh can give it."""
+"""A checked render request, the memory that it needs, and the check that a mesh can fill it."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class RenderRequest(NamedTuple):
     outputs : tuple of str
         Names in `table.OUTPUTS`, in the order asked for.
     dtype : numpy.dtype
-        Of float outputs; uint16 where `values_per_unit` is given.
+        The dtype of float outputs; uint16 if `values_per_unit` is given.
     miss : float
         The depth of a pixel that sees nothing.
     n_hits : int
-        How many hits the output "hits" holds.
+        The number of hits in the output "hits".
     n_threads : int
     values_per_unit : float or None
         The scale of depth as 16-bit values; None for depth in units.
@@ -54,7 +54,7 @@ class RenderRequest(NamedTuple):
         return tuple(name for name in self.outputs if name not in ON_DEVICE)
 
     def asks(self, *names: str) -> bool:
-        """Whether one of the names is among the outputs."""
+        """Return whether one of the names is among the outputs."""
         return any(name in self.outputs for name in names)
 
 
@@ -67,12 +67,12 @@ def checked_request(
     dtype: Any = np.float32,
     threads: int | None = None,
 ) -> RenderRequest:
-    """The arguments of `render` and its relatives as a request.
+    """Check the arguments of `render` and similar functions, and return them as a request.
 
     Raises
     ------
     ValueError
-        An argument is not what was expected.
+        An argument is not valid; the message says what was expected.
     """
     names, n_hits = checked_outputs(kind, outputs), checked_hits(hits)
     dtype = np.dtype(dtype)
@@ -82,7 +82,7 @@ def checked_request(
 
 
 def empty_arrays(request: RenderRequest, cameras: Cameras) -> dict[str, np.ndarray]:
-    """Memory for each output but "triangle_id", not initialised."""
+    """Return an array for each output except "triangle_id", not initialised."""
     size = len(cameras), cameras.height, cameras.width
     arrays = {}
     for name in request.outputs:
@@ -94,7 +94,7 @@ def empty_arrays(request: RenderRequest, cameras: Cameras) -> dict[str, np.ndarr
 
 
 def bytes_needed(request: RenderRequest, cameras: Cameras) -> int:
-    """The size of all arrays, and of triangle_id."""
+    """Return the size in bytes of all arrays, `triangle_id` included."""
     total = 0
     for name in {*request.outputs, "triangle_id"}:
         kept = OUTPUTS[name].dtype
@@ -105,7 +105,7 @@ def bytes_needed(request: RenderRequest, cameras: Cameras) -> int:
 
 
 def check_available(mesh: object, names: tuple[str, ...]) -> None:
-    """Raise ValueError for an output that needs what the mesh, or a hierarchy alone, lacks."""
+    """Raise ValueError for an output that needs data which the mesh or hierarchy lacks."""
     for name in ("instance", "uv"):
         if name in names and not isinstance(mesh, Mesh):
             raise ValueError(

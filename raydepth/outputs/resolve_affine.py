@@ -1,4 +1,4 @@
-"""From the face of each pixel of an affine view to all outputs: eight pixels at a time."""
+"""Compute all outputs of affine views from the face of each pixel, eight pixels at a time."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from raydepth.trace.view_frame import ViewFrames
 
 T = TypeVar("T", Depths, Points, Described)
 
-# Bytes that no cache keeps until they are read again.
+# Outputs of more than this many bytes do not stay in any cache until they are read again.
 BEYOND_CACHES = 1 << 25
 
 
 class AffineResolver(Resolver):
-    """A `Resolver` of views whose rays are affine in the pixel.
+    """A `Resolver` for views whose rays are affine in the pixel.
 
     Parameters
     ----------
     coverage : Coverage or None
-        "coverage" needs it.
+        Fills the output "coverage", if that is requested.
     """
 
     def __init__(
@@ -45,10 +45,11 @@ class AffineResolver(Resolver):
     ) -> None:
         super().__init__(bvh, mesh, cameras, request, frames)
         self._coverage = coverage
-        # Depths come from the pass that describes, where there is one.
+        # If `surface.describe` runs, it fills the depths, too.
         self._resolves_points = request.asks(*Points._fields)
         self._resolves = self._resolves_points or (not self._describes and request.asks(*KINDS))
-        # What is not asked for has no elements, but a type, so that kernels are few.
+        # Outputs that are not requested have no elements. They do have a dtype, so that few kernels
+        # are compiled.
         self._absent = _absent(request.dtype)
         arrays = [array for name, array in self.arrays.items() if name in Described._fields]
         self._stream = (
@@ -58,7 +59,7 @@ class AffineResolver(Resolver):
         )
 
     def fill(self, view: int, rows: tuple[int, int], triangle_id: np.ndarray) -> None:
-        """Fill rows of a view, whose `triangle_id` (height, width) is known there."""
+        """Fill rows of a view from its `triangle_id` (height, width), which is known there."""
         depths = self._slots(Depths, view)
         if self._resolves:
             points = self._slots(Points, view) if self._resolves_points else None
@@ -78,7 +79,7 @@ class AffineResolver(Resolver):
             self._coverage.fill(view, rows, self.arrays["coverage"][view, slice(*rows)])
 
     def _slots(self, slots: type[T], view: int) -> T:
-        """One view's arrays by their names in a NamedTuple; empty ones for the others."""
+        """Return one view's arrays in a NamedTuple; empty ones for outputs not requested."""
         arrays = (
             self.arrays[name][view] if name in self.arrays else self._absent[name]
             for name in slots._fields
@@ -105,7 +106,7 @@ class AffineResolver(Resolver):
         )  # fmt: skip
 
     def _fill_layers(self, view: int, rows: tuple[int, int], triangle_id: np.ndarray) -> None:
-        """The first hits and the last: their faces, and then their depths like any other's."""
+        """Fill hits and thickness: find the faces of first and last hits, then resolve depths."""
         height, width = triangle_id.shape
         n_rows = rows[1] - rows[0]
         origins, directions = self._rays(view, rows, width)
@@ -113,7 +114,7 @@ class AffineResolver(Resolver):
             view, origins, directions, triangle_id[slice(*rows)].reshape(-1)
         )
         part = slice(*rows)
-        # Of a view's size, of which only these rows are touched.
+        # As large as a view, but only these rows are touched.
         seen = np.empty((height, width), np.int32)
         if "hits" in self.arrays:
             for hit in range(self._request.n_hits):
@@ -130,7 +131,7 @@ class AffineResolver(Resolver):
             self._put_thickness(view, part, near[part], far[part], missed)
 
     def _rays(self, view: int, rows: tuple[int, int], width: int) -> tuple[np.ndarray, np.ndarray]:
-        """The rays of some rows in the local frame, as `kernels.pixel_ray` gives them."""
+        """Return the rays of some rows in the local frame, as `kernels.pixel_ray` gives them."""
         basis = self._frames.basis[view]
         x = (np.arange(width) + 0.5)[None, :, None]
         y = (np.arange(*rows) + 0.5)[:, None, None]
@@ -143,7 +144,7 @@ class AffineResolver(Resolver):
 
 @cache
 def _absent(dtype: np.dtype) -> dict[str, np.ndarray]:
-    """Arrays without elements, for outputs that are not asked for."""
+    """Return arrays without elements, for outputs that are not requested."""
     absent = {}
     for name in (*Depths._fields, *Points._fields, *Described._fields):
         channels = OUTPUTS[name].channels

@@ -1,4 +1,4 @@
-"""From the rays of any camera model, and the faces that they meet, to all outputs."""
+"""Compute all outputs from the rays of any camera model and the faces that they meet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class RayResolver(Resolver):
     def fill(
         self, view: int, rows: tuple[int, int], triangle_id: np.ndarray, found: RowsOfRays
     ) -> None:
-        """Fill rows of a view of any model from its rays, whose faces stand in `triangle_id`."""
+        """Fill rows of a view of any model from its rays; `triangle_id` holds their faces."""
         request, part, scale = self._request, slice(*rows), self._bvh.scale
         face = triangle_id[part].reshape(-1)
         seen = face >= 0
@@ -84,7 +84,7 @@ class RayResolver(Resolver):
         directions: np.ndarray,
         rotation: np.ndarray,
     ) -> None:
-        """The outputs of `surface.describe` for rays that see a face each."""
+        """Put the outputs of `surface.describe` for rays that see a face each."""
         assert self._tables is not None
         of_vertices = self._tables.vertex_normals
         of_faces = tables_of(self._bvh).face_normals
@@ -119,9 +119,9 @@ class RayResolver(Resolver):
 
 
 class RowsOfRays(NamedTuple):
-    """What was found out about the rays of some rows of a view."""
+    """The rays of some rows of a view, and what they hit."""
 
     in_camera: np.ndarray  # (n_rays, 3) directions in the camera's frame
-    in_world: np.ndarray  # the same in the world's
+    in_world: np.ndarray  # (n_rays, 3), the same directions in the world's frame
     distance: np.ndarray  # (n_rays,) in lengths of the directions, local frame; +inf = miss
     barycentric: np.ndarray  # (n_rays, 3), corners in the hierarchy's order

@@ -1,6 +1,7 @@
 """The outputs of a rendering, filled from visible faces, some rows of a view at a time.
 
-`Resolver` is what resolve_affine.py and resolve_rays.py, for one kind of camera each, share.
+`Resolver` is the base class of those in resolve_affine.py and resolve_rays.py, each for one kind of
+camera.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from raydepth.outputs.vertex_tables import NO_NUMBERS, tables_of, uv_table
 from raydepth.trace import crossings
 from raydepth.trace.view_frame import ViewFrames
 
-# The passes, by the name that an output's entry in OUTPUTS gives, and what each fills.
+# The names of the passes, as `filler` in OUTPUTS gives them, and the outputs that each fills.
 FILLERS = {
     "visibility": ("triangle_id",),
     "depth": (*Depths._fields, *Points._fields),
@@ -37,9 +38,9 @@ class Resolver:
     Parameters
     ----------
     bvh : Bvh
-        A DeviceMesh will do for depth from rays.
+        A DeviceMesh is enough for depth from rays.
     mesh : Mesh or None
-        The mesh that "uv" and "instance" are looked up in.
+        The mesh in which "uv" and "instance" are looked up.
     cameras : Cameras
     request : RenderRequest
     frames : ViewFrames
@@ -47,12 +48,12 @@ class Resolver:
     Attributes
     ----------
     arrays : dict
-        An array for each output but "triangle_id".
+        An array for each output except "triangle_id".
 
     Raises
     ------
     NotImplementedError
-        Nothing fills an output, though OUTPUTS has it.
+        No pass fills one of the requested outputs.
     MemoryError
     """
 
@@ -99,7 +100,7 @@ class Resolver:
         self, view: int, part: slice, near: np.ndarray, far: np.ndarray, missed: np.ndarray
     ) -> None:
         with np.errstate(invalid="ignore"):
-            # Below 0 for faces seen so thin that rounding decides which is the nearer.
+            # It is below 0 for faces seen so thin that rounding decides which is the nearer.
             between = np.maximum(far - near, 0.0)
         between[missed] = np.nan
         self.arrays["thickness"][view, part] = between
@@ -107,13 +108,13 @@ class Resolver:
     def _crossings(
         self, view: int, origins: np.ndarray, directions: np.ndarray, seen: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The faces of the first hits and of the last, and their distances along the rays."""
+        """Return the faces of the first hits and of the last, and the distances along the rays."""
         n_rays, bvh = len(origins), self._bvh
         n_hits = self._request.n_hits if "hits" in self.arrays else 0
         n_last = n_rays if "thickness" in self.arrays else 0
         first, first_t = np.empty((n_rays, n_hits), np.int32), np.empty((n_rays, n_hits))
         last, last_t = np.empty(n_last, np.int32), np.empty(n_last)
-        # z depth is the length along a direction whose z is 1.
+        # Directions have z = 1 if there is z depth, so that the limits are lengths along them.
         length = 1.0 if self._has_z else np.sqrt((directions**2).sum(axis=1))
         with np.errstate(divide="ignore", invalid="ignore"):
             near, far = (
@@ -133,5 +134,5 @@ def check_filled(names: tuple[str, ...]) -> None:
         filler = OUTPUTS[name].filler
         if name not in FILLERS.get(filler, ()):
             raise NotImplementedError(
-                f"output {name!r} is to be filled by {filler!r}, which does not"
+                f"output {name!r} has the filler {filler!r}, which does not fill it"
             )

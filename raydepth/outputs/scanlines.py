@@ -1,9 +1,10 @@
-"""Contour edges, and with them the share of each pixel that is covered, row by row.
+"""The covered share of each pixel, computed from contour edges row by row.
 
-See contours.py. Along a row of samples the number of faces changes where contour edges cross it:
-for each row of pixels those edges are looked up that cross one of its four rows of samples, their
-crossings summed up pixel by pixel, and the numbers above 0 counted. Source: Wylie, Romney, Evans,
-Erdahl, "Half-tone Perspective Drawings by Computer", 1967, for images from the edges of each row.
+See contours.py. Along a row of samples, the number of faces changes where contour edges cross it.
+For each row of pixels, the edges that cross one of its four rows of samples are looked up, the
+changes at their crossings are summed pixel by pixel, and the samples with a number above 0 are
+counted. Source: Wylie, Romney, Evans, Erdahl, "Half-tone Perspective Drawings by Computer", 1967,
+who make images from the edges of each row.
 
 Image coordinates here are those of samples: sample (row, column) is at (column + 0.5, row + 0.5).
 """
@@ -42,51 +43,52 @@ from raydepth.simd.vectors import (
 SHIFT = 2
 SAMPLES = 1 << SHIFT  # along each side of a pixel
 LAST = SAMPLES - 1
-# Numbers of faces over the four samples of a row of a pixel: fields of one integer, which become
-# numbers of their own once a bias has made all positive. The highest bit of all stays 0, because
-# overflow has no meaning here.
+# The numbers of faces over the four samples of a pixel's row are four fields of one integer. They
+# can be read one by one after a bias has made all of them positive. The integer's highest bit stays
+# 0, because overflow has no meaning here.
 FIELD = 16
 FIELD_BIAS = (1 << 14) - 1
 ONES = 0x0001_0001_0001_0001
 BIASES = FIELD_BIAS * ONES
-# Bits of the last samples of a pixel's rows.
+# The bits of the last sample in each of a pixel's four rows.
 LAST_SAMPLES = 0x8888
-# Flags that are looked at together.
+# Flags that are tested together.
 FLAGS = 64
-# Columns of the array of segments: the ends of one, dx / dy, the slack, the change, and whether
-# an end lies on a row of samples. A segment fills a cache line.
+# Columns of the array of segments: the two ends, dx / dy, the slack, the change, and whether an end
+# lies on a row of samples. A segment fills a cache line.
 X0, Y0, X1, Y1, SLOPE, SLACK, CHANGE, NEAR = range(8)
 SEGMENT = 8
 COLUMNS = SEGMENT * EIGHT
-AHEAD = 8  # how many segments before it is needed memory is asked for
+AHEAD = 8  # memory is prefetched this many segments before it is needed
 
 
 @jit
 def project(vertices, found, changes, image, slack, relative_slack, segments, rows, begins):
-    """Where contour edges are seen.
+    """Project contour edges into the image, and find the rows of pixels that they cross.
 
     Parameters
     ----------
     vertices : (n_vertices, 3) float64
     found, changes
-        As `find` filled them.
+        As `contours.find` fills them.
     image : (3, 4) float64
-        Takes a vertex to X, Y, S, seen at X / S and Y / S.
+        Maps a vertex to X, Y, S; it is seen at X / S and Y / S.
     slack, relative_slack : float
-        By how much a projected vertex may be off: so much, and so much of its coordinates.
+        The most by which a projected vertex may be off: in samples, and relative to its image
+        coordinates. The two add up.
     segments : (n, 8) float64
-        Becomes columns as named above.
+        Filled with the columns named above.
     rows : (n, 2) int32
-        Becomes the first row of pixels of which a segment crosses a row of samples, and the one
-        behind the last.
+        Filled with the first row of pixels in which a segment crosses a row of samples, and the row
+        after the last one.
     begins : (height + 1,) int64
-        Becomes where each row of pixels begins in a list of all rows' segments.
+        Filled with the index at which each row of pixels begins in a list of all rows' segments.
 
     Returns
     -------
     n_crossings, n_near, most
-        How often the edges cross rows of samples, how many have an end on one, and the largest sum
-        of changes along one.
+        The number of crossings of edges and rows of samples, the number of edges with an end on a
+        row of samples, and the largest sum of changes (absolute values) along a row of samples.
     """
     height = begins.shape[0] - 1
     n_rows = SAMPLES * height
@@ -108,7 +110,7 @@ def project(vertices, found, changes, image, slack, relative_slack, segments, ro
         x1, y1 = _seen_at(to_image, load_columns(vertex_at, end, 3, 3))
         coordinates = magnitude(x0) + magnitude(y0) + magnitude(x1) + magnitude(y1)
         off = slack + relative_slack * coordinates
-        # Whether an end lies on a row of samples.
+        # The edges that have an end on a row of samples.
         to_row0, to_row1 = magnitude(y0 - 0.5 - floor(y0)), magnitude(y1 - 0.5 - floor(y1))
         near = bits(vmin(to_row0, to_row1) <= off)
         # The first row of samples at or below the upper end, and at or below the lower one.
@@ -151,7 +153,7 @@ def project(vertices, found, changes, image, slack, relative_slack, segments, ro
 
 @jit(forceinline=True)
 def _seen_at(image, vertices):
-    """Where eight vertices, three vectors, are seen: x and y."""
+    """Return the x and y at which eight vertices, three vectors, are seen."""
     x, y, z = vertices
     nearness = 1.0 / (image[8] * x + image[9] * y + image[10] * z + image[11])
     return (
@@ -162,9 +164,9 @@ def _seen_at(image, vertices):
 
 @jit
 def sort(rows, begins, entries):
-    """Put the numbers of the segments that cross each row of pixels into `entries` (n,) int32.
+    """Put the indices of the segments that cross each row of pixels into `entries` (n,) int32.
 
-    `rows` and `begins` are as `project` filled them.
+    `rows` and `begins` are as `project` fills them.
     """
     ends = begins[:-1].copy()
     for edge in range(rows.shape[0]):
@@ -175,24 +177,26 @@ def sort(rows, begins, entries):
 
 @jit
 def cover(segments, begins, entries, some_near, first_row, coverage, unsure):
-    """Fill the share of each pixel's samples that are covered, in some rows of the image.
+    """Fill `coverage` with the covered share of each pixel's samples, in some rows of the image.
 
     Parameters
     ----------
     segments : (n, 8) float64
     begins, entries
-        As `project` and `sort` filled them; there are less than FIELD_BIAS changes along any row.
+        As `project` and `sort` fill them. The sum of changes along any row of samples (`most` of
+        `project`) must be below FIELD_BIAS.
     some_near : bool
-        Whether any segment has an end on a row of samples.
+        True if any segment has an end on a row of samples.
     first_row : int
-        Of pixels.
+        The first of the rows of pixels.
     coverage : (n_rows, width) float
     unsure : (n_rows, width) bool, all false
-        Becomes true where rounding may have decided.
+        Set to true where rounding may have decided the result.
 
     Returns
     -------
-    Whether any pixel is unsure.
+    bool
+        True if any pixel is unsure.
     """
     n_rows, width = coverage.shape
     right = float(SAMPLES * width + 1)
@@ -202,8 +206,9 @@ def cover(segments, begins, entries, some_near, first_row, coverage, unsure):
             if segments[edge, NEAR] != 0.0:
                 some_doubt |= _mark_row(segments, edge, segments[edge, Y0], first_row, unsure)
                 some_doubt |= _mark_row(segments, edge, segments[edge, Y1], first_row, unsure)
-    # By how much a pixel's samples differ from the last one before it in their row, and which
-    # pixels have such steps. There is one pixel more, for all that is right of the image.
+    # For each sample of a pixel, the change in the number of faces since the last sample before the
+    # pixel in the same row; and flags for pixels that have such changes. One extra pixel stands for
+    # everything to the right of the image.
     steps_of_pixels = np.zeros(SAMPLES * (width + 1), np.int64)
     flags_of_pixels = np.zeros((width // FLAGS + 1) * FLAGS, np.int8)
     steps, flags = pointer(steps_of_pixels), pointer(flags_of_pixels)
@@ -224,7 +229,7 @@ def cover(segments, begins, entries, some_near, first_row, coverage, unsure):
             y0, y1, slope = segment[Y0], segment[Y1], segment[SLOPE]
             crosses = (y >= y0) != (y >= y1)
             x = (y - y0) * slope + segment[X0] - 0.5
-            # Outside the image it does not matter where.
+            # Outside the image the exact place does not matter.
             x = vmin(vmax(select(crosses, x, -1.0), -1.0), right)
             after = ceiling(x)
             ahead = after - x
@@ -235,7 +240,7 @@ def cover(segments, begins, entries, some_near, first_row, coverage, unsure):
                 store(columns, 0, truncate(after))
                 for sample in range(SAMPLES):
                     if (doubt >> sample) & 1:
-                        # The sample behind, and the one before, if they are in the image.
+                        # The samples after the crossing and before it, if they are in the image.
                         behind = np.int64(columns[sample])
                         some_doubt |= _mark(unsure, row, behind)
                         some_doubt |= _mark(unsure, row, behind - 1)
@@ -256,14 +261,14 @@ def cover(segments, begins, entries, some_near, first_row, coverage, unsure):
 
 @jit(forceinline=True)
 def _fill_row(steps, flags, pixels, width):
-    """Fill a row of pixels from their steps, and take those and the flags back to 0.
+    """Fill a row of pixels from their steps, and reset the steps and the flags to 0.
 
-    The four samples of a row of a pixel are the four 16-bit fields of an integer: adding such
-    integers adds field by field, as long as the sums are read only once a bias makes them positive.
+    The four samples of a pixel's row are the four 16-bit fields of an integer. Adding such integers
+    adds field by field, as long as the sums are read only after a bias has made them positive.
     """
     none = splat(np.int8(0), FLAGS)
     unused = load(steps, 0, SAMPLES)
-    # The last number of each row of samples so far.
+    # The number of faces over the last sample so far, in each of the four rows of samples.
     before = as_int16(unused - unused)
     filled, share = 0, 0.0
     for first in range(0, width + 1, FLAGS):
@@ -292,7 +297,7 @@ def _fill(target, begin, end, value):
 
 @jit
 def _mark(unsure, row, column):
-    """Mark the pixel of a sample, if it is in the image."""
+    """Mark the pixel of a sample; return False if it is outside the image."""
     if not 0 <= column < SAMPLES * unsure.shape[1]:
         return False
     unsure[row, column // SAMPLES] = True
@@ -301,7 +306,7 @@ def _mark(unsure, row, column):
 
 @jit
 def _mark_row(segments, edge, y, first_row, unsure):
-    """Mark what an edge touches of the row of samples that one of its ends at `y` lies on."""
+    """Mark pixels that an edge touches in the row of samples on which its end at `y` lies."""
     x0, y0, x1, y1 = segments[edge, X0], segments[edge, Y0], segments[edge, X1], segments[edge, Y1]
     slope, slack = segments[edge, SLOPE], segments[edge, SLACK]
     row = np.floor(y)
@@ -312,7 +317,7 @@ def _mark_row(segments, edge, y, first_row, unsure):
         return False
     begin, end = x0, x1
     if abs(y1 - y0) > 4.0 * slack:
-        # The part of it that is as near to the row as the slack.
+        # Only the part of the edge within twice the slack of the row.
         near, far = row + 0.5 - 2.0 * slack, row + 0.5 + 2.0 * slack
         begin = x0 + (max(min(y0, y1), near) - y0) * slope
         end = x0 + (min(max(y0, y1), far) - y0) * slope

@@ -1,8 +1,8 @@
-"""What a pixel sees besides depth: normals, barycentric weights, texture coordinates, side.
+"""The outputs besides depth: normals, barycentric weights, texture coordinates, side.
 
-Like `kernels.resolve` it starts from the face of each pixel and works in float64 on eight pixels
-of a row at a time, each value rounded once to the output's dtype. Outputs have corners in the order
-of the mesh's own faces; on the way to them they are in that of the hierarchy's.
+Like `depth.resolve`, the kernel here starts from the face of each pixel and works in float64 on
+eight pixels of a row at a time. Each value is rounded once to the output's dtype. Outputs have
+corners in the order of the mesh's own faces; before that, they are in the order of the hierarchy's.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ from raydepth.simd.vectors import (
 
 ALL = (1 << LANES) - 1
 SCRATCH = 3 * LANES
-# How the mesh orders a face's corners, see vertex_tables.py.
+# Marks an order of a face's corners that exchanges two of them: see `_orders` in vertex_tables.py.
 SWAPPED = 4
 
 
 class Described(NamedTuple):
-    """The arrays of one view that `describe` fills; without elements for what is not asked for."""
+    """The arrays of one view that `describe` fills; those not requested have no elements."""
 
     normal: Any  # (height, width, 3) float, like all but uv and facing
     normal_camera: Any
@@ -66,10 +66,10 @@ class Described(NamedTuple):
 
 
 class FaceTables(NamedTuple):
-    """The tables of vertex_tables.py that `describe` reads; `system.aligned.empty`."""
+    """The tables of vertex_tables.py that `describe` reads; they are made by `aligned.empty`."""
 
     vertices: Any
-    corners: Any  # or uv as int32, whose rows begin with them
+    corners: Any  # or `uv` viewed as int32, whose rows begin with those of `corners`
     vertex_normals: Any
     uv: Any
 
@@ -90,13 +90,13 @@ class _Slots(NamedTuple):
 
 @jit(forceinline=True)
 def _sum(a, b, c, weights, axis):
-    """One coordinate of three corners' rows, weighted."""
+    """Return the weighted sum of one coordinate of three corners' rows."""
     return fma(weights[2], c[axis], fma(weights[1], b[axis], weights[0] * a[axis]))
 
 
 @jit(forceinline=True)
 def _in_order(order, a, b, c):
-    """What belongs to the hierarchy's three corners, in the order of the mesh's."""
+    """Return values of the hierarchy's three corners in the order of the mesh's corners."""
     swapped = order >= SWAPPED
     b, c = select(swapped, c, b), select(swapped, b, c)
     once, twice = (order == 1) | (order == SWAPPED + 1), (order == 2) | (order == SWAPPED + 2)
@@ -109,9 +109,10 @@ def _in_order(order, a, b, c):
 
 @jit(forceinline=True)
 def _edge_functions(corners, origin, direction):
-    """`kernels.edge_functions` of eight pixels, three vectors, times a number of each.
+    """Return `kernels.edge_functions` of eight pixels, times a factor for each: three vectors.
 
-    All rays run along the same axis most: `corners`, `origin` and `direction` have it last.
+    All rays must run mostly along the same axis, which is the last one in `corners`, `origin` and
+    `direction`.
     """
     a, b, c = corners
     ax, ay = _across(a, origin, direction)
@@ -126,7 +127,10 @@ def _edge_functions(corners, origin, direction):
 
 @jit(forceinline=True)
 def _across(corner, origin, direction):
-    """How far from rays corners are, along two axes, times the rays' third: no division."""
+    """Return the distances of corners from rays along two axes, times the rays' third component.
+
+    The factor spares a division.
+    """
     dx, dy, dz = direction
     x, y, z = corner[0] - origin[0], corner[1] - origin[1], corner[2] - origin[2]
     return fma(x, dz, 0.0 - dx * z), fma(y, dz, 0.0 - dy * z)
@@ -134,7 +138,7 @@ def _across(corner, origin, direction):
 
 @jit(forceinline=True)
 def _rolled(vector):
-    """The first axis last."""
+    """Return the vector with its first axis moved to the end."""
     x, y, z = vector
     return y, z, x
 
@@ -147,12 +151,12 @@ def _all_rolled(corners, origin, direction):
 
 @jit(forceinline=True)
 def _weights(mesh, basis, row, column, seen, hits, corners, origin, direction, scratch):
-    """Barycentric weights of eight pixels, three vectors, times their sum; anything for a miss."""
+    """Return the weights of eight pixels, three vectors, times their sum; arbitrary for a miss."""
     dx, dy, dz = direction
     ax, ay, az = vmax(dx, 0.0 - dx), vmax(dy, 0.0 - dy), vmax(dz, 0.0 - dz)
     second = bits(ay > ax)
     third = bits(az > vmax(ax, ay))
-    # Each case by itself: vectors are not moved about.
+    # A branch for each axis: rolling the axes then moves no data.
     if third == ALL:
         u, v, w = _edge_functions(corners, origin, direction)
     elif third == 0 and second == 0:
@@ -169,7 +173,7 @@ def _weights(mesh, basis, row, column, seen, hits, corners, origin, direction, s
 
 @jit(forceinline=True)
 def _barycentric(weights):
-    """Weights whose sum is 1, none below 0, as rounding would have it for rays along edges."""
+    """Scale weights to the sum 1; those that rounding made negative, along edges, become 0."""
     u, v, w = weights
     per_sum = 1.0 / (u + v + w)
     return vmax(u * per_sum, 0.0), vmax(v * per_sum, 0.0), vmax(w * per_sum, 0.0)
@@ -177,7 +181,7 @@ def _barycentric(weights):
 
 @jit
 def _edge_functions_of_each(mesh, basis, row, column, seen, hits, scratch):
-    """The same into `scratch`, where within the eight the axis changes that rays run along most."""
+    """Put edge functions into `scratch` one by one, for eight rays that share no main axis."""
     vertices, faces = mesh
     origin = stack_float64(3)
     direction = stack_float64(3)
@@ -197,7 +201,7 @@ def _edge_functions_of_each(mesh, basis, row, column, seen, hits, scratch):
 def _distances(
     vertices, faces, view, inverse, row, column, seen, hits, corners, origin, direction, scratch
 ):
-    """What `kernels.resolve` computes: how far along their rays eight pixels see their faces."""
+    """Return the distances along eight pixels' rays to their faces, as in `depth.resolve`."""
     t, believed = meet(corners, inverse, origin, direction)
     doubtful = hits & ~bits(believed)
     return settled(t, doubtful, vertices, faces, view, row, column, seen, scratch)
@@ -205,13 +209,13 @@ def _distances(
 
 @jit(forceinline=True)
 def _order_of(corners, places):
-    """How the mesh orders the corners of faces, whose rows begin at `places`."""
+    """Return the mesh's order of the corners of faces whose rows begin at `places`."""
     return load_columns(offset(corners, 3), places, 1, 1)[0]
 
 
 @jit(forceinline=True)
 def _rows_of(table, i, j, k):
-    """The rows of three corners."""
+    """Return the rows of three corners."""
     return (
         load_columns(table, i, 1, 3),
         load_columns(table, j, 1, 3),
@@ -221,7 +225,7 @@ def _rows_of(table, i, j, k):
 
 @jit(forceinline=True)
 def _flat(corners, order):
-    """What `normals.face_normals` gives, of eight faces."""
+    """Return the normals of eight faces, as `normals.face_normals` does."""
     (ax, ay, az), (bx, by, bz), (cx, cy, cz) = corners
     ux, uy, uz = bx - ax, by - ay, bz - az
     vx, vy, vz = cx - ax, cy - ay, cz - az
@@ -233,7 +237,7 @@ def _flat(corners, order):
 
 @jit(forceinline=True)
 def _smooth(normals, weights):
-    """The mean of the corners' normals, at length 1, and its length before times some number."""
+    """Return the mean of corners' normals at length 1, and its length before, up to a factor."""
     a, b, c = normals
     x, y, z = _sum(a, b, c, weights, 0), _sum(a, b, c, weights, 1), _sum(a, b, c, weights, 2)
     length = root(fma(z, z, fma(y, y, x * x)))
@@ -247,24 +251,25 @@ def describe(
     mesh, basis, projection, frame, scale, first_row, last_row, triangle_id, miss, tables, depths,
     outputs, stream,
 ):  # fmt: skip
-    """Fill rows of the outputs from `triangle_id`; arrays without elements are not asked for.
+    """Fill rows of the outputs from `triangle_id`; arrays without elements are skipped.
 
     Parameters
     ----------
     mesh : (vertices, faces)
-        Of the hierarchy, see bvh.py.
+        Those of the hierarchy, see bvh.py.
     basis : (6, 3) float64
         The view's ray basis in the local frame.
     projection, frame, scale, miss
-        As for `kernels.resolve`.
+        As for `depth.resolve`.
     triangle_id : (height, width) int32
     tables : FaceTables
     depths : Depths
-        Here, because they need the same corners.
+        Filled here, too, because they need the same corners.
     outputs : Described
     stream : bool
-        Whether what has channels goes past the caches: more than they hold, the width a multiple of
-        LANES, and every array at a multiple of 32 bytes.
+        True to store outputs with several channels directly to memory, past the caches. This pays
+        if they are larger than the caches. It needs a width that is a multiple of LANES, and arrays
+        that begin at a multiple of 32 bytes.
     """
     vertices, faces = mesh
     vertex_table, corner_table = tables.vertices, tables.corners
@@ -291,7 +296,7 @@ def describe(
     nothing, unknown = (zero, zero, zero), (nan, nan, nan)
     missed = splat(miss, LANES)
     misses = missed, nothing, turned(turn, nothing), nan
-    # What of each slot is asked for, and where it is.
+    # For each slot: whether it is requested, and the memory of its array.
     asked = _Slots(
         z=z.size > 0, ray=ray.size > 0, normal=normal.size > 0,
         normal_camera=normal_camera.size > 0, smooth_normal=smooth.size > 0,
@@ -339,7 +344,7 @@ def describe(
             i, j, k = load_columns(corners_of, at_corners, 1, 3)
             corners = _rows_of(places, i, j, k)
             if deep:
-                # The last bits are those of `kernels.resolve`.
+                # The result equals that of `depth.resolve` to the last bit.
                 t = to_world * _distances(
                     pointer(vertices), pointer(faces), view, inverse, row, first, seen, hits,
                     corners, origin, direction, scratch,
@@ -378,7 +383,7 @@ def describe(
             if smooth_normals:
                 bent, length = _smooth(_rows_of(pointer(of_vertices), i, j, k), weights)
                 if hits & ~bits(length > 0.0) != 0:
-                    # Where the corners' normals cancel out, the face has its own.
+                    # Where the corners' normals cancel out, the face's own normal is used.
                     own = _flat(corners, _order_of(corners_of, at_corners))
                     bent = where(length > 0.0, bent, own)
                 bent = where(hit, bent, nothing)
@@ -389,7 +394,7 @@ def describe(
                         pointer(smooth_camera), at, turned(turn, bent), count, scratch, stream
                     )
             if uv.size > 0:
-                # The first corner's stand in the middle of a face's row, the others' behind them.
+                # In a face's row, the first corner's u, v are at 2 and 3, the others' at 4 to 7.
                 au, av = load_columns(offset(pointer(uv_table), 2), face, 8, 2)
                 bu, bv, cu, cv = load_columns(offset(pointer(uv_table), 4), face, 8, 4)
                 a, b, c = (au, av), (bu, bv), (cu, cv)
@@ -401,7 +406,7 @@ def describe(
 
 @jit(forceinline=True)
 def _put_nothing(targets, asked, at, count, misses, scratch, stream):
-    """Eight misses, or fewer at the end of a row, in all outputs."""
+    """Store eight misses, or fewer at the end of a row, in all outputs."""
     missed, nothing, turned_nothing, nan = misses
     if asked.z:
         put(targets.z, at, missed, count, scratch)
@@ -425,7 +430,7 @@ def _put_nothing(targets, asked, at, count, misses, scratch, stream):
 
 @jit(forceinline=True)
 def _put_channels(target, at, channels, count, scratch, stream):
-    """Store the first `count` lanes; past the caches if `stream`, all of them."""
+    """Store the first `count` lanes; if `stream`, store all lanes past the caches."""
     if stream:
         stream_channels(target, len(channels) * at, channels)
     else:
@@ -434,7 +439,7 @@ def _put_channels(target, at, channels, count, scratch, stream):
 
 @jit(forceinline=True)
 def _put_sides(target, at, front, back, count):
-    """1 where the front is seen, -1 where the back is, 0 for a miss."""
+    """Store 1 where the front is seen, -1 where the back is seen, 0 for a miss."""
     if count == LANES:
         store_signs(target, at, front, back)
         return
@@ -445,7 +450,7 @@ def _put_sides(target, at, front, back, count):
 
 @jit
 def look_up(table, first_row, last_row, triangle_id, output):
-    """Fill rows of `output` (height, width) int32 with each face's number in a table; -1 = miss."""
+    """Fill rows of `output` (height, width) int32 with each face's entry in a table; -1 = miss."""
     for row in range(first_row, last_row):
         for column in range(triangle_id.shape[1]):
             face = triangle_id[row, column]

@@ -1,4 +1,4 @@
-"""The outputs: names, shapes, types, misses, and what fills and stores each."""
+"""The outputs: names, shapes, dtypes, values of a miss, and how each is filled and stored."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ MOST_HITS = 64
 
 @dataclass(frozen=True)
 class Output:
-    """One output.
+    """The properties of one output.
 
     Attributes
     ----------
     dtype : str
-        "float" is float32 or float64, as `render` is asked.
+        "float" stands for float32 or float64, as requested from `render`.
     channels : int
-        Numbers a pixel; 1 adds no axis.
+        Numbers per pixel; 1 adds no axis.
     miss : str
-        "miss" is the number that `render` is given, +inf by default.
+        The value of a miss. "miss" stands for the number given to `render`, +inf by default.
     filler : str
         The pass that fills it, one of `resolver.FILLERS`.
     meaning : str
-        Half a sentence.
+        A phrase that describes the values.
     stored : "npy" or "grey"
-        Its files: numbers as they are, or a grey PNG (see storage/output_files.py).
+        The form of its files: numbers as they are, or a grey PNG (see storage/output_files.py).
     """
 
     dtype: str
@@ -80,17 +80,19 @@ OUTPUTS = {
     ),
 }
 
-# What a CUDA device gives by itself; the host computes the rest from the faces that it found.
+# The outputs that a CUDA device computes. The host computes the others from the faces that the
+# device found.
 ON_DEVICE = ("z", "ray", "triangle_id")
 
 
 def checked_outputs(kind: str | Sequence[str], outputs: Any) -> tuple[str, ...]:
-    """The outputs asked for, by `outputs` or by `kind` alone, in that order.
+    """Return the requested outputs, from `outputs` or from `kind` alone, in the order given.
 
     Raises
     ------
     ValueError
-        Neither names what there is, each once.
+        A name is unknown or given twice, there is none, or `outputs` is given and `kind` is not
+        the default, "z".
     """
     if outputs is None:
         return checked_kinds(kind)
@@ -108,12 +110,14 @@ def checked_outputs(kind: str | Sequence[str], outputs: Any) -> tuple[str, ...]:
 
 
 def depth_and_others(kind: str, outputs: Sequence[str]) -> tuple[str, tuple[str, ...]]:
-    """The kind of depth of a data set, and what else is stored; ("z", "hit") is "z" and "hit".
+    """Split the outputs of a data set into the kind of depth and the others.
+
+    `kind` is the kind of depth if `outputs` names none: ("z", "hit") gives "z" and ("hit",).
 
     Raises
     ------
     ValueError
-        More than one kind is asked for.
+        More than one kind is requested.
     """
     names = (outputs,) if isinstance(outputs, str) else tuple(outputs)
     kinds = {name for name in names if name in KINDS}
@@ -124,14 +128,14 @@ def depth_and_others(kind: str, outputs: Sequence[str]) -> tuple[str, tuple[str,
 
 
 def checked_hits(hits: int) -> int:
-    """How many hits of a ray are asked for."""
+    """Return the requested number of hits of a ray, checked."""
     if not isinstance(hits, (int, np.integer)) or not 1 <= hits <= MOST_HITS:
         raise ValueError(f"hits is {hits!r}; expected a whole number from 1 to {MOST_HITS}")
     return int(hits)
 
 
 def shape_of(name: str, n_views: int, height: int, width: int, hits: int) -> tuple[int, ...]:
-    """The shape of an output's array."""
+    """Return the shape of an output's array."""
     if name == "hits":
         return n_views, hits, height, width
     channels = OUTPUTS[name].channels

@@ -1,13 +1,13 @@
-"""What is made of a mesh once: corners, normals, texture coordinates, edges.
+"""Tables that are made from a mesh once: corners, normals, texture coordinates, edges.
 
-A table for `surface.describe` has four or eight numbers a row, so that no row reaches into another
-cache line (see `interleaved.load_columns`):
+A table for `surface.describe` has four or eight numbers per row, so that no row crosses into
+another cache line (see `interleaved.load_columns`):
 
 | table          | row                                                              |
 | -------------- | ---------------------------------------------------------------- |
 | vertices       | x, y, z in the local frame, 0                                    |
-| corners        | where the rows of a face's three vertices begin, in the          |
-|                | hierarchy's order, and how the mesh orders them (see `_orders`)  |
+| corners        | the places where the rows of a face's three vertices begin, in   |
+|                | the hierarchy's order, and the mesh's order (see `_orders`)      |
 | face_normals   | x, y, z, 0                                                       |
 | vertex_normals | x, y, z, 0                                                       |
 | uv             | a row of `corners` in place of two numbers; u, v of each corner  |
@@ -29,7 +29,7 @@ from raydepth.system import aligned
 
 
 class Tables:
-    """What is looked up for a hierarchy."""
+    """The tables of a hierarchy, each made when it is first needed."""
 
     def __init__(self, bvh: Bvh) -> None:
         self.bvh = weakref.proxy(bvh)
@@ -58,15 +58,16 @@ class Tables:
 
     @cached_property
     def edges(self) -> Edges:
-        """Of the faces that rays can meet, in the order of leaves."""
+        """The edges of the faces that rays can meet, in the order of the leaves."""
         return edges_of(self.bvh.vertices, self.bvh.mesh_faces[self.bvh.slot_face])
 
 
 def _orders(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """How the hierarchy's corners of faces, (n_faces, 3), become the mesh's: (n_faces,) int32.
+    """Return the mesh's order of each face's corners in the hierarchy: (n_faces,) int32.
 
-    By `SWAPPED` more if the second and the third are to be exchanged; then the first to come is
-    the one at the place that is left.
+    `ours` (the hierarchy's) and `theirs` (the mesh's) are (n_faces, 3). To get from ours to theirs,
+    exchange the second and the third corner if the order is SWAPPED or more. Then begin at the
+    corner whose place, 0 to 2, is the order or the order minus SWAPPED.
     """
     orders = np.zeros(len(ours), np.int32)
     for swapped, corners in ((0, ours), (SWAPPED, ours[:, [0, 2, 1]])):
@@ -83,14 +84,14 @@ def _table(rows: np.ndarray) -> np.ndarray:
     return table
 
 
-# Tables live as long as what they were made of.
+# Tables live as long as the hierarchy or the mesh that they were made from.
 _tables: weakref.WeakKeyDictionary[Bvh, Tables] = weakref.WeakKeyDictionary()
 _uv_tables: weakref.WeakKeyDictionary[Mesh, np.ndarray] = weakref.WeakKeyDictionary()
 NO_NUMBERS = np.zeros((1, 4))
 
 
 def tables_of(bvh: Bvh) -> Tables:
-    """The tables of a hierarchy; made once, each when it is first needed."""
+    """Return the tables of a hierarchy, which are made once."""
     found = _tables.get(bvh)
     if found is None:
         found = _tables[bvh] = Tables(bvh)
@@ -98,7 +99,7 @@ def tables_of(bvh: Bvh) -> Tables:
 
 
 def uv_table(mesh: Mesh, tables: Tables) -> np.ndarray:
-    """The table `uv`, of a mesh and its hierarchy's tables."""
+    """Return the table `uv` of a mesh, made with its hierarchy's tables."""
     found = _uv_tables.get(mesh)
     if found is None:
         assert mesh.texture is not None

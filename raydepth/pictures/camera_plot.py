@@ -11,23 +11,23 @@ import numpy as np
 
 from raydepth.camera.camera import Cameras
 
-# Where the picture is seen from, in the world: degrees of azimuth and elevation, z up.
+# The direction from which the picture is seen, in degrees in the world; z is up.
 AZIMUTH, ELEVATION = 25.0, 22.0
-# Drawn this many times as large and then made smaller: lines become smooth.
+# The picture is drawn this many times as large and then scaled down, so that lines are smooth.
 OVERSAMPLING = 3
-# More cameras than that have no numbers, which would hide each other.
+# More cameras than this get no numbers, because the numbers would hide each other.
 MOST_NUMBERED = 200
 WHITE = (255, 255, 255)
 SPHERE = (190, 190, 190)
 FRONT, UP = (23, 78, 140), (214, 92, 20)
 AXES = {"x": (200, 40, 40), "y": (40, 150, 60), "z": (50, 80, 220)}
-# What lies behind the sphere's middle is drawn this far towards white.
+# Lines behind the middle of the sphere are drawn this far towards white.
 FADED = 0.62
-# Of a file: lines of few colours lose nothing that one sees.
+# The number of colours in a file. So few make no visible difference to lines.
 N_COLOURS = 64
-# How far a number stands from its camera, in pixels.
+# The distance of a number from its camera, in pixels.
 AWAY = 12.0
-# For the numbers around all, in pixels.
+# The space around the drawing, for numbers, in pixels.
 MARGIN = 30.0
 
 Colour = tuple[int, int, int]
@@ -36,17 +36,24 @@ Colour = tuple[int, int, int]
 def plot_cameras(cameras: Cameras, *, size: int = 640) -> np.ndarray:
     """Draw cameras around the sphere on which they stand.
 
-    Each is a frustum whose edge at the top of the image, with a mark on it, is orange; those behind
-    the origin are pale. The sphere has the median distance of the cameras from the origin.
+    Each camera is a frustum. The edge at the top of its image is orange and has a mark on it.
+    Cameras behind the origin are pale. The radius of the sphere is the median distance of the
+    cameras from the origin.
 
     Parameters
     ----------
+    cameras : Cameras
     size : int
-        Of the square picture, in pixels; 64 to 4096.
+        Side of the square picture, in pixels; 64 to 4096.
 
     Returns
     -------
     (size, size, 3) uint8
+
+    Raises
+    ------
+    ValueError
+        If `size` is out of range.
     """
     if not 64 <= size <= 4096:
         raise ValueError(f"the size of the picture is {size}; expected 64 to 4096 pixels")
@@ -54,11 +61,11 @@ def plot_cameras(cameras: Cameras, *, size: int = 640) -> np.ndarray:
 
 
 def plot_png(cameras: Cameras, *, size: int = 640) -> bytes:
-    """The picture of `plot_cameras` as a PNG file, in few colours."""
+    """Return the picture of `plot_cameras` as a PNG file with few colours."""
     from PIL import Image
 
     picture = Image.fromarray(plot_cameras(cameras, size=size))
-    # The colours that differ most, so that also thin lines keep theirs.
+    # Keep the colours that differ most, so that thin lines keep theirs too.
     picture = picture.quantize(N_COLOURS, method=Image.Quantize.MAXCOVERAGE)
     file = io.BytesIO()
     picture.save(file, "PNG", optimize=True)
@@ -69,7 +76,7 @@ class _Picture:
     """The drawing of one set of cameras; lengths are in units of the sphere's radius."""
 
     def __init__(self, cameras: Cameras, size: int) -> None:
-        # Pillow takes a while to import, and most of raydepth does without.
+        # Pillow takes a while to import, and most of raydepth does not need it.
         from PIL import Image, ImageDraw
 
         self.pillow: Any = Image
@@ -106,7 +113,7 @@ class _Picture:
         for view in order[len(behind) :]:
             self._frustum(view)
         image = self.image.resize((self.size, self.size), self.pillow.Resampling.LANCZOS)
-        # Text goes onto the small picture, where its pixels are sharp.
+        # Text is drawn on the scaled picture, so that it stays sharp.
         draw = ImageDraw.Draw(image)
         for axis, end in zip("xyz", np.eye(3), strict=True):
             self._text(draw, end * 0.56, axis, AXES[axis])
@@ -134,7 +141,7 @@ class _Picture:
         for latitude in (-60.0, -30.0, 0.0, 30.0, 60.0):
             height = math.sin(math.radians(latitude))
             circles.append(circle * math.cos(math.radians(latitude)) + [0.0, 0.0, height])
-        # The outline, and then circles of latitude and two of longitude.
+        # The outline, then the circles of latitude and two of longitude.
         self._line(list(circle @ self.frame), SPHERE, 1)
         for points in circles:
             for a, b in itertools.pairwise(points):
@@ -151,11 +158,11 @@ class _Picture:
     def _text(
         self, draw: Any, point: np.ndarray, text: str, colour: Colour, away: float = 0.0
     ) -> None:
-        """A text at a point, or so many pixels away from the middle of the picture."""
+        """Draw a text at a point, moved `away` pixels outwards from the middle of the picture."""
         place = self._pixel(point)
         outwards = place - self.size / 2.0
         distance = float(np.linalg.norm(outwards))
-        # In front of the middle there is no outwards: above.
+        # Near the middle there is no outward direction: move the text up.
         if distance < 0.1 * self.size:
             outwards, distance = np.array([0.0, -1.0]), 1.0
         x, y = place + outwards / distance * away
@@ -167,7 +174,7 @@ class _Picture:
         return np.array([(1.0 + x) / 2.0, (1.0 - y) / 2.0]) * self.size
 
     def _nearness(self, points: np.ndarray) -> Any:
-        """Above 0 on this side of the origin."""
+        """Return how near points are to the viewer: above 0 in front of the origin."""
         return points @ self.frame[2]
 
     def _shade(self, colour: Colour, point: np.ndarray) -> Colour:
@@ -178,7 +185,7 @@ class _Picture:
 
 
 def _labels(tips: np.ndarray) -> list[tuple[np.ndarray, str]]:
-    """The numbers of the cameras; one text for those that follow each other in one place."""
+    """Return the numbers of cameras; one text for consecutive cameras in the same place."""
     labels = []
     first = 0
     for view in range(1, len(tips) + 1):
@@ -190,10 +197,11 @@ def _labels(tips: np.ndarray) -> list[tuple[np.ndarray, str]]:
 
 
 def _frusta(cameras: Cameras, length: float) -> np.ndarray:
-    """Points of each camera's frustum: (n_views, 9, 3) in units.
+    """Return the points of each camera's frustum, (n_views, 9, 3), in units.
 
-    Centre; the image's corners (top left, top right, bottom right, bottom left) `length` before it;
-    where their rays start. Models without four such rays have a frustum of 53 degrees.
+    These are the centre; the corners of the image (top left, top right, bottom right, bottom left)
+    at `length` in front of it; and the starts of their rays. Models without four such rays get a
+    frustum of 53 degrees.
     """
     n, rotation = len(cameras), cameras.world_from_camera[:, :3, :3]
     points = np.repeat(cameras.centres[:, None], 9, axis=1)

@@ -1,7 +1,7 @@
-"""A contact sheet: all views of a run in one picture, for eyes only.
+"""A contact sheet: all views of a run in one picture, to look at.
 
-One colour scale holds for all views, near is bright, and a legend gives it in units. The colours
-are for looking at; depth is read from the files that `export` writes.
+All views have the same colour scale. Near is bright, and a legend gives the scale in units. Do not
+read depth from the colours: read it from the files that `export` writes.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from raydepth.camera.kinds import checked_kind
+
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
 
 MAX_VIEWS = 64
 
-# Pixels. Cells shrink with the number of columns so that the sheet stays about SHEET_WIDTH wide.
+# In pixels. With more columns cells are smaller, so that the sheet stays about SHEET_WIDTH wide.
 SHEET_WIDTH = 1536
 MIN_SHEET_WIDTH = 400
 MIN_CELL, MAX_CELL = 96, 256
@@ -30,7 +32,7 @@ TEXT_SIZE = 15
 
 # Sheets close to this ratio of width to height fit a page or a screen.
 SHEET_ASPECT = 1.4
-# High enough that 64 views stand 8 by 8 and not in 7 rows of 10.
+# High enough that 64 views are placed 8 by 8 and not in 7 rows of 10.
 EMPTY_CELL_COST = 5.0
 
 SHEET_COLOUR = (22, 23, 26)
@@ -70,29 +72,29 @@ def contact_sheet(
     titles: Sequence[str] | None = None,
     range: tuple[float, float] | None = None,
 ) -> np.ndarray:
-    """All views in one picture with one colour scale and a legend in units.
+    """Draw all views in one picture with one colour scale and a legend in units.
 
     Parameters
     ----------
     depths : (n_views, height, width) float, or an iterable of (height, width) float
-        In units; what is not finite and > 0 is a miss.
+        In units; a value that is not finite and > 0 is a miss.
     kind : "z" or "ray"
-        For the legend.
+        The kind of depth, for the legend.
     titles : n_views str, optional
-        Instead of the views' numbers.
+        Shown instead of the numbers of the views.
     range : (near, far), optional
-        Depths at the ends of the colour scale; beyond them the end's colour. By default the
+        Depths at the ends of the colour scale; depths beyond an end get its colour. By default the
         nearest and farthest depth of all views.
 
     Returns
     -------
     (sheet_height, sheet_width, 3) uint8
-        Of more than 64 views, 64 evenly chosen ones, and the legend says so.
+        Of more than 64 views it shows 64, evenly chosen, and the legend says so.
 
     Raises
     ------
     ValueError
-        No views, views of different sizes, or arguments that are not as above.
+        There are no views, the views have different sizes, or an argument is not as above.
     """
     views = depths if hasattr(depths, "__len__") else list(depths)
     sheet = ContactSheet(len(views), kind=kind, titles=titles, range=range)
@@ -102,12 +104,12 @@ def contact_sheet(
 
 
 class ContactSheet:
-    """A contact sheet that is fed view by view and keeps thumbnails only.
+    """A contact sheet that takes one view after the other and keeps only thumbnails.
 
     Parameters
     ----------
     n_views : int
-        How many views there are in all.
+        The number of all views.
     kind, titles, range
         As for `contact_sheet`.
 
@@ -128,8 +130,7 @@ class ContactSheet:
     ) -> None:
         if n_views < 1:
             raise ValueError(f"n_views is {n_views}; expected at least 1")
-        if kind not in ("z", "ray"):
-            raise ValueError(f"kind is {kind!r}; expected 'z' or 'ray'")
+        checked_kind(kind)
         if titles is not None and len(titles) != n_views:
             raise ValueError(f"{len(titles)} titles for {n_views} views; expected one each")
         if range is not None and not (
@@ -147,7 +148,7 @@ class ContactSheet:
         self._thumbnails: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def add(self, index: int, depth: np.ndarray) -> None:
-        """Take view `index`: (height, width) float; what is not finite and > 0 is a miss."""
+        """Add view `index`: (height, width) float; a value that is not finite and > 0 is a miss."""
         depth = np.asarray(depth)
         if not 0 <= index < self.n_views:
             raise ValueError(f"index is {index}; expected 0 to {self.n_views - 1}")
@@ -161,7 +162,7 @@ class ContactSheet:
             self._columns, self._thumbnail_size = _layout(len(self.shown), *self._size)
         if depth.shape != self._size:
             raise ValueError(
-                f"view {index} has shape {depth.shape}; expected {self._size} as the others"
+                f"view {index} has shape {depth.shape}; expected {self._size} like the others"
             )
         hit = (depth > 0.0) & (depth < np.inf)
         self._near = min(self._near, float(np.min(depth, where=hit, initial=np.inf)))
@@ -170,7 +171,7 @@ class ContactSheet:
             self._thumbnails[index] = _thumbnail(depth, hit, self._thumbnail_size)
 
     def image(self) -> np.ndarray:
-        """The sheet of the views added so far: (sheet_height, sheet_width, 3) uint8."""
+        """Return the sheet of the views added so far, (sheet_height, sheet_width, 3) uint8."""
         from PIL import Image, ImageDraw
 
         if self._size is None:
@@ -194,7 +195,7 @@ class ContactSheet:
             if index not in self._thumbnails:
                 continue
             pixels[y : y + cell_height, x : x + cell_width] = MISS_COLOUR
-            # Thinner than its cell only where a picture is extremely long.
+            # A thumbnail is thinner than its cell only if its image is extremely long.
             top, side = y + (cell_height - height) // 2, x + (cell_width - width) // 2
             depth, coverage = self._thumbnails[index]
             pixels[top : top + height, side : side + width] = _blend(depth, coverage, near, far)
@@ -214,7 +215,7 @@ class ContactSheet:
         return np.array(picture)
 
     def _scale_ends(self) -> tuple[float, float]:
-        """Depths at the bright and the dark end; near > far where nothing was hit."""
+        """Return the depths at the bright and the dark end; near > far if nothing was hit."""
         if self.range is not None:
             return float(self.range[0]), float(self.range[1])
         if self._near == self._far:
@@ -266,14 +267,14 @@ class ContactSheet:
             draw.line((x, below, x, below + 4), fill=TEXT_COLOUR)
             half = draw.textlength(label, font=font) / 2
             x = min(max(x, bar.start + half), bar.stop - half)
-            # Very long numbers leave room for every other label only.
+            # Very long numbers leave room only for every other label.
             if x - half >= free_from:
                 draw.text((x, below + 20), label, TEXT_COLOUR, font, anchor="ms")
                 free_from = x + half + 10
 
 
 def _layout(n_shown: int, height: int, width: int) -> tuple[int, tuple[int, int]]:
-    """Columns of the grid, and (height, width) of a thumbnail."""
+    """Return the number of columns of the grid, and (height, width) of a thumbnail."""
 
     def cost(columns: int) -> float:
         n_rows = -(-n_shown // columns)
@@ -285,7 +286,7 @@ def _layout(n_shown: int, height: int, width: int) -> tuple[int, tuple[int, int]
     side = min(MAX_CELL, max(MIN_CELL, SHEET_WIDTH // columns))
     longer = max(height, width)
     if longer <= side:
-        # Whole pixels, so that a small image shows as what it is.
+        # Enlarged by a whole number, so that all pixels of a small image are equally large.
         enlarged = side // longer
         return columns, (height * enlarged, width * enlarged)
     return columns, (max(1, round(height * side / longer)), max(1, round(width * side / longer)))
@@ -294,11 +295,11 @@ def _layout(n_shown: int, height: int, width: int) -> tuple[int, tuple[int, int]
 def _thumbnail(
     depth: np.ndarray, hit: np.ndarray, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean depth of the hits, and the share of hits, in each pixel of a thumbnail.
+    """Return the mean depth of the hits, and the share of hits, in each pixel of a thumbnail.
 
     Returns
     -------
-    depth : (thumbnail_height, thumbnail_width) float64, 0 where nothing was hit
+    depth : (thumbnail_height, thumbnail_width) float64, 0 if nothing was hit
     coverage : same shape, float32 between 0 and 1
     """
     height, width = depth.shape
@@ -307,7 +308,7 @@ def _thumbnail(
         filled = np.where(hit, depth, 0.0).astype(np.float64)
         return np.kron(filled, block), np.kron(hit, block).astype(np.float32)
 
-    # Each pixel takes a block of whole pixels; blocks differ by one where sizes do not divide.
+    # Each pixel takes a block of whole pixels; blocks differ by one if the sizes do not divide.
     rows = np.arange(size[0]) * height // size[0]
     columns = np.arange(size[1]) * width // size[1]
 
@@ -321,7 +322,7 @@ def _thumbnail(
 
 
 def _blend(depth: np.ndarray, coverage: np.ndarray, near: float, far: float) -> np.ndarray:
-    """(h, w, 3) uint8: the scale's colour over the colour of a miss, by coverage."""
+    """Return (h, w, 3) uint8: the scale's colour over the colour of a miss, by coverage."""
     if near > far:
         near, far = 0.0, 1.0
     share = coverage[..., None].astype(np.float64)
@@ -330,21 +331,21 @@ def _blend(depth: np.ndarray, coverage: np.ndarray, near: float, far: float) -> 
 
 
 def viridis(brightness: np.ndarray) -> np.ndarray:
-    """(..., 3) float64 colours, 0 to 255, for 0 (dark) to 1 (bright); beyond them, the end's."""
+    """Return (..., 3) float64 colours, 0 to 255, for 0 (dark) to 1 (bright), clamped to them."""
     anchors = np.linspace(0.0, 1.0, len(VIRIDIS))
     return np.stack([np.interp(brightness, anchors, VIRIDIS[:, c]) for c in range(3)], axis=-1)
 
 
 def _ticks(near: float, far: float, n_most: int) -> list[tuple[float, str]]:
-    """Round values between near and far, with their labels.
+    """Return round values between near and far, with their labels.
 
-    At most `n_most` steps; at least one value where `n_most` is 3 or more, because steps of 1, 2
-    and 5 are at most 2.5 times apart.
+    There are at most `n_most` steps. There is at least one value if `n_most` is 3 or more, because
+    steps of 1, 2 and 5 are at most 2.5 times apart.
     """
     step = 10.0 ** math.floor(math.log10((far - near) / n_most))
     step = next(step * m for m in (1, 2, 5, 10) if (far - near) / (step * m) <= n_most)
     values = [i * step for i in range(math.ceil(near / step), math.floor(far / step) + 1)]
-    # As many digits as it takes to tell neighbours apart.
+    # As many digits as are needed to tell neighbours apart.
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     largest = max(abs(near), abs(far))
     if 1e-4 <= largest < 1e7 and decimals <= 9:

@@ -17,7 +17,7 @@ from raydepth.system import array_pool, parallel
 from raydepth.trace import rays, tiles
 from raydepth.trace.view_frame import ViewFrames, z_ranges
 
-# Views of which bands are rendered by turns, for each thread.
+# Views per thread whose bands are rendered in turn.
 VIEWS_PER_THREAD = 4
 
 
@@ -38,11 +38,11 @@ def render_affine(bvh: Bvh, mesh: Mesh | None, cameras: Cameras, request: Render
 
 
 def _seer(bvh: Bvh, frames: ViewFrames) -> See:
-    """The function that finds the faces in some rows of a view, within the camera's limits."""
+    """Make the function that finds the faces in rows of a view, within the camera's limits."""
     nearest, farthest = z_ranges(*bvh.box, frames.projection)
-    # Where the mesh reaches from before a camera's plane to behind it, the tile kernel is slow, by
-    # up to a thousand times: what crosses the plane is imaged everywhere. Single rays find the
-    # same faces.
+    # If the mesh lies on both sides of a camera's plane, the tile kernel is up to a thousand times
+    # slower, because a face that crosses the plane is imaged everywhere. Single rays find the same
+    # faces.
     among = (nearest <= 0.0) & (farthest > 0.0)
     limited = (frames.near > nearest) | (frames.far < farthest)
     scene = *bvh.wide, bvh.vertices, bvh.faces
@@ -68,7 +68,7 @@ def _seer(bvh: Bvh, frames: ViewFrames) -> See:
 def coverage_of(
     bvh: Bvh, cameras: Cameras, request: RenderRequest, frames: ViewFrames
 ) -> Coverage | None:
-    """The filler of "coverage", or None where it is not asked for."""
+    """Return the filler of "coverage", or None if it is not requested."""
     if not request.asks("coverage"):
         return None
     nearest, farthest = z_ranges(*bvh.box, frames.projection)
@@ -81,8 +81,8 @@ def for_bands(
 ) -> None:
     """Call `work` with each view and some of its rows, on threads, until all rows are done."""
     height, rows = cameras.height, rows_per_task(cameras, n_threads)
-    # Some views at a time, because a view with all its bands has to be kept in mind; of these from
-    # the middle outwards, where there is less to see, so that threads end together.
+    # A few views at a time, because a view's contours are kept until all its bands are done. Bands
+    # go from the middle outwards, where there is less to see, so that threads end together.
     at_a_time = VIEWS_PER_THREAD * n_threads
     bands = sorted(range(0, height, rows), key=lambda first: abs(2 * first + rows - height))
     tasks = [
@@ -101,7 +101,7 @@ def find_visible(
     rows: tuple[int, int],
     triangle_id: np.ndarray,
 ) -> np.ndarray:
-    """Fill rows of one view's `triangle_id`; returns the work done, counts of `tiles.WORK`."""
+    """Fill rows of one view's `triangle_id`; return the counts of work in `tiles.WORK`."""
     work = np.zeros(len(tiles.WORK), np.int64)
     tiles.visibility(
         *bvh.wide, bvh.vertices, bvh.faces, basis, projection, *rows, triangle_id, work
@@ -110,7 +110,7 @@ def find_visible(
 
 
 def rows_per_task(cameras: Cameras, threads: int) -> int:
-    """Rows of a view that one task renders: whole tiles, many tasks, but none too small."""
+    """Return the number of rows that one task renders: whole tiles, many tasks, none too small."""
     if threads == 1:
         return cameras.height
     pixels = cameras.width * cameras.height

@@ -1,4 +1,4 @@
-"""Meshes and cameras in, depth out: choose the device, find the visible faces, resolve depth."""
+"""Render depth of meshes: choose the device, find the visible faces, resolve their depth."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from raydepth.system.memory import available_memory
 DESTINATIONS = ("host", "device")
 
 
-# Bytes of results for which nobody asks how much memory there is.
+# Up to this many bytes of results, the available memory is not checked.
 SMALL = 1 << 26
 
 
@@ -44,7 +44,7 @@ def render(
     """Cast one ray through the centre of every pixel and return exact depth, or more.
 
     Both sides of a face are seen. Depth is the float64 intersection of the ray with the face,
-    rounded once to `dtype`. The same input gives the same bits, whatever the number of threads.
+    rounded once to `dtype`. The same input gives the same bits for any number of threads.
 
     Parameters
     ----------
@@ -52,26 +52,26 @@ def render(
     cameras : Cameras
     kind : "z", "ray" or both
         "z" is the distance along the camera's z axis, "ray" the Euclidean distance from the
-        camera's centre. Orthographic rays start on the camera's plane: both kinds are equal.
+        camera's centre. Orthographic rays start on the camera's plane, so both kinds are equal.
         Fisheye, equirectangular and cubemap views have no z depth. `("z", "ray")` gives both from
         one pass.
     outputs : sequence of str, optional
-        In place of `kind`: depth and whatever else is to be known of each pixel, from one pass.
-        Names, shapes, types and misses are in `outputs.OUTPUTS` and docs/outputs.md.
+        All outputs to compute for each pixel in one pass; replaces `kind`. Names, shapes, types
+        and misses are in `outputs.OUTPUTS` and docs/outputs.md.
     hits : int
-        How many hits of each ray the output "hits" holds, 1 to 64.
+        The number of hits of each ray that the output "hits" holds, 1 to 64.
     device : "auto", "cpu" or "cuda"
-        "auto" takes CUDA where it can be used and, tried once in a process, gives the CPU's bits (a
-        warning says so if it does not), and where the mesh fits the device; else the CPU. The
-        result says which it took. "cuda" never falls back.
+        "auto" uses CUDA if a device can be used, gives the CPU's bits in a test that runs once per
+        process (a warning tells if it does not), and has room for the mesh; otherwise the CPU. The
+        result names the device that was used. "cuda" never falls back to the CPU.
     miss : float
         The depth of a pixel that sees nothing.
     dtype : numpy.float32 or numpy.float64
     threads : int, optional
-        Processors to use; all of them if not given.
+        By default one per processor.
     to : "host" or "device"
         Where the results go. "device" leaves them in the memory of a CUDA device, as arrays that
-        Torch and CuPy take without a copy (`__cuda_array_interface__`, DLPack).
+        Torch and CuPy read without a copy (`__cuda_array_interface__`, DLPack).
 
     Returns
     -------
@@ -80,11 +80,11 @@ def render(
     Raises
     ------
     TypeError, ValueError
-        An argument is not what was expected.
+        If an argument is invalid.
     DeviceError
-        The device cannot be used here, or fails.
+        If the device cannot be used here, or fails.
     MemoryError
-        The results do not fit into memory.
+        If the results do not fit into memory.
     """
     if not isinstance(cameras, Cameras):
         raise TypeError(f"cameras is a {type(cameras).__name__}; expected raydepth.Cameras")
@@ -101,8 +101,8 @@ def render(
             raise ValueError("the mesh is on the CUDA device; expected device='cuda' or 'auto'")
         if request.on_the_host:
             raise ValueError(
-                f"{request.on_the_host[0]} is asked for of a DeviceMesh; expected outputs among "
-                f"{', '.join(ON_DEVICE)}, or a Mesh"
+                f"{request.on_the_host[0]} is not available for a DeviceMesh; expected outputs "
+                f"among {', '.join(ON_DEVICE)}, or a Mesh"
             )
         bvh: Bvh | DeviceMesh = mesh
     else:
@@ -110,10 +110,10 @@ def render(
         check_available(mesh, request.outputs)
     if to == "device":
         if choice.name != "cuda":
-            raise ValueError("to is 'device', but the CPU renders; expected device='cuda' with it")
+            raise ValueError("to is 'device', but the CPU renders; expected device='cuda'")
         if request.on_the_host:
             raise ValueError(
-                f"to is 'device' and {request.on_the_host[0]} is computed on the host; expected "
+                f"to is 'device', but {request.on_the_host[0]} is computed on the host; expected "
                 f"outputs among {', '.join(ON_DEVICE)}, or to='host'"
             )
         on_device = render_to_device(bvh, cameras, request)
@@ -122,7 +122,7 @@ def render(
     too_large = (
         f"{cameras} need {n_bytes / 2**30:.1f} GiB; render fewer views at a time, or smaller ones"
     )
-    # Asked for more than there is, the system may say yes, and end the process when it is used.
+    # The system may grant more memory than it has, and kill the process when it is used.
     if n_bytes > SMALL and n_bytes > available_memory():
         raise MemoryError(too_large)
     scene = mesh if isinstance(mesh, Mesh) else None
@@ -138,6 +138,6 @@ def render(
 def rendering_of(
     request: RenderRequest, cameras: Cameras, device: str, images: tuple[Any, dict[str, Any]]
 ) -> Rendering:
-    """The images of a request as a `Rendering`."""
+    """Wrap the images of a request in a `Rendering`."""
     triangle_id, arrays = images
     return Rendering(triangle_id, request.outputs, request.miss, device, cameras, arrays)

@@ -16,7 +16,7 @@ from raydepth.rendering.frames import frames_of
 
 
 def render_on_cuda(bvh: Bvh, mesh: Mesh | None, cameras: Cameras, request: RenderRequest) -> Images:
-    """Render affine views: faces and depths on the device, all else on the host, from the faces."""
+    """Render affine views: faces and depths on the device, the rest on the host from the faces."""
     views = api.render_to_host(views_for_cuda(api.resident(bvh), bvh, cameras), request)
     triangle_id, arrays = views.triangle_id, dict(views.depths)
     assert triangle_id is not None
@@ -41,16 +41,16 @@ def render_to_device(
     Raises
     ------
     ValueError
-        The rays of the cameras are not affine in the pixel.
+        If the rays of the cameras are not affine in the pixel.
     """
     if not cameras.is_affine:
         raise ValueError(
-            f"to is 'device', but {cameras.in_words} views come to main memory; expected to='host'"
+            f"to is 'device', but {cameras.in_words} views go to main memory; expected to='host'"
         )
     return api.render_to_device(views_for_cuda(api.resident(bvh), bvh, cameras), request)
 
 
 def views_for_cuda(mesh: Flat | Resident, bvh: Bvh | DeviceMesh, cameras: Cameras) -> Views:
-    """Affine cameras for the device; `mesh` is what it knows of the hierarchy."""
+    """Return affine cameras as views for the device; `mesh` is the hierarchy in its layout."""
     size = cameras.width, cameras.height
     return Views(mesh, bvh.scale, frames_of(cameras, bvh), size)

@@ -1,4 +1,4 @@
-"""Choose the device, and test CUDA once before "auto" trusts it."""
+"""Choose the device; test CUDA once before "auto" uses it."""
 
 from __future__ import annotations
 
@@ -35,19 +35,21 @@ class DeviceChoice(NamedTuple):
     ----------
     name : "cpu" or "cuda"
     is_auto : bool
-        Whether it was left to raydepth, which may take the CPU after all.
+        True if the caller left the choice to raydepth, so that work may still go to the CPU.
     """
 
     name: str
     is_auto: bool
 
     def run(self, work: Callable[[str], T]) -> tuple[T, str]:
-        """`work(name)`, on the CPU where it does not fit a device chosen by "auto"; and the name.
+        """Call `work(name)`; return its result and the name of the device that did it.
+
+        If "auto" chose the device and the work does not fit its memory, the CPU does it.
 
         Raises
         ------
         DeviceMemoryError
-            It does not fit the device that was asked for.
+            If the work does not fit a device that the caller named.
         """
         try:
             return work(self.name), self.name
@@ -58,20 +60,20 @@ class DeviceChoice(NamedTuple):
 
 
 def choose_device(device: str) -> DeviceChoice:
-    """The device for a rendering; "auto" is explained at `render`.
+    """Choose the device for a rendering; `render` explains "auto".
 
     Raises
     ------
     ValueError
-        It is none of DEVICES.
+        If `device` is not one of DEVICES.
     DeviceError
-        It cannot be used here.
+        If `device` is "cuda" and cannot be used here.
     """
     return DeviceChoice(chosen_device(device), device == "auto")
 
 
 def chosen_device(device: str) -> str:
-    """The name of the device that `choose_device` chooses."""
+    """Return the name of the device that `choose_device` chooses."""
     if device not in DEVICES:
         raise ValueError(f"device is {device!r}; expected one of {', '.join(DEVICES)}")
     if device == "cpu":
@@ -84,15 +86,16 @@ def chosen_device(device: str) -> str:
     return device
 
 
-# What the first call found out; all threads wait for it.
+# The result of the first call's test; all threads wait for it.
 _trial_lock = threading.Lock()
 _trial: bool | None = None
 
 
 def _cuda_is_right() -> bool:
-    """Whether every kernel that renders gives the CPU's bits for a small scene; a warning if not.
+    """Test whether all rendering kernels give the CPU's bits for a small scene; warn if not.
 
-    Nobody looks at what "auto" took; and the last compiler of the kernels is part of a driver.
+    Users seldom check which device "auto" chose, and the last compiler of the kernels is part of
+    the driver.
     """
     global _trial
     with _trial_lock:
@@ -101,18 +104,18 @@ def _cuda_is_right() -> bool:
                 fault = _fault_of_cuda()
                 _trial = fault is None
             except DeviceMemoryError as error:
-                fault = str(error)  # which may be over with the next call
-            except Exception as error:  # whatever is wrong, there is the CPU
+                fault = str(error)  # may be temporary: the next call tests again
+            except Exception as error:  # any failure: the CPU can render
                 fault, _trial = one_line(error), False
             if fault is not None:
                 warnings.warn(
-                    f"device 'auto' is the CPU; CUDA failed a test: {fault}", stacklevel=4
+                    f"device 'auto' uses the CPU, because CUDA failed a test: {fault}", stacklevel=4
                 )
         return bool(_trial)
 
 
 def _fault_of_cuda() -> str | None:
-    """A line about bits that CUDA gives and the CPU does not, or None."""
+    """Return a line about the first bits that differ between CUDA and the CPU, or None."""
     corners = np.random.default_rng(0).uniform(-0.5, 0.5, (600, 3))
     mesh, cameras = Mesh(corners, np.arange(600).reshape(-1, 3)), ring(2, size=64)
     bvh = hierarchy_of(mesh)
@@ -130,12 +133,12 @@ def _fault_of_cuda() -> str | None:
         pairs = [(our_faces, their_faces), *((ours[name], theirs[name]) for name in kinds)]
         for expected, found in pairs:
             if n_wrong := np.count_nonzero(expected != found):
-                return f"{n_wrong} of {expected.size} pixels of {what} are not the CPU's"
+                return f"{n_wrong} of {expected.size} pixels of {what} differ from the CPU's"
     _, arrays = rendered(bvh, mesh, cameras, RenderRequest(("z",)), "cpu")
     scale = 10000.0
     request = RenderRequest(("z",), np.dtype(np.uint16), 0.0, values_per_unit=scale)
     views = api.render_to_host(views_for_cuda(api.resident(bvh), bvh, cameras), request)
     values = np.stack([encode_uint16(view, scale) for view in arrays["z"]])
     if n_wrong := np.count_nonzero(views.depths["z"] != values):
-        return f"{n_wrong} of {values.size} pixels of 16 bits are not the CPU's"
+        return f"{n_wrong} of {values.size} pixels of 16 bits differ from the CPU's"
     return None

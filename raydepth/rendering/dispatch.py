@@ -21,7 +21,7 @@ def rendered(
     ----------
     bvh : Bvh, or DeviceMesh on CUDA
     mesh : Mesh or None
-        The mesh that "uv" and "instance" are looked up in.
+        The mesh in which "uv" and "instance" are looked up.
     device : "cpu" or "cuda"
     """
     if not cameras.is_affine:

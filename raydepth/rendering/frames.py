@@ -1,4 +1,4 @@
-"""Cameras and a hierarchy as the plain arrays that kernels read."""
+"""Turn cameras and a hierarchy into the plain arrays that kernels read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from raydepth.trace.view_frame import ViewFrames, view_frames
 
 
 def frames_of(cameras: Cameras, bvh: Bvh | DeviceMesh) -> ViewFrames:
-    """The frames of all views, in the hierarchy's local frame."""
+    """Return the frames of all views, in the hierarchy's local frame."""
     basis = cameras.ray_basis() if cameras.is_affine else None
     return view_frames(
         basis,

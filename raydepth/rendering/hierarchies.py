@@ -1,4 +1,4 @@
-"""The hierarchies of meshes, kept as long as the mesh lives."""
+"""The hierarchies of meshes, each built once and kept as long as its mesh."""
 
 from __future__ import annotations
 
@@ -13,7 +13,18 @@ _built: weakref.WeakKeyDictionary[Mesh, Bvh] = weakref.WeakKeyDictionary()
 
 
 def build_bvh(mesh: Mesh, *, threads: int | None = None) -> Bvh:
-    """The mesh's bounding volume hierarchy; built once, kept as long as the mesh."""
+    """Return the mesh's bounding volume hierarchy; it is built once and kept as long as the mesh.
+
+    Parameters
+    ----------
+    mesh : Mesh
+    threads : int, optional
+        By default one per processor. The hierarchy is the same for any number.
+
+    Returns
+    -------
+    Bvh
+    """
     bvh = _built.get(mesh)
     if bvh is None:
         bvh = _built[mesh] = bvh_module.build(mesh.vertices, mesh.faces, threads=threads)
@@ -21,7 +32,7 @@ def build_bvh(mesh: Mesh, *, threads: int | None = None) -> Bvh:
 
 
 def hierarchy_of(mesh: Mesh | Bvh) -> Bvh:
-    """The hierarchy itself, or the one built for a mesh."""
+    """Return the hierarchy itself, or the one built for a mesh."""
     if isinstance(mesh, Bvh):
         return mesh
     if isinstance(mesh, Mesh):

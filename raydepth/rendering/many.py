@@ -1,4 +1,4 @@
-"""Many meshes, each with its views, in one go."""
+"""Render many meshes, each with its own views, in one call."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from raydepth.rendering.devices import DeviceChoice, choose_device
 from raydepth.rendering.hierarchies import build_bvh
 from raydepth.rendering.result import Rendering
 
-# Meshes that are built ahead of the device, for each thread.
+# Hierarchies per thread that are built before the device needs them.
 AHEAD = 4
 
 
@@ -41,25 +41,30 @@ def render_many(
     """Render each mesh with its cameras: one `Rendering` after the other, in order.
 
     On a CUDA device many small meshes share a launch, and building, upload, rendering and download
-    overlap; memory holds a few chunks at a time however many meshes there are. Results are
-    `render`'s, bit for bit.
+    overlap. Memory holds only a few chunks at a time, for any number of meshes. Results equal
+    those of `render`, bit for bit.
 
     Parameters
     ----------
-    pairs : of Mesh and Cameras; read as needed
+    pairs : iterable of (Mesh, Cameras)
+        Read as needed.
     kind, device, miss, dtype, threads : see `render`
     values_per_unit : float, optional
-        Depth comes as uint16, `round(depth * values_per_unit)` of its float32 value and 0 for a
-        miss, as `write_depth` stores it; `miss` and `dtype` have no meaning then.
+        Return depth as uint16, as `write_depth` stores it: `round(depth * values_per_unit)` of the
+        float32 depth, and 0 for a miss. `miss` and `dtype` are then ignored.
+
+    Yields
+    ------
+    Rendering
 
     Raises
     ------
     TypeError, ValueError
-        An argument is not what was expected, or a depth does not fit 16 bits.
+        If an argument is invalid, or a depth does not fit 16 bits.
     DeviceError
-        The device cannot be used here, or fails.
+        If the device cannot be used here, or fails.
     MemoryError
-        One mesh or one view does not fit into memory.
+        If one mesh or one view does not fit into memory.
     """
     request = checked_request(kind, miss=miss, dtype=dtype, threads=threads)
     if values_per_unit is not None:
@@ -83,7 +88,7 @@ def _checked(pairs: Iterable[tuple[Mesh, Cameras]], kinds: tuple[str, ...]) -> _
 
 
 def _rendered(pairs: _Pairs, request: RenderRequest, choice: DeviceChoice) -> Iterator[Rendering]:
-    """On CUDA, views whose rays are affine in the pixel share launches, as long as they follow."""
+    """Render pairs in order; on CUDA, consecutive pairs with affine cameras share launches."""
     for shares, run in itertools.groupby(
         pairs, key=lambda pair: choice.name == "cuda" and pair[1].is_affine
     ):
@@ -95,7 +100,7 @@ def _rendered(pairs: _Pairs, request: RenderRequest, choice: DeviceChoice) -> It
 
 
 def _by_itself(mesh: Mesh, cameras: Cameras, request: RenderRequest, device: str) -> Rendering:
-    """Render one mesh; ValueError if depths do not fit 16 bits where they are to."""
+    """Render one mesh; raise ValueError if 16-bit depth is wanted and a depth does not fit."""
     scale = request.values_per_unit
     dtype, miss = (request.dtype, request.miss) if scale is None else (np.float32, np.inf)
     rendering = render(
@@ -112,6 +117,7 @@ def _by_itself(mesh: Mesh, cameras: Cameras, request: RenderRequest, device: str
 
 
 def _in_batches(pairs: _Pairs, request: RenderRequest, choice: DeviceChoice) -> Iterator[Rendering]:
+    """Render pairs on the device; with "auto", those that do not fit it go to the CPU."""
     given: collections.deque[tuple[Mesh, Cameras]] = collections.deque()
     pool = ThreadPoolExecutor(request.n_threads)
     try:
@@ -125,7 +131,7 @@ def _in_batches(pairs: _Pairs, request: RenderRequest, choice: DeviceChoice) -> 
             while given:
                 yield _by_itself(*given.popleft(), request, "cpu")
     finally:
-        # Not waiting for it: if nobody finished this generator, any thread may end it.
+        # Without waiting, because any thread may close an unfinished generator.
         pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -135,7 +141,7 @@ def _on_device(
     given: collections.deque[tuple[Mesh, Cameras]],
     pool: ThreadPoolExecutor,
 ) -> Iterator[Rendering]:
-    """Render pairs in batches; `given` holds those that were taken and are not done."""
+    """Render pairs in batches; `given` holds those that were taken and are not finished."""
 
     def prepare(mesh: Mesh, cameras: Cameras) -> Views:
         bvh = build_bvh(mesh)
@@ -154,7 +160,7 @@ def _on_device(
     for views in api.render_batch(prepared(), request):
         mesh, cameras = given.popleft()
         if views.misfits:
-            # Of this or of a mesh beside it: the CPU knows, and says which depth.
+            # The misfit may belong to another mesh in the chunk. The CPU's error names the depth.
             yield _by_itself(mesh, cameras, request, "cpu")
             continue
         yield rendering_of(request, cameras, "cuda", (views.triangle_id, views.depths))

@@ -1,4 +1,4 @@
-"""Point clouds: what all pixels of a rendering see, as points in the world, and as a PLY file."""
+"""Point clouds of the surface points that a rendering's pixels see, and their PLY files."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class PointCloud(NamedTuple):
     Attributes
     ----------
     points : (n_points, 3) float64
-        In the world, in units.
+        In world coordinates, in units.
     normals : (n_points, 3) float64 or None
-        Unit normals of the faces, by their winding.
+        Unit normals of the faces, oriented by their winding.
     view : (n_points,) int32
-        The view that sees each.
+        The view that sees each point.
     pixel : (n_points, 2) int32
-        The row and the column where.
+        Row and column of the pixel that sees each point.
     """
 
     points: np.ndarray
@@ -33,13 +33,14 @@ class PointCloud(NamedTuple):
     pixel: np.ndarray
 
     def write_ply(self, path: str | os.PathLike[str], *, dtype: Any = np.float32) -> None:
-        """Write a binary PLY file, whole or not at all; see `ply_bytes`.
+        """Write a binary PLY file, complete or not at all; see `ply_bytes`.
 
         Raises
         ------
         ValueError
-            `path` does not end in .ply, or `dtype` is neither float32 nor float64.
+            If `path` does not end in .ply, or `dtype` is neither float32 nor float64.
         OSError
+            If the file cannot be written.
         """
         if Path(path).suffix.lower() != ".ply":
             raise ValueError(f"{path}: expected a name that ends in .ply")
@@ -47,10 +48,10 @@ class PointCloud(NamedTuple):
 
 
 def ply_bytes(cloud: PointCloud, *, dtype: Any = np.float32) -> bytes:
-    """A PLY file, binary little-endian: one element "vertex" of these properties.
+    """Return a binary little-endian PLY file with one element, "vertex".
 
-    x y z, in the world in units; nx ny nz where there are normals; int view row column, where each
-    point was seen. The same cloud gives the same bytes.
+    Its properties are x y z, in world coordinates, in units; nx ny nz if there are normals; and int
+    view row column, the pixel that sees the point. The same cloud gives the same bytes.
     """
     dtype = np.dtype(dtype)
     if dtype not in (np.float32, np.float64):

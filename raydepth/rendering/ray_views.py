@@ -1,4 +1,4 @@
-"""Views whose rays are not affine in the pixel: every ray is computed and cast by itself."""
+"""Render views whose rays are not affine in the pixel: each ray is computed and cast by itself."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ from raydepth.trace.view_frame import CENTRE, PLACE, ViewFrames
 
 # Pixels whose directions are kept at once, for all views that share a lens: 24 bytes each.
 BAND_PIXELS = 1 << 20
-# Pixels of a task, whole rows; not by the number of threads, on which no bit may depend.
+# Pixels of a task, in whole rows; the same for any number of threads, so that all bits are, too.
 TASK_PIXELS = 1 << 13
 
-# Rays that a thread lets a device cast at once. It takes about 100 bytes of the device's memory for
-# each, so there are only so many threads.
+# Rays that one thread casts on a device at once, and the most threads that do so. Each ray takes
+# about 100 bytes of the device's memory, so the number of threads is limited.
 DEVICE_RAYS, DEVICE_THREADS = 1 << 18, 8
 
 # Takes the origin (3,) that rays share, their directions (n_rays, 3) and the least distance of a
-# hit, in the local frame. Gives distances in lengths of the directions, faces and barycentric
+# hit, in the local frame. Returns distances in lengths of the directions, faces and barycentric
 # weights.
 Cast = Callable[[np.ndarray, np.ndarray, float], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
-# Takes a view, its rows from and to, and their rays; `triangle_id` is filled by then.
+# Takes a view, its first row and the row after its last, and their rays. `triangle_id` is filled
+# before the call.
 Fill = Callable[[int, tuple[int, int], RowsOfRays], None]
 
 
@@ -48,10 +49,10 @@ def render_ray_by_ray(
     n_threads: int,
     task_pixels: int = TASK_PIXELS,
 ) -> None:
-    """Fill `triangle_id` of all views, and `fill` the rest.
+    """Fill `triangle_id` of all views, and call `fill` for the other outputs.
 
-    Directions are computed once for all views that share a lens, a band of rows at a time, so
-    memory beside the results is bounded.
+    Directions are computed once for all views that share a lens, a band of rows at a time, so the
+    memory that is needed besides the results is bounded.
 
     Parameters
     ----------
@@ -59,12 +60,12 @@ def render_ray_by_ray(
         Called from many threads.
     frames : ViewFrames
     scale : float
-        Of the local frame.
+        The scale of the local frame.
     triangle_id : (n_views, height, width) int32
     fill : callable
         Called from many threads.
     task_pixels : int
-        As many as are cast at once, or a row.
+        The pixels that are cast at once, rounded down to whole rows, at least one row.
     """
     rows_of_band = max(1, BAND_PIXELS // cameras.width)
     rows_of_task = max(1, task_pixels // cameras.width)
@@ -108,7 +109,7 @@ def render_ray_by_ray(
 
 
 def _centres(rows: slice, top: int, width: int) -> np.ndarray:
-    """Image coordinates of the pixels of rows, (n_rows, width, 2)."""
+    """Return the image coordinates of the centres of rows of pixels, (n_rows, width, 2)."""
     x, y = np.arange(width) + 0.5, np.arange(top + rows.start, top + rows.stop) + 0.5
     return np.stack(np.meshgrid(x, y), axis=-1)
 
@@ -116,7 +117,7 @@ def _centres(rows: slice, top: int, width: int) -> np.ndarray:
 def render_rays(
     bvh: Bvh, mesh: Mesh | None, cameras: Cameras, request: RenderRequest, device: str
 ) -> Images:
-    """Render views of any model, with rays cast on the device."""
+    """Render views of any camera model; `device` casts the rays."""
     frames = frames_of(cameras, bvh)
     triangle_id = array_pool.empty((len(cameras), cameras.height, cameras.width), np.int32)
     resolver = RayResolver(bvh, mesh, cameras, request, frames)

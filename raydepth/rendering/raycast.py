@@ -1,4 +1,4 @@
-"""Any rays against a mesh: the nearest hit of each."""
+"""Cast arbitrary rays against a mesh and find the nearest hit of each."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ RAYS_PER_TASK = 1 << 13
 
 
 class RayHits(NamedTuple):
-    """What `cast_rays` returns; `...` is the shape of the rays without their last axis.
+    """The result of `cast_rays`; `...` is the shape of the rays without their last axis.
 
     Attributes
     ----------
     distance : (...) float64
-        In lengths of the ray's direction: the hit is at `origin + distance * direction`. Units,
-        if directions have length 1. +inf = miss.
+        In lengths of the ray's direction, so the hit is at `origin + distance * direction`; in
+        units if directions have length 1. +inf = miss.
     triangle_id : (...) int32
         The face that was hit, an index into the mesh's faces; -1 = miss.
     barycentric : (..., 3) float64
-        Weights of the face's three vertices, in their order in the mesh, that give the hit; their
-        sum is 1. NaN = miss.
+        Weights of the face's three vertices at the hit, in their order in the mesh; their sum is
+        1. NaN = miss.
     """
 
     distance: np.ndarray
@@ -46,27 +46,31 @@ def cast_rays(
     device: str = "auto",
     threads: int | None = None,
 ) -> RayHits:
-    """The first face that each ray meets, in float64; both sides of a face are seen.
+    """Find the first face that each ray meets, in float64; both sides of a face are seen.
 
     Parameters
     ----------
     mesh : Mesh or Bvh
     origins, directions : (..., 3) float
-        In the world; broadcast against each other. Directions need not have length 1; one of
-        length 0 hits nothing.
+        In world coordinates, finite; broadcast against each other. Directions need not have
+        length 1; a direction of length 0 hits nothing.
     t_min : float
-        Nothing nearer than this is hit, in lengths of the direction.
+        The least distance of a hit, in lengths of the direction; finite, 0 or more.
     device : "auto", "cpu" or "cuda"
         See `render`. The results are the same, bit for bit.
     threads : int, optional
-        Processors to use; all of them if not given.
+        By default one per processor.
+
+    Returns
+    -------
+    RayHits
 
     Raises
     ------
     TypeError, ValueError
-        An argument is not what was expected, or not finite.
+        If an argument is invalid or not finite.
     DeviceError
-        The device cannot be used here, or fails.
+        If the device cannot be used here, or fails.
     """
     choice = choose_device(device)
     bvh = hierarchy_of(mesh)
@@ -75,7 +79,9 @@ def cast_rays(
         origin, direction = np.broadcast_arrays(*rays_in)
     except ValueError:
         shapes = " and ".join(str(points.shape) for points in rays_in)
-        raise ValueError(f"origins and directions have shapes {shapes}, which differ") from None
+        raise ValueError(
+            f"origins and directions have shapes {shapes}; expected shapes that broadcast"
+        ) from None
     shape = origin.shape[:-1]
     origin, direction = origin.reshape(-1, 3), direction.reshape(-1, 3)
     n_threads = parallel.checked_threads(threads)
@@ -96,7 +102,7 @@ def cast_rays(
 def _cast_on_cpu(
     bvh: Bvh, origin: np.ndarray, direction: np.ndarray, t_min: float, n_threads: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Distance, triangle_id and barycentric of rays in the world, some at a time on threads."""
+    """Cast rays given in world coordinates, on threads: distance, triangle_id, barycentric."""
     n_rays = len(origin)
     distance = np.empty(n_rays)
     triangle_id = np.empty(n_rays, np.int32)
@@ -119,7 +125,7 @@ def _cast_on_cpu(
 def _cast_on_cuda(
     bvh: Bvh, origin: np.ndarray, direction: np.ndarray, t_min: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The same on the device, all at once."""
+    """Do the work of `_cast_on_cpu` on the device, all rays at once."""
     distance, triangle_id, barycentric = api.cast_rays(
         bvh, _local(bvh, origin), np.ascontiguousarray(direction), t_min * bvh.scale
     )
@@ -129,7 +135,7 @@ def _cast_on_cuda(
 
 
 def _local(bvh: Bvh, origins: np.ndarray) -> np.ndarray:
-    """Origins in the hierarchy's local frame."""
+    """Transform origins to the hierarchy's local frame."""
     return (origins - bvh.centre) * bvh.scale
 
 

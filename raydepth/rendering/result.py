@@ -1,4 +1,4 @@
-"""What `render` returns."""
+"""The result of `render`."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from raydepth.rendering.point_cloud import PointCloud
 
 @dataclass(frozen=True, eq=False)
 class Rendering:
-    """What `render` returns.
+    """The images that `render` returns.
 
     Attributes
     ----------
     triangle_id : (n_views, height, width) int32
-        The face each pixel sees, an index into the mesh's faces; -1 = miss. It and the depths are
-        NumPy arrays, or `raydepth.cuda.arrays.DeviceArray` where they were asked to stay there.
+        The face each pixel sees, an index into the mesh's faces; -1 = miss. This and the depths
+        are NumPy arrays, or `raydepth.cuda.arrays.DeviceArray` if `to` was "device".
     outputs : tuple of str
-        What was asked for, see `outputs.OUTPUTS`; `rendering["normal"]` gives one.
+        The requested outputs, see `outputs.OUTPUTS`; `rendering["normal"]` gives one.
     miss : float
         The depth of a pixel that sees nothing.
     device : str
@@ -39,7 +39,7 @@ class Rendering:
     _arrays: dict[str, Any] = field(repr=False)
 
     def __getitem__(self, output: str) -> Any:
-        """An output by its name; shapes, types and misses are in `outputs.OUTPUTS`."""
+        """Return an output by its name; shapes, types and misses are in `outputs.OUTPUTS`."""
         if output == "triangle_id":
             return self.triangle_id
         if output not in self._arrays:
@@ -54,7 +54,7 @@ class Rendering:
 
     @property
     def depth(self) -> Any:
-        """(n_views, height, width) depth of the one kind that was asked for, in units."""
+        """The depth of the one requested kind, (n_views, height, width), in units."""
         if len(self.kinds) != 1:
             rendered = "both kinds of depth were rendered; use z_depth or ray_depth"
             raise ValueError(rendered if self.kinds else "no depth was rendered; ask for 'z'")
@@ -62,29 +62,30 @@ class Rendering:
 
     @property
     def z_depth(self) -> Any:
-        """(n_views, height, width) distance along the camera's z axis, in units."""
+        """The distance along the camera's z axis, (n_views, height, width), in units."""
         return self._of_kind("z")
 
     @property
     def ray_depth(self) -> Any:
-        """(n_views, height, width) distance from the camera's centre, in units."""
+        """The distance from the camera's centre, (n_views, height, width), in units."""
         return self._of_kind("ray")
 
     def points(self, normals: bool = False) -> PointCloud:
-        """What all pixels see, as points in the world.
+        """Return the surface points that all pixels see, in world coordinates.
 
-        From the output "point" where that was rendered, else from z or ray depth; `normals` takes
-        the output "normal".
+        They are the output "point" if it was rendered, otherwise they are computed from z or ray
+        depth. `normals` adds the output "normal".
 
         Raises
         ------
         ValueError
-            None of them was rendered, or not "normal", or the results are on a device.
+            If none of these outputs was rendered, if `normals` is set and "normal" was not
+            rendered, or if the results are on a device.
         """
         if not isinstance(self.triangle_id, np.ndarray):
             raise ValueError("the results are on a device; expected to='host' for points")
         if normals and "normal" not in self._arrays:
-            raise ValueError("normals are asked for; expected 'normal' among the outputs")
+            raise ValueError("'normal' was not rendered; expected it among the outputs for normals")
         view, row, column = np.nonzero(self.triangle_id >= 0)
         if "point" in self._arrays:
             points = self._arrays["point"][view, row, column].astype(np.float64)
@@ -93,7 +94,7 @@ class Rendering:
             depth[self.triangle_id < 0] = np.inf
             points = points_from_depth(depth, self.cameras, self.kinds[0])[view, row, column]
         else:
-            raise ValueError("points are asked for; expected 'point', 'z' or 'ray' among outputs")
+            raise ValueError("no points or depth were rendered; expected 'point', 'z' or 'ray'")
         return PointCloud(
             points,
             self._arrays["normal"][view, row, column].astype(np.float64) if normals else None,

@@ -1,4 +1,4 @@
-"""Deadlines: one thread looks after all of them, where a timer each would be a thread each."""
+"""Deadlines that one thread watches; with a timer for each, there would be a thread for each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 
 class Watch:
-    """Calls functions whose time has come, in a thread that is started when it is first needed."""
+    """Calls functions at their deadlines, in one thread that starts when it is first needed."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -20,7 +20,7 @@ class Watch:
 
     @contextlib.contextmanager
     def within(self, seconds: float, give_up: Callable[[], object]) -> Iterator[None]:
-        """Call `give_up`, which must be brief, if the block takes longer than so many seconds."""
+        """Call `give_up`, which must be brief, if the block takes longer than `seconds`."""
         key, when = object(), time.monotonic() + seconds
         with self._changed:
             self._due[key] = when, give_up
@@ -45,13 +45,13 @@ class Watch:
                     if when <= now:
                         del self._due[key]
                         give_up()
-                # Most are over by then, and nobody wakes the thread for that.
+                # Most blocks end before their deadline; the thread is not woken for that.
                 self._wakes = min((when for when, _ in self._due.values()), default=now + 3600.0)
                 self._changed.wait(min(self._wakes - now, threading.TIMEOUT_MAX))
 
 
 watch = Watch()
 
-# Threads do not survive a fork.
+# Threads do not survive a fork, so a child begins without one.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=watch.__init__)  # type: ignore[misc]

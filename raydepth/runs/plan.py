@@ -1,4 +1,4 @@
-"""Compare a data set on disk with what is asked for: what is there, what is to be rendered."""
+"""Compare a data set on disk with a request: find what is there and what is to be rendered."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from raydepth.storage.forms import STORES, store_of
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run has to do.
+    """The work of a run.
 
     Attributes
     ----------
     entries : list of Entry
         All meshes of the data set, in their order.
     units : list of Unit
-        What is to be rendered now.
+        The units to be rendered now.
     n_meshes : int
-        How many meshes this run, or this shard of it, is about.
+        The number of meshes of this run, or of this shard of it.
     there : list of str
-        The names of those that are there already.
+        The names of the meshes that are there already.
     known_failures : list of Failure
-        Those that failed before and are not tried again.
+        The failures of meshes that failed before and are not tried again.
     settings : Settings
     """
 
@@ -55,32 +55,32 @@ class Plan:
 
     @property
     def n_todo(self) -> int:
-        """Meshes that are to be rendered now."""
+        """The number of meshes to be rendered now."""
         return sum(len(unit.tasks) for unit in self.units)
 
 
 def remove_dataset(out: Path, names: Sequence[str]) -> None:
-    """Remove the data set that a folder holds, and depth maps under the names of another one."""
+    """Remove the data set that a folder holds, and any depth maps under `names`."""
     found = read_settings(out)
     there = {entry.name for entry in read_manifest(out)} if found else set()
     for store in {type(store): store for store in STORES.values()}.values():
         for name in sorted(there | set(names)):
-            # What is not raydepth's is left to be said when the mesh is written.
+            # A file that is not raydepth's stays; writing the mesh will report it.
             with contextlib.suppress(FileExistsError):
                 if store.found(out, name) is not None:
                     store.remove(out, name)
-    # The settings last: until then it is a data set that lacks meshes.
+    # The settings last: until then, the folder is a data set that lacks meshes.
     (out / SETTINGS_FILE).unlink(missing_ok=True)
     (out / MANIFEST_FILE).unlink(missing_ok=True)
 
 
 def device_for(device: str, out: Path, found: dict[str, Any] | None, engine: str) -> str:
-    """The device that a run takes: where it is free to, the one of the data set that is there."""
+    """Choose the device of a run; "auto" is the device of a data set that is there already."""
     if device != "auto":
         return chosen_device(device)
     begun_with = found.get("device") if found else None
     if begun_with not in DEVICES:
-        # Of a cluster nobody knows what is behind its processors.
+        # It is not known here which devices the nodes of a cluster have.
         return "cpu" if engine == "ray" else chosen_device("auto")
     try:
         chosen_device(begun_with)
@@ -98,7 +98,7 @@ def checked_shard(shard: Shard | str | None) -> Shard:
 
 
 def is_empty(out: Path) -> bool:
-    """Whether a folder holds no meshes, and nothing that could be in their places."""
+    """True if a folder holds neither meshes nor anything that could be in their places."""
     records = (SETTINGS_FILE, MANIFEST_FILE, FAILURES_FILE)
     with os.scandir(out) as there:
         return all(entry.name.startswith(".") or entry.name in records for entry in there)
@@ -107,7 +107,7 @@ def is_empty(out: Path) -> bool:
 def agreed_entries(
     out: Path, settings: Settings, paths: Sequence[Path], names: Sequence[str], shard: Shard
 ) -> tuple[list[Entry], bool]:
-    """The meshes of the data set with those of this run, on disk; and whether it is a new one."""
+    """Add this run's meshes to the data set on disk; return all of them, and True if it is new."""
     found = read_settings(out)
     if found is None:
         entries = new_entries(paths, names)
@@ -151,10 +151,10 @@ def planned(
     retry_failed: bool,
     is_new: bool,
 ) -> Plan:
-    """What is missing of the meshes of this run, or of this shard of it."""
+    """Plan the meshes that are missing of this run, or of this shard of it."""
     store = store_of(settings.file_format)
     size = store.meshes_per_unit
-    # In the order of this run: only where a unit is one mesh may it differ from the data set's.
+    # Units of one mesh are in the order of this run. Others must be in the order of the data set.
     if size == 1:
         by_path = {entry.path: entry for entry in entries}
         units = [[by_path[path]] for path in chosen]
@@ -169,8 +169,8 @@ def planned(
     for index in members(weights, shard):
         unit = units[index]
         n_meshes += len(unit)
-        # Where nothing is known of a data set, depth maps that are there are looked at when the
-        # same ones are made.
+        # In a new data set, depth maps that are already in the folder are only compared when the
+        # same mesh is written.
         there = {entry.path for entry in unit if not is_new and is_there(entry)}
         failed = {} if retry_failed else log.known
         to_render = [entry for entry in unit if entry.path in there or entry.path not in failed]
@@ -186,9 +186,9 @@ def planned(
 
 
 def finished_test(out: Path, store: Store) -> Callable[[Entry], bool]:
-    """What tells whether a mesh is there."""
+    """Return a function that tells whether a mesh is there."""
     if store.meshes_per_unit > 1:
-        # A shard is opened once for all its meshes.
+        # Each tar shard is opened once for all its meshes.
         names = {mesh.name for mesh in store.open(out)}
         return lambda entry: entry.name in names
 
@@ -196,6 +196,6 @@ def finished_test(out: Path, store: Store) -> Callable[[Entry], bool]:
         try:
             return store.is_whole(out, entry.name)
         except FileExistsError:
-            return False  # something else; it is said when the mesh is to be written
+            return False  # something else, which writing the mesh will report
 
     return is_whole

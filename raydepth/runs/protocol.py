@@ -1,7 +1,7 @@
-"""What a run and its worker processes say to each other, as pickles with their length in front.
+"""The messages between a run and its worker processes: pickles, each after its length.
 
-To a worker                    and back
-                                   Ready(), once, when it is
+To a worker                    From the worker
+                                   Ready(), once, when it is ready
     Compile(...)                   Said(...), if it takes time; then Compiled() or Broken(...)
     Setup(...)                     nothing
     Load(...)                      Loaded(...) or Refused(...)
@@ -26,7 +26,7 @@ LENGTH = struct.Struct("<Q")
 
 
 class Ready(NamedTuple):
-    """All is imported: what takes time from now on is the mesh."""
+    """Everything is imported; time limits from now on measure the mesh alone."""
 
 
 class Compile(NamedTuple):
@@ -38,7 +38,7 @@ class Compile(NamedTuple):
 
     @classmethod
     def of(cls, settings: Settings) -> Compile:
-        """What the data set of these settings needs."""
+        """Make the request for the data set of these settings."""
         outputs = (settings.kind, *settings.outputs)
         return cls(settings.device, outputs, settings.cameras.is_affine)
 
@@ -50,15 +50,15 @@ class Said(NamedTuple):
 
 
 class Compiled(NamedTuple):
-    """All that rendering needs is there."""
+    """All that rendering needs is compiled."""
 
 
 class Setup(NamedTuple):
-    """What all renderings of a run share."""
+    """The settings that all renderings of a run share."""
 
     settings: Settings
     out: str
-    folder: str  # what all paths are relative to
+    folder: str  # that all paths are relative to
     keep_others: bool
 
 
@@ -72,13 +72,13 @@ class Load(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """A mesh."""
+    """The mesh that was loaded."""
 
     mesh: Mesh
 
 
 class Refused(NamedTuple):
-    """A mesh could not be loaded."""
+    """The reason why a mesh could not be loaded."""
 
     reason: str
     out_of_memory: bool
@@ -86,7 +86,7 @@ class Refused(NamedTuple):
 
 
 class Render(NamedTuple):
-    """Load a mesh and say how large it is."""
+    """Load a mesh and say how large it is; then wait for `Go`."""
 
     task: Task
     unit_number: int
@@ -94,7 +94,7 @@ class Render(NamedTuple):
 
 
 class Weighed(NamedTuple):
-    """How large the mesh is."""
+    """The size of the mesh."""
 
     n_vertices: int
     n_faces: int
@@ -102,38 +102,38 @@ class Weighed(NamedTuple):
 
 
 class Go(NamedTuple):
-    """Render it, and write it if it is a unit of its own."""
+    """Render the mesh, and write it if it is a unit of its own."""
 
     threads: int
     timeout: float
 
 
 class Progress(NamedTuple):
-    """Views that were finished since the last word."""
+    """The number of views finished since the last message."""
 
     n_views: int
 
 
 class Rendered(NamedTuple):
-    """What became of a mesh, and its views where the unit is not written yet."""
+    """The outcome of a mesh, and its views if the unit is not written yet."""
 
     outcome: Outcome
     views: MeshViews | None
-    n_views: int  # finished since the last word
+    n_views: int  # finished since the last message
 
 
 class Broken(NamedTuple):
-    """The run cannot go on."""
+    """An error after which the run cannot go on."""
 
     error: BaseException
 
 
 class Stop(NamedTuple):
-    """Nobody wants the results any more."""
+    """End the process; its results are not needed any more."""
 
 
 def send(pipe: IO[bytes], message: Any) -> None:
-    """Write a message; arrays follow without being copied."""
+    """Write a message, and after it its arrays, without copying them."""
     arrays: list[pickle.PickleBuffer] = []
     content = pickle.dumps(message, protocol=5, buffer_callback=arrays.append)
     raw = [array.raw() for array in arrays]
@@ -147,7 +147,7 @@ def send(pipe: IO[bytes], message: Any) -> None:
 
 
 def receive(pipe: IO[bytes]) -> Any:
-    """Read what `send` wrote; EOFError when the other end is gone. Arrays are read-only."""
+    """Read a message of `send`; EOFError if the other end is gone. Arrays are read-only."""
     sizes = pickle.loads(_read_part(pipe))
     content = _read_part(pipe)
     arrays = [memoryview(_read(pipe, size)).toreadonly() for size in sizes]

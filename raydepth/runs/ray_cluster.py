@@ -1,8 +1,8 @@
-"""The same pipeline on a Ray cluster: each task renders a few units and writes them itself.
+"""Render units on a Ray cluster: each task renders a few units and writes them itself.
 
-The folder must be one that all nodes see, and raydepth be installed on them. What is written never
-depends on the node. A node that is lost takes its tasks with it; Ray runs them again elsewhere, and
-what they had finished is written again with the same bytes. See ray.io.
+All nodes must see the folder of the data set and have raydepth installed. The files do not depend
+on the node. If a node is lost, Ray runs its tasks again elsewhere; what they had finished is
+written again with the same bytes. See ray.io.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from raydepth.runs.tasks import Outcome, Unit
 
 INSTALL = "engine 'ray' needs Ray: pip install 'raydepth[ray]'"
 
-# Meshes of a task: enough that starting it does not count, few enough that little is lost with it.
+# Meshes per task: enough that the time to start a task does not matter, and few enough that little
+# is lost with a task.
 MESHES_PER_TASK = 16
 
-# How often Ray runs a task again whose process or node was lost.
+# How often Ray runs a task again after its process or its node was lost.
 MOST_RETRIES = 8
 
-# Tasks handed to Ray ahead, for each processor of the cluster.
+# Tasks given to Ray in advance, for each processor of the cluster, or for each GPU on CUDA.
 TASKS_AHEAD = 2
 
 
@@ -41,17 +42,17 @@ def render_units_on_ray(
     address: str | None,
     on_views: Callable[[int], object],
 ) -> Iterator[Outcome]:
-    """`pipeline.render_units` on a cluster.
+    """Render and write units on a cluster, as `scheduler.render_units` does on one machine.
 
-    A task claims one processor; where the device is CUDA, one GPU and the share of its node's
-    processors that goes with it. Paths are relative to the driver's working directory, on all
-    nodes.
+    A task claims one processor. If the device is CUDA, it claims one GPU and an equal share of the
+    cluster's processors. Paths are relative to the driver's working directory, on all nodes.
 
     Parameters
     ----------
     address : str or None
-        Of the cluster: "auto", "host:port" or "ray://host:port". None takes the cluster that this
-        process is connected to or RAY_ADDRESS names, or starts one on this machine.
+        The address of the cluster: "auto", "host:port" or "ray://host:port". None takes the
+        cluster that this process is connected to or that RAY_ADDRESS names, or starts one on this
+        machine.
 
     Raises
     ------
@@ -72,7 +73,7 @@ def render_units_on_ray(
     n_processors = max(1, int(resources.get("CPU", 1)))
     n_gpus = int(resources.get("GPU", 0)) if settings.device == "cuda" else 0
     if settings.device == "cuda" and not n_gpus:
-        raise DeviceError("device 'cuda': Ray knows of no GPU in this cluster (ray status)")
+        raise DeviceError("device 'cuda': Ray finds no GPU in this cluster (see: ray status)")
     claim: dict[str, Any] = {"num_cpus": 1}
     if n_gpus:
         claim = {"num_cpus": max(1, n_processors // n_gpus), "num_gpus": 1}
@@ -94,11 +95,11 @@ def render_units_on_ray(
         try:
             outcomes = ray.get(done)
         except ray.exceptions.RayTaskError as error:
-            # A full disk, a lost device: as on one machine, it is not the mesh's fault.
+            # For example a full disk or a lost device. As on one machine, no mesh is at fault.
             raise error.as_instanceof_cause() from None
         except ray.exceptions.RayError as error:
             if len(batch) > 1:
-                # One of them takes the process with it, every time; each on its own shows which.
+                # One of the units crashes the process every time. Each is run alone to find it.
                 for unit in batch:
                     running[remote.remote((unit,), shared)] = (unit,)
                 continue
@@ -109,7 +110,7 @@ def render_units_on_ray(
 
 
 def _render_batch(batch: tuple[Unit, ...], shared: tuple[Any, ...]) -> list[Outcome]:
-    """What a task does, on whatever node."""
+    """Render the units of one task, on any node."""
     settings, out, limits, folder, keep_others = shared
     return list(
         render_units(
@@ -119,7 +120,7 @@ def _render_batch(batch: tuple[Unit, ...], shared: tuple[Any, ...]) -> list[Outc
 
 
 def _batches(units: Sequence[Unit]) -> Iterator[tuple[Unit, ...]]:
-    """Units in their order, as many as have about MESHES_PER_TASK meshes."""
+    """Group units, in their order, into batches of about MESHES_PER_TASK meshes."""
     batch: list[Unit] = []
     for unit in units:
         batch.append(unit)
@@ -131,7 +132,7 @@ def _batches(units: Sequence[Unit]) -> Iterator[tuple[Unit, ...]]:
 
 
 def _lost(unit: Unit, error: Exception) -> Iterator[Outcome]:
-    """Failures of a unit whose process was lost time and again."""
+    """Yield the failures of a unit whose process was lost in every attempt."""
     kind = type(error).__name__
     for task in unit.tasks:
         reason = f"crashes the process that renders it ({kind}, {MOST_RETRIES + 1} times)"

@@ -1,12 +1,12 @@
-"""Many meshes, many views: a data set that can be interrupted, continued and shared out.
+"""Render many views of many meshes: a data set that can be interrupted, continued and split.
 
-    OUT/dataset.json      what it is rendered with: cameras, kind, format, scale, normalization
+    OUT/dataset.json      its settings: cameras, kind, format, scale, normalization
     OUT/meshes.jsonl      its meshes: name, path, size
-    OUT/<name>/...        one mesh, in the chosen form of storage (see `stores`)
+    OUT/<name>/...        one mesh, in the chosen form of storage (see `storage.forms`)
     OUT/failures.jsonl    the meshes that failed: path, stage, reason
 
-Each mesh appears whole or not at all. The same call again does what is missing. Which process does
-what, and when, leaves no trace: the files are the same, byte for byte.
+Each mesh appears whole or not at all. The same call again renders what is missing. The files are
+the same, byte for byte, no matter which process renders a mesh, and when.
 """
 
 from __future__ import annotations
@@ -46,28 +46,29 @@ from raydepth.storage.forms import scale_or_default, store_of
 
 ENGINES = ("local", "ray")
 
-# Up to so many meshes have a contact sheet each, if nothing else is said: people look at few.
+# By default, each mesh has a contact sheet in data sets of at most this many; people look at few.
 MOST_PREVIEWED = 16
 
 
 @dataclass(frozen=True)
 class Report:
-    """What `render_dataset` did.
+    """The result of `render_dataset`.
 
     Attributes
     ----------
     n_meshes : int
-        How many meshes this run, or this shard of it, was about.
+        The number of meshes of this run, or of this shard of it.
     n_rendered, n_there : int
-        How many it rendered, and how many were there already.
+        The numbers of meshes that this run rendered, and that were there already.
     failures : list of Failure
-        The others, in the order of the inputs, also those that failed in an earlier run.
+        The failures of the other meshes, in the order of the data set, including those of earlier
+        runs.
     n_views : int
-        Of each mesh.
+        The number of views of each mesh.
     seconds : float
-        In all.
+        The seconds of the whole run.
     stage_seconds : dict
-        In each stage, of all threads together.
+        The seconds in each stage, summed over all meshes, which are rendered in parallel.
     """
 
     n_meshes: int
@@ -105,11 +106,11 @@ def render_dataset(
     on_mesh: Callable[[Outcome], object] = lambda outcome: None,
     on_word: Callable[[str], object] = lambda line: None,
 ) -> Report:
-    """Render many views of many meshes into a folder; what is there already stays.
+    """Render many views of many meshes into a folder, and keep what is there already.
 
-    A mesh that cannot be rendered becomes a line in OUT/failures.jsonl and the others go on. After
-    an interruption of any kind the same call does the rest, and the data set is what it would have
-    been without.
+    A mesh that cannot be rendered becomes a line in OUT/failures.jsonl, and the others are
+    rendered. After an interruption of any kind, the same call renders the rest; the data set is
+    then the same as without the interruption.
 
     Parameters
     ----------
@@ -119,49 +120,54 @@ def render_dataset(
     out : path
         The folder of the data set; made with its parents.
     cameras : Cameras
-        All views, of every mesh.
+        All views; every mesh is rendered with them.
     normalize : {"none", "sphere", "cube"}
         See `Mesh.normalized`.
     kind : {"z", "ray"}
     file_format : str
-        The form of storage, one of `stores.STORES`; "nerf", "bop" and "tum" are layouts that other
-        programs read (see `stores.layouts`).
+        The form of storage, one of `forms.STORES`; "nerf", "bop" and "tum" are layouts that other
+        programs read (see `storage.layouts`).
     values_per_unit : float, optional
-        Of 16-bit forms; 10000, or the layout's, if not given.
+        The scale of 16-bit forms; by default 10000, or the layout's.
     device : {"auto", "cpu", "cuda"}
-        See `render`; where there is a data set already, "auto" is the device it was begun with,
-        and else on a Ray cluster the CPU.
+        See `render`. For a data set that is there already, "auto" is the device it was begun
+        with; otherwise, on a Ray cluster, it is the CPU.
     previews : bool, optional
-        Whether each mesh gets a contact sheet; by default those of a data set begun with at most
-        16 meshes do.
+        True to make a contact sheet of each mesh; by default, True for a data set begun with at
+        most 16 meshes.
     outputs : sequence of str
-        What to store besides depth (see `outputs.OUTPUTS` and `stores.output_files`), such as
-        ("normal", "instance"); "z" or "ray" among them is the kind of depth.
+        The outputs to store besides depth (see `outputs.OUTPUTS` and `storage.output_files`), such
+        as ("normal", "instance"); "z" or "ray" among them is the kind of depth.
     hits : int
-        How many hits the output "hits" holds.
+        The number of hits that the output "hits" holds.
     timeout : float
-        Seconds that loading a mesh may take, and rendering it.
+        Seconds that loading a mesh may take; rendering it may take as many again.
     memory : int, optional
-        Bytes that loading a mesh may take (on Linux), and about what all meshes that are rendered
-        at the same time may; a quarter of the machine's if not given.
+        Bytes that loading a mesh may take (on Linux), and about as many for all meshes that are
+        rendered at the same time; by default a quarter of the machine's memory.
     threads : int, optional
-        Processors to use; all of them if not given.
+        The number of processors to use; by default all of them.
     shard : Shard or str, optional
-        "I/N", I from 0: the part of the meshes that this job renders, balanced by file size. All N
-        jobs, at any times and places, make the data set that one would. "slurm" takes I and N from
-        SLURM's variables.
+        "I/N", with I counted from 0: the part of the meshes that this job renders, balanced by file
+        size. All N jobs, at any time and on any machine, make the same data set as a single job.
+        "slurm" takes I and N from SLURM's variables.
     overwrite : bool
-        Remove the data set that the folder holds, and begin anew.
+        Remove the data set that the folder holds, and begin a new one.
     retry_failed : bool
-        Try meshes again that failed in an earlier run.
+        Try again to render the meshes that failed in an earlier run.
     engine : {"local", "ray"}
-        This machine, or a Ray cluster (see `ray_engine`).
+        This machine, or a Ray cluster (see `ray_cluster`).
     ray_address : str, optional
-        Of the cluster; by default what Ray finds.
-    on_plan, on_views, on_mesh, on_word : callable
-        Called once the work is known; from any thread, with the number of views finished since the
-        last call; for each mesh, in the order in which they are finished; from any thread, with a
-        line for the user when kernels are compiled, which happens once on a machine.
+        The address of the cluster; by default the one that Ray finds.
+    on_plan : callable
+        Called with the plan, once the work is known.
+    on_views : callable
+        Called, from any thread, with the number of views finished since the last call.
+    on_mesh : callable
+        Called with the outcome of each mesh, in the order in which the meshes are finished.
+    on_word : callable
+        Called, from any thread, with a line for the user when kernels are compiled, which happens
+        once on a machine.
 
     Returns
     -------
@@ -175,8 +181,9 @@ def render_dataset(
         The folder holds a data set with other settings or other meshes under the same names, or is
         being written by another process. Nothing was changed.
     DeviceError
+        The device cannot be used, or fails.
     OSError
-        The disk is full, for one. What is there is whole.
+        For example, the disk is full. Files already written are complete.
     """
     start = time.perf_counter()
     out = Path(out)
@@ -185,7 +192,9 @@ def render_dataset(
     if engine not in ENGINES:
         raise ValueError(f"engine is {engine!r}; expected one of {', '.join(ENGINES)}")
     if overwrite and part.count > 1:
-        raise ValueError("overwrite and shard exclude each other: jobs would remove each other's")
+        raise ValueError(
+            "overwrite and shard exclude each other: jobs would remove each other's work"
+        )
     paths = find_meshes(inputs, FORMATS)
     found = None if overwrite else read_settings(out)
     if previews is None:
@@ -208,7 +217,7 @@ def render_dataset(
             remove_dataset(out, names)
             log.forget()
         if device == "auto" and found is None:
-            # Another job may have begun it just now.
+            # Another job may have begun the data set since `found` was read.
             found = read_settings(out)
             settings = replace(settings, device=device_for(device, out, found, engine))
         was_empty = is_empty(out)

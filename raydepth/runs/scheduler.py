@@ -1,11 +1,11 @@
 """Load, build, render, encode and write many meshes at once, on all cores and in bounded memory.
 
-Each of as many processes as there are processors takes one mesh after the other through all stages
-(see worker_process.py); here a thread waits for each of them. Processes, because the stages spend a
-third of their time in Python, which runs in one thread of a process at a time. Large files are
-begun first, and as many meshes at a time as fit the memory; what becomes of one does not depend on
-the others. A mesh that is rendered while processors have nothing to do gets them, too. On a CUDA
-device there are only as many processes as fit its memory.
+There is one process for each processor. It takes one mesh after another through all stages (see
+worker_process.py), and a thread in this module waits for it. These are processes, not threads,
+because the stages spend a third of their time in Python, which runs in one thread of a process at a
+time. Large files are begun first, and as many meshes at a time as fit the memory. The outcome of a
+mesh does not depend on the others. A mesh that is rendered while other processors are idle uses
+them, too. On a CUDA device there are only as many processes as fit its memory.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ from raydepth.storage.forms import store_of
 from raydepth.system import parallel
 from raydepth.system.memory import available_memory
 
-# What a mesh takes while it is rendered: its arrays, the hierarchy and what building needs.
+# The memory of a mesh while it is rendered: its arrays, the hierarchy and the needs of building it.
 BYTES_PER_VERTEX = 100
 BYTES_PER_FACE = 250
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a run may take.
+    """The limits of a run.
 
     Attributes
     ----------
     timeout : float
-        Seconds for loading a mesh, and for rendering it.
+        Seconds for loading a mesh, and as many again for rendering it.
     memory : int or None
-        Bytes for loading a mesh, and about as many for all that are rendered at a time; a quarter
-        of what there is if None.
+        Bytes for loading a mesh, and about as many for all meshes that are rendered at the same
+        time; a quarter of the machine's memory if None.
     threads : int or None
-        Processors; all there are if None.
+        The number of processors; all of them if None.
     """
 
     timeout: float = TIMEOUT
@@ -58,9 +58,9 @@ class Limits:
 
 
 class _UnitInWork:
-    """A unit whose meshes are finished in any order.
+    """A unit in progress; its meshes are finished in any order.
 
-    A mesh whose file does not exist has failed before anything is compiled or started.
+    A mesh whose file does not exist fails here, before anything is compiled or started.
     """
 
     def __init__(self, unit: Unit, folder: Path) -> None:
@@ -73,7 +73,7 @@ class _UnitInWork:
 
     @property
     def todo(self) -> list[int]:
-        """The places of the meshes that are not finished."""
+        """The indices, in the unit, of the meshes that are not finished."""
         return [place for place, outcome in enumerate(self.outcomes) if outcome is None]
 
 
@@ -93,11 +93,11 @@ def render_units(
     Parameters
     ----------
     units : sequence of Unit
-        No name twice.
+        No two meshes have the same name.
     folder : str, optional
-        What paths are relative to; by default the working directory.
+        The folder that paths are relative to; by default the working directory.
     keep_others : bool
-        Whether to refuse a mesh in whose place other depth maps are; else they are replaced.
+        True to refuse a mesh if other depth maps are in its place; False to replace them.
     on_views : callable
         Called, from any thread, with the number of views finished since its last call.
     on_word : callable
@@ -106,13 +106,14 @@ def render_units(
     Yields
     ------
     Outcome
-        One for each task, as they are finished; those of a unit together, after it was written.
+        One for each task, as tasks are finished; those of a unit together, after it is written.
 
     Raises
     ------
     OSError
-        The disk is full, for one. It is not the mesh's fault, so the run is over.
+        For example, the disk is full. This is not a mesh's fault, so the run ends.
     DeviceError
+        The device cannot be used, or fails.
     """
     folder = folder or os.getcwd()
     setup = Setup(settings, str(out), folder, keep_others)
@@ -137,7 +138,7 @@ class _Pipeline:
         self._store = store_of(setup.settings.file_format)
         self._out = out
         self._timeout = limits.timeout
-        # For loading a mesh; for all that are rendered at a time.
+        # Bytes for loading a mesh; bytes for all meshes that are rendered at the same time.
         self._memory = self._room = limits.memory or available_memory() // 4
         self._on_views = on_views
         self._on_word = on_word
@@ -160,7 +161,7 @@ class _Pipeline:
         self._workers: list[Worker] = []
 
     def outcomes(self) -> Iterator[Outcome]:
-        """Start the threads, and give what they finish."""
+        """Start the threads, and yield the outcomes that they finish."""
         n_workers = min(self._n_processors, self._n_todo)
         if self._setup.settings.device == "cuda":
             n_fitting, n_bytes = cuda_device.room_for_processes()
@@ -177,7 +178,7 @@ class _Pipeline:
             yield from finished
 
     def stop(self) -> None:
-        """End all threads; what they have not finished is given up."""
+        """End all threads; give up the meshes that are not finished."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
@@ -187,16 +188,16 @@ class _Pipeline:
             thread.join()
 
     def _fork(self, n_workers: int) -> None:
-        """Load the kernels once for all workers, where they can be forks of this process."""
+        """Load the kernels once for all workers, if they can be forks of this process."""
         needed = protocol.Compile.of(self._setup.settings)
-        # A device that a process has begun to use is not there in its forks.
+        # A GPU that a process has begun to use cannot be used in its forks.
         if n_workers and needed.device == "cpu" and spawning.can_fork():
             with announce_compilation(self._on_word):
                 compile_kernels(*needed[:2], affine=needed.affine)
             spawning.fork_early(n_workers, worker_process.main)
 
     def _work(self) -> None:
-        """What a thread does: take one mesh after the other through its worker."""
+        """Take one mesh after another through a worker. This is what each thread runs."""
         try:
             with borrowed_worker() as worker:
                 with self._changed:
@@ -206,7 +207,7 @@ class _Pipeline:
                     while (part := self._next()) is not None:
                         self._render(worker, *part)
                 finally:
-                    # Now it may be another run's.
+                    # From here on, the worker may belong to another run.
                     with self._changed:
                         self._workers.remove(worker)
         except WorkerStopped:
@@ -215,7 +216,7 @@ class _Pipeline:
             self._finished.put(error)
 
     def _compile(self, worker: Worker) -> None:
-        """Let one worker compile; the others find it on the disk then."""
+        """Let one worker compile; the others then load the kernels from the disk."""
         needed = protocol.Compile.of(self._setup.settings)
         with self._compiling:
             if not self._is_compiled:
@@ -253,7 +254,7 @@ class _Pipeline:
 
     @contextlib.contextmanager
     def _admitted(self, n_vertices: int, n_faces: int) -> Iterator[int]:
-        """Wait until there is room for a mesh; gives the processors for it."""
+        """Wait until there is memory for a mesh; yield the number of processors for it."""
         n_bytes = BYTES_PER_VERTEX * n_vertices + BYTES_PER_FACE * n_faces
         with self._changed:
             self._changed.wait_for(
@@ -278,7 +279,7 @@ class _Pipeline:
     def _finish(
         self, unit: _UnitInWork, place: int, outcome: Outcome, views: MeshViews | None
     ) -> None:
-        """Count a mesh as finished, and write its unit if it was the last of it."""
+        """Count a mesh as finished, and write its unit if it was the last mesh of it."""
         with self._changed:
             unit.outcomes[place] = outcome
             unit.views[place] = views
@@ -299,7 +300,7 @@ class _Pipeline:
 
 
 def _parts(units: Sequence[_UnitInWork]) -> Iterator[tuple[_UnitInWork, int]]:
-    """All meshes, the largest units first, so that no processor is left with one at the end."""
+    """Yield all meshes, the largest units first, so that no large one is begun at the end."""
     for unit in sorted(units, key=lambda unit: -unit.unit.weight):
         for place in unit.todo:
             yield unit, place

@@ -1,8 +1,8 @@
 """Start worker processes, also before a run needs them.
 
-On Linux `python -m raydepth` forks them from itself: they have everything imported and loaded then.
-On other systems and in a user's program, which may have threads, each is a new Python; one that is
-started early gets ready while others do something else.
+On Linux, `python -m raydepth` forks them from itself, so that everything is imported and loaded
+already. On other systems, and in a user's program, which may have threads, each is a new Python
+process. One that is started early gets ready while the caller does something else.
 """
 
 from __future__ import annotations
@@ -15,58 +15,72 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from typing import IO, Protocol
+from typing import IO, NoReturn, Protocol
 
 from raydepth.system.pipes import PIPE_BYTES, widened
 
 
 class Process(Protocol):
-    """What is used of a `subprocess.Popen`."""
+    """The part of `subprocess.Popen` that is used here."""
 
     pid: int
     stdin: IO[bytes] | None
     stdout: IO[bytes] | None
 
     def kill(self) -> None:
-        """End it, unless it has ended."""
+        """End the process, unless it has ended."""
 
     def wait(self) -> int:
-        """Wait for its end; gives the exit code, or minus the number of a signal."""
+        """Wait for the end; return the exit code, or minus the number of a signal."""
 
 
-# Started, and not asked for yet.
+# Processes that are started, and not used yet.
 _early: list[Process] = []
 _early_lock = threading.Lock()
 
 _is_raydepths = False
 
 
+def run_program(main: Callable[[], int]) -> NoReturn:
+    """Run `main` as all that this process does, and end the process with the code it returns."""
+    code = main()
+    # What was registered ends as ever: workers, a Ray cluster. Python would then spend a quarter of
+    # a second on tearing down Numba's modules. Skip that, as mypy does.
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 def is_raydepths_own() -> None:
-    """Say that this process runs nothing but `python -m raydepth`."""
+    """Declare that this process runs nothing but `python -m raydepth`."""
     global _is_raydepths
     _is_raydepths = True
 
 
 def can_fork() -> bool:
-    """Whether a fork of this process is a worker as good as a new one."""
+    """True if a fork of this process is as good a worker as a new process."""
     return _is_raydepths and sys.platform == "linux" and threading.active_count() == 1
 
 
-def spawn_early() -> None:
-    """Start a process before a run needs it, so that it gets ready meanwhile."""
+def start_early(n_processes: int) -> None:
+    """Let so many processes get ready before a run needs them, unless they can be forks."""
+    if can_fork():
+        return
     with _early_lock:
-        _early.append(_spawn())
+        while len(_early) < n_processes:
+            _early.append(_spawn())
 
 
 def fork_early(n_processes: int, program: Callable[[], object]) -> None:
-    """Fork processes that run `program`, for the run that begins now; `can_fork` says whether."""
+    """Fork processes that run `program`, for the run that begins now; `can_fork` must be true."""
     with _early_lock:
         for _ in range(n_processes - len(_early)):
             _early.append(_Fork(program))
 
 
 def spawned() -> Process:
-    """A process, with pipes to its standard input and output, that will say when it is ready."""
+    """Return a process with pipes to its input and output; it will say when it is ready."""
     with _early_lock:
         if _early:
             return _early.pop()
@@ -75,7 +89,7 @@ def spawned() -> Process:
 
 @atexit.register
 def end_early() -> None:
-    """End what nobody asked for."""
+    """End the processes that were started early and not used."""
     with _early_lock:
         while _early:
             process = _early.pop()
@@ -87,10 +101,10 @@ def _spawn() -> Process:
     folder = os.getcwd()
     environment = dict(os.environ)
     environment["PYTHONPATH"] = os.pathsep.join(path or folder for path in sys.path)
-    # NumPy's linear algebra is only asked for 4x4 matrices here, and its threads wait by spinning.
+    # NumPy's linear algebra is only used for 4x4 matrices here, and its threads wait by spinning.
     environment.setdefault("OPENBLAS_NUM_THREADS", "1")
     return subprocess.Popen(
-        # -P: what lies in the working directory is not to be imported.
+        # -P: nothing in the working directory is to be imported.
         [sys.executable, "-P", "-m", "raydepth.runs.worker_process"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -121,7 +135,7 @@ class _Fork:
         self._lock = threading.Lock()
 
     def kill(self) -> None:
-        # Until it was waited for, its number is no other process's.
+        # Until the process was waited for, no other process can have its number.
         with self._lock:
             if self._code is None:
                 os.kill(self.pid, signal.SIGKILL)
@@ -136,13 +150,13 @@ class _Fork:
 
 
 def _leave_parent(requests: int, answers: int) -> None:
-    """Keep nothing of the parent's but what it has in memory."""
+    """Close all files of the parent except the pipes; keep only its memory."""
     os.setsid()  # Ctrl-C is for the process that the user sees
     nothing = os.open(os.devnull, os.O_WRONLY)
     for number, file in enumerate((requests, answers, nothing)):
         os.dup2(file, number)
     for file in map(int, os.listdir("/proc/self/fd")):
         if file > 2:
-            with contextlib.suppress(OSError):  # the one that was listed through
+            with contextlib.suppress(OSError):  # the file through which the folder was listed
                 os.close(file)
     _early.clear()

@@ -1,4 +1,4 @@
-"""One mesh of a run: what is asked for, how it is rendered and written, and what became of it."""
+"""One mesh of a run: its task, how it is rendered and written, and its outcome."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from raydepth.errors import DeviceError, MeshError, one_line
 from raydepth.mesh.mesh import Mesh
 from raydepth.storage.base import MeshViews, MeshWriter, Store
 
-# Seconds that a mesh may take to load, and again to render, if nothing else is said.
+# Default seconds that a mesh may take to load, and as many again to render.
 TIMEOUT = 300.0
 
 
@@ -29,31 +29,31 @@ class Task(NamedTuple):
 
 
 class Unit(NamedTuple):
-    """Meshes that are written together; `number` counts the units of the data set."""
+    """Meshes that are written together; `number` is the index of the unit in the data set."""
 
     number: int
     tasks: tuple[Task, ...]
-    weight: int  # about how much work it is, in bytes of files
+    weight: int  # the approximate work, in bytes of files
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one mesh.
+    """The outcome of one mesh.
 
     Attributes
     ----------
     failure : Failure or None
         None if it was rendered and written.
     unit_index : int
-        Of the unit it was written with.
+        The index of the unit that the mesh was written with.
     n_faces, n_hits : int
-        Of what was rendered.
+        The faces of the mesh, and the hits in all its views.
     n_views : int
-        How many were rendered.
+        The number of views that were rendered.
     notes : tuple of str
-        What loading did to the file's contents.
+        The changes that loading made to the file's contents.
     seconds : dict
-        In each stage.
+        The seconds spent in each stage.
     """
 
     task: Task
@@ -71,9 +71,11 @@ class TaskRenderer:
 
     Parameters
     ----------
+    settings : Settings
     out : Path
+        The folder of the data set.
     keep_others : bool
-        Whether to refuse a mesh in whose place other depth maps are; else they are replaced.
+        True to refuse a mesh if other depth maps are in its place; False to replace them.
     """
 
     def __init__(self, settings: Settings, out: Path, keep_others: bool) -> None:
@@ -98,14 +100,15 @@ class TaskRenderer:
         -------
         Outcome
         MeshViews or None
-            The encoded views of a mesh that is written with others; None where it failed or is
-            written.
+            The encoded views of a mesh that is to be written with others; None if the mesh failed
+            or is written already.
 
         Raises
         ------
         OSError
-            The disk is full, for one. It is not the mesh's fault.
+            For example, the disk is full. This is not the mesh's fault.
         DeviceError
+            The device failed.
         """
         store = self._renderer.store
         clock = Clock()
@@ -154,14 +157,14 @@ class TaskRenderer:
 
 
 def write_unit(store: Store, out: Path, meshes: Sequence[MeshViews], number: int) -> None:
-    """`Store.write`, with the place named in what goes wrong."""
+    """Write a unit with `Store.write`; name its place in an error that names no file."""
     with _naming(store, out, meshes[0].name, number):
         store.write(out, meshes, index=number)
 
 
 @contextlib.contextmanager
 def _naming(store: Store, out: Path, name: str, number: int) -> Iterator[None]:
-    """Name the place of a unit in an error of the system that names no file."""
+    """Add the place of a unit to an OSError that names no file."""
     try:
         yield
     except OSError as error:
@@ -171,7 +174,7 @@ def _naming(store: Store, out: Path, name: str, number: int) -> Iterator[None]:
 
 
 def rendering_takes_too_long(timeout: float) -> str:
-    """Why a mesh was given up."""
+    """The reason why the rendering of a mesh was ended."""
     return f"rendering takes more than {timeout:g} s"
 
 

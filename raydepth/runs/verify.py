@@ -1,4 +1,4 @@
-"""Whether a data set on disk is what it says: every file read again, some pixels traced again."""
+"""Verify a data set on disk: read every file again, and trace some pixels again."""
 
 from __future__ import annotations
 
@@ -26,24 +26,25 @@ from raydepth.storage.description import description_hash, hashed
 from raydepth.storage.forms import store_of
 from raydepth.system.memory import available_memory
 
-# Pixels of each mesh that are traced again, if nothing else is said.
+# Default number of pixels of each mesh that are traced again.
 N_SAMPLES = 64
 
-# Of one view's description, checked one by one so that the message can name it.
+# Entries of a mesh's description that must be those of the data set. Each is checked by itself, so
+# that the message can name it.
 PER_MESH = ("kind", "file_format", "values_per_unit", "device", "hits")
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something in a data set that is not as it should be.
+    """Something wrong in a data set.
 
     Attributes
     ----------
     what : {"missing", "damaged", "wrong"}
-        Not there; unreadable or changed since it was written; read well, but not what the mesh and
-        the cameras give.
+        "missing" is not there. "damaged" is unreadable or was changed after it was written. "wrong"
+        is readable, but not what the mesh and the cameras give.
     name : str
-        Of the mesh.
+        The name of the mesh.
     reason : str
         One line.
     """
@@ -55,17 +56,17 @@ class Problem:
 
 @dataclass
 class Verification:
-    """What `verify_dataset` found.
+    """The result of `verify_dataset`.
 
     Attributes
     ----------
     problems : list of Problem
     n_meshes, n_views, n_pixels : int
-        How much was checked: meshes, views and pixels traced again.
+        The numbers of meshes and views checked, and of pixels traced again.
     n_failed : int
-        Meshes that failures.jsonl accounts for.
+        The number of meshes that are not there and that failures.jsonl lists.
     n_without_source : int
-        Meshes of which no pixel was traced, because their file is gone or has changed since.
+        The number of meshes without traced pixels, because their file is gone or has changed.
     """
 
     problems: list[Problem] = field(default_factory=list)
@@ -84,23 +85,29 @@ def verify_dataset(
 ) -> Verification:
     """Check a data set against its own records, its hashes and its meshes.
 
-    Every mesh of meshes.jsonl must be there, or stand in failures.jsonl. Every view is read and
-    its bytes compared with their hash, its number of hits, its range and the settings of the data
-    set; and where the mesh's file is still what it was, some of its pixels are traced again in
-    float64, with another kernel than the one that rendered them.
+    Every mesh of meshes.jsonl must be there or be listed in failures.jsonl. Every view is read and
+    compared with its hash, its number of hits, its range and the settings of the data set. Where
+    the mesh's file has not changed, some pixels of the mesh are traced again in float64, ray by ray
+    (`cast_rays`). Views of perspective and orthographic cameras outside the mesh's box are rendered
+    by the tile kernel, so another kernel checks them. All other views are rendered ray by ray
+    themselves: for these the check finds wrong files, but not a fault of that kernel.
 
     Parameters
     ----------
     out : path
     n_samples : int
-        Pixels of each mesh that are traced again.
+        The number of pixels of each mesh that are traced again.
     on_mesh : callable
         Called after each mesh.
+
+    Returns
+    -------
+    Verification
 
     Raises
     ------
     ValueError
-        The folder holds no data set, or its records are damaged.
+        The folder does not hold a data set, or its records are damaged.
     OSError
     """
     out = Path(out)
@@ -193,7 +200,7 @@ def _check_mesh(
         found.n_without_source += 1
         return
     if source.to_json() != description["mesh"]:
-        problem("wrong", f"{entry.path} gives another mesh than the one that was rendered")
+        problem("wrong", f"{entry.path} loads as another mesh than the one that was rendered")
         return
     for reason in _traced_again(source, cameras, depths, description, n_samples, found):
         problem("wrong", reason)
@@ -202,7 +209,7 @@ def _check_mesh(
 def _description_problems(
     description: dict[str, Any], entry: Entry, settings: dict[str, Any]
 ) -> Iterator[str]:
-    """What a mesh's description says that is not so."""
+    """Yield what is wrong in a mesh's description, a line each."""
     if description["sha256"] != description_hash(description):
         yield "its description is not the one that was written (sha256)"
     for key in PER_MESH:
@@ -226,7 +233,7 @@ def _description_problems(
 def _view_problems(
     depth: np.ndarray, digest: str, view: dict[str, Any], scale: float | None
 ) -> Iterator[str]:
-    """What a view is, or its bytes are, that its description does not say."""
+    """Yield how a view and its bytes differ from its description, a line each."""
     if digest != view["sha256"]:
         yield "it is not what was written (sha256)"
         return
@@ -236,19 +243,19 @@ def _view_problems(
         yield f"{n_hits} pixels hold a depth; its description says {view['hits']}"
     step = 0.0 if scale is None else 0.5 / scale
     for key, value in (("nearest", depth.min()), ("farthest", depth.max(where=hit, initial=0))):
-        # Half a step of a 16-bit value, and the rounding to float32 of what comes back.
+        # Allow half a step of a 16-bit value, and the rounding of the decoded depth to float32.
         if n_hits and abs(float(value) - view[key]) > step + 1e-7 * view[key]:
             yield f"its {key} depth is {value:.9g}; its description says {view[key]:.9g}"
 
 
 def _output_problems(mesh: StoredMesh, name: str, view: int, depth: np.ndarray) -> Iterator[str]:
-    """What a view's further output is that its description and its depth do not say."""
+    """Yield how an extra output of a view differs from its description and its depth."""
     values = mesh.output(name, view)
     entry = mesh.metadata["views"][view]["outputs"][name]
     if hashed([mesh.output_content(name, view)]) != entry["sha256"]:
         yield f"its {name} is not what was written (sha256)"
     elif name == "hit" and (values != np.isfinite(depth)).any():
-        yield "its hit mask is not where depth is"
+        yield "its hit mask differs from the pixels that hold a depth"
 
 
 def _traced_again(
@@ -259,8 +266,8 @@ def _traced_again(
     n_samples: int,
     found: Verification,
 ) -> Iterator[str]:
-    """Trace some pixels, and say where depth is another."""
-    # The same pixels every time: by the mesh's name.
+    """Trace some pixels again, and yield a line if depth differs."""
+    # Seeded by the mesh's name, so that the pixels are the same every time.
     seed = zlib.crc32(description["mesh"]["name"].encode())
     rng = np.random.default_rng(seed)
     scale = description["values_per_unit"]
@@ -280,7 +287,7 @@ def _traced_again(
         same = np.abs(seen - expected) <= step + 2e-7 * np.abs(expected)
     same |= np.isinf(seen) & np.isinf(expected)
     for sample in np.flatnonzero(~same):
-        # Where an outline passes through a pixel's centre, rounding decides.
+        # Where an outline passes through a pixel's centre, rounding decides which face is hit.
         same[sample] = _excused(mesh, cameras[int(view[sample])], row[sample], column[sample])
     bad = np.flatnonzero(~same)
     if bad.size:
@@ -296,7 +303,7 @@ def _traced_again(
 def _traced(
     mesh: Mesh, camera: Cameras, pixels: np.ndarray, kind: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Depth of a kind, and the face, of image coordinates (n, 2) in one view."""
+    """Trace image coordinates (n, 2) of one view; return their depth of `kind` and their faces."""
     origins, directions = camera.rays(pixels[None])
     (near,), (far,) = camera.limits()
     # A ray's parameter is its z depth, or its ray depth where there is no z.
@@ -308,7 +315,7 @@ def _traced(
 
 
 def _excused(mesh: Mesh, camera: Cameras, row: int, column: int) -> bool:
-    """Whether the visible face changes within `outline.BAND` of a pixel's centre."""
+    """True if the visible face changes within `outline_judge.BAND` of a pixel's centre."""
     if not camera.is_affine or camera.has_limits:
         angle = 2.0 * np.pi * np.arange(RING) / RING
         ring = np.stack([np.cos(angle), np.sin(angle)], axis=1)

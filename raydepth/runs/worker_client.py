@@ -1,4 +1,4 @@
-"""Processes that load and render meshes: one that hangs, grows or crashes takes only its mesh."""
+"""Processes that load and render meshes. If one hangs, grows or crashes, only its mesh fails."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from raydepth.runs.deadlines import watch
 from raydepth.runs.tasks import Outcome, Task, failed, rendering_takes_too_long
 from raydepth.storage.base import MeshViews
 
-# A worker ends a rendering that takes too long between two steps; one that hangs is killed.
+# A worker itself ends a rendering that takes too long, between two steps. A worker that hangs is
+# killed after this many times the timeout.
 PATIENCE = 2.0
-# Seconds that a worker has to clear away what it has half written.
+# Seconds that a worker has to remove files that are half written.
 FAREWELL = 5.0
 FOREVER = threading.TIMEOUT_MAX
 
 
 class WorkerStopped(Exception):
-    """`Worker.stop` was called while it worked."""
+    """`Worker.stop` was called while the worker was working."""
 
 
 class _Lost(Exception):
-    """The process ended: how, and whether it was this end that killed it."""
+    """The process ended; `how` is the reason, `timed_out` is True if this end killed it."""
 
     def __init__(self, how: str, timed_out: bool) -> None:
         super().__init__(how)
@@ -37,7 +38,7 @@ class _Lost(Exception):
 
 
 class Worker:
-    """One process, started when it is first needed, and again when it was lost. For one thread."""
+    """One process, started when first needed and again after it was lost; used by one thread."""
 
     def __init__(self) -> None:
         self._process: spawning.Process | None = None
@@ -47,7 +48,7 @@ class Worker:
         self._closed = False
 
     def load(self, path: str, *, folder: str, normalize: str, timeout: float, memory: int) -> Mesh:
-        """Load a mesh as `load_mesh` does, in the process.
+        """Load a mesh in the process, as `load_mesh` does.
 
         Parameters
         ----------
@@ -56,13 +57,13 @@ class Worker:
         timeout : float
             Seconds after which the process is killed.
         memory : int
-            Bytes that loading may take besides what the process has already, on Linux.
+            Bytes that loading may take in addition to what the process has already, on Linux.
 
         Raises
         ------
         MeshError
-            One line with the path and the reason: what `load_mesh` says, more time or memory than
-            allowed, or a crash, twice.
+            One line with the path and the reason: the message of `load_mesh`, more time or memory
+            than allowed, or two crashes.
         WorkerStopped
             `stop` was called.
         """
@@ -86,7 +87,7 @@ class Worker:
         Parameters
         ----------
         on_word : callable
-            Takes a line for the user when this takes time, and when it is done.
+            Called with a line for the user when compiling takes time, and when it is done.
 
         Raises
         ------
@@ -109,7 +110,7 @@ class Worker:
         try:
             self._twice(attempt)
         except _Lost as lost:
-            raise RuntimeError(f"compiling crashes the process that does it ({lost.how})") from None
+            raise RuntimeError(f"the process that compiles kernels crashed ({lost.how})") from None
 
     def render(
         self,
@@ -128,19 +129,19 @@ class Worker:
         Parameters
         ----------
         timeout : float
-            Seconds for loading, and again for rendering.
+            Seconds for loading, and as many again for rendering.
         memory : int
             As for `load`.
         admitted : callable
-            Takes the numbers of vertices and faces; a context manager that gives the number of
-            threads to render with, once there is room for such a mesh.
+            Called with the numbers of vertices and faces. Returns a context manager that waits
+            until there is room for such a mesh, and gives the number of threads to render with.
         on_word : callable
-            Takes a line for the user when kernels are compiled.
+            Called with a line for the user when kernels are compiled.
 
         Returns
         -------
         Outcome, MeshViews or None
-            As `TaskRenderer.render`; also what goes wrong in loading, and crashes, are outcomes.
+            As `TaskRenderer.render`. Errors in loading, and crashes, are outcomes, too.
 
         Raises
         ------
@@ -181,7 +182,7 @@ class Worker:
             return failed(task, stage, MeshError(reason), {}), None
 
     def start(self) -> None:
-        """Start the process, if there is none, without waiting for it."""
+        """Start the process if there is none, without waiting for it."""
         if self._process is None:
             self._ready, self._compiled_for, self._setup = False, None, None
             self._process = spawning.spawned()
@@ -189,7 +190,7 @@ class Worker:
                 self._process.kill()
 
     def stop(self) -> None:
-        """Let the process end while another thread waits for it; it clears away what it can."""
+        """Ask the process to end while another thread waits for it; kill it after FAREWELL."""
         self._closed = True
         process = self._process
         if process is None or process.stdin is None:
@@ -201,7 +202,7 @@ class Worker:
         killer.start()
 
     def close(self) -> None:
-        """End the process, and clear it away."""
+        """End the process, and close its pipes."""
         self.stop()
         if self._process is not None:
             self._process.wait()
@@ -210,8 +211,8 @@ class Worker:
     def _twice(self, attempt: Callable[[], Any]) -> Any:
         """Try again once if the process is lost.
 
-        A first crash may have come from outside (someone's kill -9, the system's out-of-memory
-        killer because of others), or between two meshes.
+        A first crash may have come from outside (a user's kill -9, or the system's out-of-memory
+        killer because of other processes), or between two meshes.
         """
         try:
             return attempt()
@@ -221,7 +222,7 @@ class Worker:
         return attempt()
 
     def _prepare(self, setup: protocol.Setup) -> None:
-        """Tell a process what all renderings share, unless it knows."""
+        """Send the settings that all renderings share, unless the process has them."""
         self.start()
         if self._setup is not setup:
             self._say(setup)
@@ -234,7 +235,7 @@ class Worker:
         on_views: Callable[[int], object] = lambda n_views: None,
         on_word: Callable[[str], object] = lambda line: None,
     ) -> Any:
-        """Send a request, and give what the process says to it at last."""
+        """Send a request, and return the final answer of the process."""
         self.start()
         process = self._process
         assert process is not None
@@ -282,7 +283,7 @@ class Worker:
         return WorkerStopped() if self._closed else _Lost(how, timed_out=False)
 
     def _clear(self) -> str:
-        """Clear away what is left of the process; says how it ended."""
+        """Kill the process if it still runs, close its pipes, and return how it ended."""
         process, self._process = self._process, None
         if process is None:
             return "it did not start"
@@ -318,13 +319,13 @@ _idle_lock = threading.Lock()
 
 @contextlib.contextmanager
 def borrowed_worker() -> Iterator[Worker]:
-    """A worker for the block; at its end the process stays for the next block."""
+    """Lend a worker to the block; afterwards its process is kept for the next block."""
     with _idle_lock:
         worker = _idle.pop() if _idle else Worker()
     try:
         yield worker
     except BaseException:
-        # Whoever knows in what state the process is now.
+        # The process may be in any state; do not reuse it.
         worker.close()
         raise
     with _idle_lock:

@@ -1,7 +1,7 @@
 """The program of a worker process, which loads, renders and writes meshes one after the other.
 
-It is told what to do over its standard input, and answers over what was its standard output (see
-protocol.py); worker_client.py is the other end. It ends when that end is gone, at any moment.
+It reads requests from its standard input, and sends answers over its original standard output (see
+protocol.py). worker_client.py is the other end. The process ends at once when that end is gone.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
-# Seconds between two words on how a rendering goes on.
+# Least seconds between two messages on the progress of a rendering.
 PACE = 0.1
 
 
@@ -47,7 +47,7 @@ class _Worker:
         self._lock = threading.Lock()
 
     def work(self) -> None:
-        """Do what is asked for until it is to stop."""
+        """Do what is requested until asked to stop."""
         with heard_by(self._tell):
             self._work()
 
@@ -74,7 +74,7 @@ class _Worker:
                 self._render(request)
 
     def _listen(self) -> None:
-        """Pass requests on; see at once when there is nobody left to work for."""
+        """Pass requests on; end the process at once when the other end is gone."""
         while True:
             try:
                 request = protocol.receive(self._requests)
@@ -82,7 +82,7 @@ class _Worker:
                 os._exit(0)
             self._todo.put(request)
             if isinstance(request, protocol.Stop):
-                # Whatever is half written is cleared away by the main thread.
+                # The main thread then removes files that are half written.
                 _thread.interrupt_main()
 
     def _say(self, message: Any) -> None:
@@ -90,7 +90,7 @@ class _Worker:
             protocol.send(self._answers, message)
 
     def _tell(self, line: str) -> None:
-        """Pass a line for the user on, from any thread."""
+        """Send a line for the user, from any thread."""
         self._say(protocol.Said(line))
 
     def _compile(self, request: protocol.Compile) -> None:
@@ -119,7 +119,7 @@ class _Worker:
         def progress(n_more: int) -> None:
             nonlocal said, n_views
             n_views += n_more
-            # Each word interrupts whoever works on the other end's processor.
+            # Each message needs a processor at the other end, which interrupts a worker there.
             if time.monotonic() > said + PACE:
                 self._say(protocol.Progress(n_views))
                 said, n_views = time.monotonic(), 0
@@ -143,18 +143,18 @@ class _Worker:
 def _load(
     path: str, folder: str, normalize: str, memory: int, *, uv: bool = False
 ) -> Mesh | protocol.Refused:
-    """Load one mesh; whatever is wrong with it becomes the answer's reason."""
+    """Load one mesh, or return the reason why it cannot be loaded."""
     start = time.perf_counter()
     try:
         os.chdir(folder)
         with _limited_memory(memory):
             mesh = load_mesh(path, normalize=normalize, uv=uv)
-            mesh.sha256  # noqa: B018  kept by the mesh, so that nobody else needs to compute it
+            mesh.sha256  # noqa: B018  the mesh keeps it, so that it is computed once
     except MemoryError:
         return protocol.Refused("", True, time.perf_counter() - start)
     except (ValueError, OSError) as error:
         return protocol.Refused(str(error), False, time.perf_counter() - start)
-    except Exception as error:  # a fault of raydepth's; the other meshes are not to suffer from it
+    except Exception as error:  # a bug in raydepth, which must not affect the other meshes
         reason = f"{path}: {type(error).__name__}: {error}"
         return protocol.Refused(reason, False, time.perf_counter() - start)
     return mesh
@@ -162,9 +162,9 @@ def _load(
 
 @contextlib.contextmanager
 def _limited_memory(n_bytes: int) -> Iterator[None]:
-    """Let allocations fail (MemoryError) beyond so many bytes more, where that is possible.
+    """Let allocations fail (MemoryError) beyond `n_bytes` more than now, where that is possible.
 
-    It is the address space that is limited: what was reserved and never touched counts too.
+    The limit is on the address space: memory that was reserved and never touched counts, too.
     """
     if resource is None or not os.path.exists("/proc/self/statm"):
         yield
@@ -183,7 +183,7 @@ def _limited_memory(n_bytes: int) -> Iterator[None]:
 
 
 def _picklable(error: Exception) -> Exception:
-    """The error itself, or its text where it cannot be sent."""
+    """Return the error itself, or a RuntimeError with its text if it cannot be sent."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
@@ -192,10 +192,10 @@ def _picklable(error: Exception) -> Exception:
 
 
 def main() -> None:
-    """Work for whoever holds the other ends of standard input and output."""
-    # What is there by now stays: its cycles need not be looked through again and again.
+    """Work for the process at the other ends of standard input and output."""
+    # All objects made so far stay, so the garbage collector need not search them again and again.
     gc.freeze()
-    # Whatever a library prints must not get into the answers.
+    # Text that a library prints must not get into the answers.
     requests = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb", buffering=1 << 16)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

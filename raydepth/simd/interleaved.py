@@ -1,6 +1,7 @@
-"""Between vectors and memory where what belongs to a lane lies together.
+"""Load and store vectors where the numbers of one lane lie together in memory.
 
-Rows of a table become a vector for each column, and vectors the channels of pixels: see vectors.py.
+Rows of a table are loaded as one vector per column, and vectors are stored as the channels of
+pixels: see vectors.py.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ EIGHT = 8
 
 @intrinsic(prefer_literal=True)
 def load_columns(typingctx, table, rows, row_length, n_columns):
-    """The first columns (2 to 4, a literal) of rows of a table: a tuple of vectors.
+    """Load the first `n_columns` (2 to 4, a literal) columns of some rows: a tuple of vectors.
 
-    `rows` is a vector, none below 0. A row has `row_length` elements; four are read, also where
-    that is from the row behind, or behind the table. Where a table of rows of four begins at a
-    cache line, no row reaches into another.
+    `rows` is a vector of row numbers, none below 0. A row has `row_length` elements. Four elements
+    are always read, even if they reach into the next row or beyond the end of the table. If rows
+    have four elements and the table begins at a cache line, no row reaches into another cache line.
 
-    Faster than the machine's gather, and than one element at a time (Zen 4).
+    This is faster than the machine's gather, and than one element at a time (Zen 4).
     """
     columns = types.UniTuple(Vector(KIND[table.dtype], rows.lanes), n_columns.literal_value)
 
@@ -44,7 +45,10 @@ def load_columns(typingctx, table, rows, row_length, n_columns):
 
 
 def _columns(builder: ir.IRBuilder, rows: list[ir.Value], n_columns: int) -> list[ir.Value]:
-    """The columns of rows of four: joined two by two to one vector, then every fourth element."""
+    """The columns of rows of four elements.
+
+    The rows are joined, two by two, to one vector. Each column is every fourth element of it.
+    """
     n, length = len(rows), 4
     if n == EIGHT and isinstance(rows[0].type.element, ir.DoubleType):
         return _columns_of_eight(builder, rows)[:n_columns]
@@ -63,8 +67,8 @@ def _columns(builder: ir.IRBuilder, rows: list[ir.Value], n_columns: int) -> lis
 def _columns_of_eight(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
     """The columns of eight rows of four float64.
 
-    By steps that stay within 128 bits or move them whole: what moves single elements across takes
-    a machine longer (Zen 4).
+    All steps either stay within 128 bits or move 128 bits as a whole: steps that move single
+    elements across take longer (Zen 4).
     """
 
     def shuffled(a: ir.Value, b: ir.Value, lanes: Iterable[int]) -> ir.Value:
@@ -73,11 +77,11 @@ def _columns_of_eight(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Va
     ab, cd, ef, gh = (shuffled(rows[a], rows[a + 2], range(8)) for a in (0, 1, 4, 5))
     columns = []
     for column in range(4):
-        # Of each pair of elements one, from both: every other column of every other row.
+        # Take one element of each pair, from both vectors: every other column of every other row.
         odd, later = column % 2, column // 2
         pairs = [lane + side + odd for lane in range(0, 8, 2) for side in (0, 8)]
         upper, lower = shuffled(ab, cd, pairs), shuffled(ef, gh, pairs)
-        # Of these every other pair.
+        # Of these, take every other pair.
         whole = [lane + side for lane in range(2 * later, 16, 4) for side in (0, 1)]
         columns.append(shuffled(upper, lower, whole))
     return columns
@@ -85,7 +89,10 @@ def _columns_of_eight(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Va
 
 @intrinsic
 def store_channels(typingctx, target, index, vectors):
-    """Put lane 0 of all vectors (two or three, a tuple), then lane 1 ..., float64 rounded."""
+    """Store lane 0 of each vector (a tuple of two or three), then lane 1 of each, and so on.
+
+    float64 is rounded if the target is float32.
+    """
 
     def codegen(context, builder, sig, args):
         mixed = _mixed_channels(builder, target, vectors, args[2])
@@ -98,7 +105,10 @@ def store_channels(typingctx, target, index, vectors):
 
 @intrinsic
 def stream_channels(typingctx, target, index, vectors):
-    """The same past the caches, for what nobody reads soon; the address is a multiple of 32."""
+    """Do as `store_channels`, but past the caches, for data that is not read soon.
+
+    The address must be a multiple of 32 bytes.
+    """
 
     def codegen(context, builder, sig, args):
         mixed = _mixed_channels(builder, target, vectors, args[2])
@@ -117,14 +127,14 @@ def stream_channels(typingctx, target, index, vectors):
 def _mixed_channels(
     builder: ir.IRBuilder, target: types.CPointer, vectors: types.UniTuple, value: ir.Value
 ) -> ir.Value:
-    """Lane 0 of all vectors, lane 1 ..., as one vector of the target's type."""
+    """One vector, of the target's type: lane 0 of each vector, lane 1 of each, and so on."""
     vector, n_channels = vectors.dtype, vectors.count
     n = vector.lanes
     channels = cgutils.unpack_tuple(builder, value, n_channels)
     if vector.kind == "d" and target.dtype == types.float32:
         narrow = ir.VectorType(ELEMENT["f"], n)
         channels = [builder.fptrunc(channel, narrow) for channel in channels]
-    # The first two in one vector, the third in another of that length, then all mixed.
+    # A shuffle takes two vectors of equal length, so the third is padded to that of the pair.
     pair = builder.shuffle_vector(channels[0], channels[1], order(range(2 * n)))
     third = builder.shuffle_vector(channels[-1], channels[-1], order([*range(n), *[0] * n]))
     offsets = [channel * n for channel in range(n_channels)]

@@ -1,4 +1,4 @@
-"""The one decorator for compiled functions, and the announcement of their compilation."""
+"""The only decorator for compiled functions, and the announcement of their compilation."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from raydepth.system import code_cache
 from raydepth.system.code_cache import CodeCache
 from raydepth.system.notices import Say, heard_by, say
 
-# Compilations with shorter pauses between them are one, to somebody who waits.
+# Seconds; compilations with shorter pauses between them are announced as one.
 PAUSE = 1.0
 
 
 def jit(function: Callable | None = None, *, forceinline: bool = False) -> Any:
-    """Compile a function at its first call, without the GIL, or load it from the disk cache.
+    """Compile a function at its first call, or load it from the disk cache.
 
-    Division follows NumPy: x / 0 is an infinity or NaN, and no error.
+    The compiled function runs without the GIL. Division follows NumPy: x / 0 is an infinity or
+    NaN, not an error.
 
     Parameters
     ----------
     function : callable
     forceinline : bool
-        Whether LLVM makes the function a part of each of its callers.
+        True if LLVM must inline the function into each of its callers.
     """
     if function is None:
         return lambda function: jit(function, forceinline=forceinline)
@@ -40,7 +41,10 @@ def jit(function: Callable | None = None, *, forceinline: bool = False) -> Any:
 
 
 def _reduced(result: Any) -> Any:
-    """What can be kept of a compiled function, after Numba's CompileResultCacheImpl."""
+    """The parts of a compiled function that can be cached; None if it cannot be.
+
+    After Numba's CompileResultCacheImpl.
+    """
     if any(not lifted.can_cache for lifted in result.lifted) or result.library.has_dynamic_globals:
         return None
     return result._reduce()
@@ -51,25 +55,25 @@ def _rebuilt(target_context: Any, reduced: Any) -> CompileResult:
 
 
 class _Watch(event.Listener):
-    """Measures compilations of raydepth's functions and says when one begins.
+    """A listener that times compilations of raydepth's functions and says when one begins.
 
     Functions that come from the disk cache trigger no event.
 
     Attributes
     ----------
     seconds : float
-        Spent on compiling since that was last reported.
+        Time spent on compiling since it was last reported.
     is_said : bool
-        Whether the compilation that goes on was announced.
+        True if the present compilation was announced.
     n_blocks : int
-        Blocks of `announce_compilation` that are open.
+        The number of open blocks of `announce_compilation`.
     """
 
     def __init__(self) -> None:
         self.begin_anew()
 
     def begin_anew(self) -> None:
-        """Forget all, as in a fork."""
+        """Reset all state, as after a fork."""
         self.seconds = 0.0
         self.is_said = False
         self.n_blocks = 0
@@ -109,7 +113,7 @@ if hasattr(os, "register_at_fork"):
 
 @contextlib.contextmanager
 def announce_compilation(listener: Say) -> Iterator[None]:
-    """Within the block, give `listener` a line when compilation begins, and one at the end."""
+    """Within the block, pass `listener` a line when compilation begins, and one at the end."""
     _watch.is_said, _watch.seconds = False, 0.0
     _watch.n_blocks += 1
     try:

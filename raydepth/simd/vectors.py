@@ -1,11 +1,11 @@
 """Vectors of 8 or 16 lanes, raw pointers and stack memory inside Numba functions.
 
-LLVM vectorises a loop only if it can prove much about it, and one thing more in a function can
-undo that. Here a vector is a value: `fma(x, a, b) < limit` works on all lanes at once, on whatever
-registers the machine has (LLVM splits or widens as needed: SSE, AVX2, AVX-512, NEON).
+LLVM vectorises a loop only if it can prove a lot about it, and a small addition to the function can
+undo that. Here a vector is a value: `fma(x, a, b) < limit` works on all lanes at once, in the
+registers that the machine has (LLVM splits or widens as needed: SSE, AVX2, AVX-512, NEON).
 
-Pointers come with it because every array passed between jitted functions costs a pair of atomic
-reference counts, which threads then fight over; pointers and stack memory cost nothing.
+Pointers are here because every array passed between jitted functions costs a pair of atomic
+reference counts, for which threads compete. Pointers and stack memory cost nothing.
 
 | kind | element | made by                                   |
 | ---- | ------- | ----------------------------------------- |
@@ -54,7 +54,7 @@ INT32, INT64 = ir.IntType(32), ir.IntType(64)
 
 
 class Vector(types.Type):
-    """The Numba type of a vector of `lanes` elements of `kind`, one of the table's."""
+    """The Numba type of a vector of `lanes` elements of `kind`, one of those in the table above."""
 
     def __init__(self, kind: str, lanes: int) -> None:
         self.kind, self.lanes = kind, lanes
@@ -68,7 +68,7 @@ class _VectorModel(models.PrimitiveModel):
 
 
 def _spread(builder: ir.IRBuilder, scalar: ir.Value, lanes: int) -> ir.Value:
-    """A scalar in every lane."""
+    """A vector with the scalar in every lane."""
     vector = ir.VectorType(scalar.type, lanes)
     nothing = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(nothing, scalar, INT32(0))
@@ -81,12 +81,12 @@ def _vector_of(arguments: Any) -> Vector:
 
 
 def _mixed(arguments: Any, vector: Vector) -> list[types.Type]:
-    """The types of the arguments, scalars as the vector's element type."""
+    """The types of the arguments; scalars get the vector's element type."""
     return [a if isinstance(a, Vector) else SCALAR[vector.kind] for a in arguments]
 
 
 def _operands(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> list[ir.Value]:
-    """The arguments as vectors, scalars spread."""
+    """The arguments as vectors; scalars are spread to all lanes."""
     vector = _vector_of(sig.args)
     return [
         value
@@ -99,7 +99,7 @@ def _operands(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> list[
 
 
 def _operator(op: Callable, result: str | None, kinds: str, emit: Callable) -> None:
-    """Give a Python operator a meaning on vectors of these kinds; `result` None keeps the kind."""
+    """Define a Python operator for vectors of these kinds; `result` None keeps the kind."""
 
     @infer_global(op)
     class Template(AbstractTemplate):
@@ -165,7 +165,7 @@ def vector_at(builder: ir.IRBuilder, pointer: ir.Value, index: ir.Value, vector:
 
 @intrinsic(prefer_literal=True)
 def load(typingctx, source, index, lanes):
-    """The `lanes` (a literal) elements from `source[index]` on; `source` is a pointer."""
+    """Load `lanes` (a literal) elements from `source[index]` on; `source` is a pointer."""
     vector = Vector(KIND[source.dtype], lanes.literal_value)
 
     def codegen(context, builder, sig, args):
@@ -179,7 +179,7 @@ def load(typingctx, source, index, lanes):
 
 @intrinsic(prefer_literal=True)
 def load_int16(typingctx, source, index, lanes):
-    """The `lanes` (a literal) int16 from `source[index]` on, as float32."""
+    """Load `lanes` (a literal) int16 from `source[index]` on, as float32."""
     vector = Vector("f", lanes.literal_value)
 
     def codegen(context, builder, sig, args):
@@ -193,7 +193,7 @@ def load_int16(typingctx, source, index, lanes):
 
 @intrinsic
 def store(typingctx, target, index, vector):
-    """Put the lanes of `vector` to `target[index]` and on, float64 rounded if need be."""
+    """Store `vector` at `target[index]` and on; float64 is rounded if the target is float32."""
     to_float32 = vector.kind == "d" and target.dtype == types.float32
 
     def codegen(context, builder, sig, args):
@@ -209,7 +209,7 @@ def store(typingctx, target, index, vector):
 
 @intrinsic
 def store_signs(typingctx, target, index, plus, minus):
-    """Put an int8 for each lane: 1 where `plus`, -1 where `minus`, else 0."""
+    """Store an int8 for each lane: 1 where `plus`, -1 where `minus`, else 0."""
 
     def codegen(context, builder, sig, args):
         narrow = ir.VectorType(ir.IntType(8), plus.lanes)
@@ -222,14 +222,14 @@ def store_signs(typingctx, target, index, plus, minus):
 
 
 def order(lanes: Iterable[int]) -> ir.Constant:
-    """The mask of a shuffle."""
+    """The mask of a shuffle that takes these lanes."""
     indices = list(lanes)
     return ir.Constant(ir.VectorType(INT32, len(indices)), indices)
 
 
 @intrinsic
 def fma(typingctx, a, b, c):
-    """`a * b + c`, rounded once where the machine can do that fast; scalars are spread."""
+    """Return `a * b + c`, rounded once if the machine can do so fast; scalars are spread."""
     vector = _vector_of((a, b, c))
 
     def codegen(context, builder, sig, args):
@@ -246,7 +246,7 @@ def fma(typingctx, a, b, c):
 
 @intrinsic
 def select(typingctx, mask, a, b):
-    """Lane by lane `a` where `mask`, else `b`; one of the two may be a scalar."""
+    """Return, lane by lane, `a` where `mask` is true, else `b`; one of them may be a scalar."""
     vector = _vector_of((a, b))
 
     def codegen(context, builder, sig, args):
@@ -277,13 +277,14 @@ def _extreme(sign: str) -> Any:
     return extreme
 
 
-# Lane by lane; the second argument if one of the two is NaN, as the machine's instruction does.
+# The smaller and the larger of two, lane by lane. If one of them is NaN the second argument is
+# returned, as by the machine's instruction.
 vmin, vmax = _extreme("<"), _extreme(">")
 
 
 @intrinsic
 def truncate(typingctx, vector):
-    """float32 or float64 to int32, towards zero; the values must fit."""
+    """Convert float32 or float64 to int32, rounded towards zero; the values must fit."""
 
     def codegen(context, builder, sig, args):
         return builder.fptosi(args[0], ir.VectorType(INT32, sig.args[0].lanes))
@@ -307,7 +308,8 @@ def _of_each(function: str) -> Any:
     return result
 
 
-# Of each lane the square root, rounded once; the absolute value; the whole numbers around it.
+# For each lane: the square root, rounded once; the absolute value; the integer at or below; the
+# integer at or above.
 root, magnitude = _of_each("sqrt"), _of_each("fabs")
 floor, ceiling = _of_each("floor"), _of_each("ceil")
 
@@ -336,7 +338,7 @@ def lanes_of(typingctx, value, lanes):
 
 @intrinsic
 def as_int64(typingctx, vector):
-    """int32 as int64; bool as -1 and 0."""
+    """Convert int32 to int64, or bool to -1 and 0."""
     wide = Vector("q", vector.lanes)
 
     def codegen(context, builder, sig, args):
@@ -347,7 +349,7 @@ def as_int64(typingctx, vector):
 
 @intrinsic
 def count_bits(typingctx, value):
-    """How many 1s an int64 has."""
+    """The number of bits of an int64 that are 1."""
 
     def codegen(context, builder, sig, args):
         return builder.ctpop(args[0])
@@ -357,7 +359,7 @@ def count_bits(typingctx, value):
 
 @intrinsic
 def as_int16(typingctx, vector):
-    """The bits of int64 as four int16 each, the lowest first."""
+    """The bits of each int64 as four int16, the lowest first."""
     narrow = Vector("h", 4 * vector.lanes)
 
     def codegen(context, builder, sig, args):
@@ -368,7 +370,7 @@ def as_int16(typingctx, vector):
 
 @intrinsic
 def last_of_fours(typingctx, vector):
-    """Every fourth lane also in the three before it."""
+    """Copy every fourth lane to the three lanes before it."""
 
     def codegen(context, builder, sig, args):
         lanes = [lane | 3 for lane in range(sig.args[0].lanes)]
@@ -379,7 +381,7 @@ def last_of_fours(typingctx, vector):
 
 @intrinsic
 def lowest_bit(typingctx, value):
-    """The position of the lowest 1 of an int64 that is not 0."""
+    """The position of the lowest bit that is 1, in an int64 that is not 0."""
 
     def codegen(context, builder, sig, args):
         return builder.cttz(args[0], ir.IntType(1)(1))
@@ -409,7 +411,7 @@ def offset(typingctx, source, index):
 
 @intrinsic
 def integers(typingctx, source):
-    """A pointer to the same memory as int32."""
+    """The same address as a pointer to int32."""
 
     def codegen(context, builder, sig, args):
         return builder.bitcast(args[0], INT32.as_pointer())
@@ -419,7 +421,7 @@ def integers(typingctx, source):
 
 @intrinsic
 def prefetch(typingctx, source, index):
-    """Ask for the cache line of `source[index]`; harmless whatever the address."""
+    """Prefetch the cache line of `source[index]`; any address is harmless."""
 
     def codegen(context, builder, sig, args):
         byte = ir.IntType(8).as_pointer()
@@ -427,7 +429,7 @@ def prefetch(typingctx, source, index):
         function = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(ir.VoidType(), [byte, *[INT32] * 3]), "llvm.prefetch.p0"
         )
-        # To read, keep in all levels, data.
+        # The arguments: to read, to keep in all levels of the cache, data.
         builder.call(function, [address, INT32(0), INT32(3), INT32(1)])
         return context.get_dummy_value()
 
@@ -440,6 +442,7 @@ def _stack(element: ir.Type, type_: types.Type) -> Any:
         size = count.literal_value
 
         def codegen(context, builder, sig, args):
+            # In the entry block, or else an allocation in a loop would grow the stack each time.
             with builder.goto_entry_block():
                 memory = builder.alloca(element, size=size)
                 memory.align = 64
@@ -474,6 +477,7 @@ def _number(name: str) -> Any:
     return extreme
 
 
-# Lane by lane, of two float32 vectors without NaN. Where the result goes back to memory: `vmin` and
-# `vmax` then become a masked store on some machines, and a load right after that waits long.
+# The smaller and the larger of two float32 vectors without NaN, lane by lane. Use these where the
+# result is stored: there `vmin` and `vmax` become a masked store on some machines, and a load right
+# after such a store waits long.
 least, greatest = _number("minnum"), _number("maxnum")

@@ -1,1 +1,1 @@
-"""Forms of storage for a data set, one module a form; `forms` lists them."""
+"""Forms of storage for a data set, one module per form; `forms` lists them."""

@@ -1,4 +1,4 @@
-"""What every form of storage can do: `Store`; what it takes and gives back."""
+"""The interface of every form of storage: `Store`, `MeshWriter` and `StoredMesh`."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from raydepth.export import DepthImage, StoredDepth
 from raydepth.outputs.table import OUTPUTS
 from raydepth.storage.output_files import decode_output, described, encode_output, suffix_of
 
-# Values per unit of 16-bit forms, if nothing else is said.
+# Default values per unit of 16-bit forms.
 DEFAULT_SCALE = 10000
 
 
 class MeshWriter(ABC):
-    """Takes the views of one mesh, in their order, and then the rest of what is kept with them.
+    """Takes the views of one mesh in their order, then its description and its contact sheet.
 
     Parameters
     ----------
     description : dict
-        As it is before rendering; it names the files of all views.
+        The description as it is before rendering; it names the files of all views.
     """
 
     def __init__(self, description: dict[str, Any]) -> None:
@@ -41,12 +41,12 @@ class MeshWriter(ABC):
         Raises
         ------
         ValueError
-            The description has fewer views.
+            All views of the description were added already.
         OSError
             The place cannot be written.
         """
         if self._n_added == len(self._files):
-            raise ValueError(f"more views than the {len(self._files)} of the description")
+            raise ValueError(f"too many views; expected {len(self._files)}")
         self._add(self._files[self._n_added], encoded)
         self._n_added += 1
 
@@ -61,7 +61,7 @@ class MeshWriter(ABC):
             The place cannot be written.
         """
         if self._n_added < len(self._files):
-            raise ValueError(f"{self._n_added} views; the description has {len(self._files)}")
+            raise ValueError(f"only {self._n_added} views; expected {len(self._files)}")
         self._finish(description, preview)
 
     @abstractmethod
@@ -74,12 +74,12 @@ class MeshWriter(ABC):
 
 
 class MeshViews(MeshWriter):
-    """All views of one mesh, encoded, in memory: a unit is written when it has all its meshes.
+    """The encoded views of one mesh, kept in memory until all meshes of its unit are there.
 
     Attributes
     ----------
     name : str
-        Of the mesh in the data set; no part of it begins with a dot. A "/" makes folders.
+        The name of the mesh in the data set. A "/" makes folders; no part begins with a dot.
     description : dict
     views : list
     preview : bytes or None
@@ -98,8 +98,8 @@ class MeshViews(MeshWriter):
         self.description, self.preview = description, preview
 
 
-# Begins a mesh of a unit by its name and a description that lacks what rendering finds out: views'
-# ranges, hits and hashes. The writer is for the block.
+# Begins a mesh of a unit. The arguments are the mesh's name and a description that still lacks what
+# rendering finds out: the views' ranges, hits and hashes. The writer is valid inside the block.
 BeginMesh = Callable[[str, dict[str, Any]], AbstractContextManager[MeshWriter]]
 
 
@@ -109,19 +109,20 @@ class Store(ABC):
     Attributes
     ----------
     file_format : str
-        Its name, as in `--format`.
+        The name of the form, as in `--format`.
     stores_uint16 : bool
-        Whether pixels are 16-bit values with a scale, or float32 in units.
+        True if pixels are 16-bit values with a scale, False if they are float32 in units.
     suffix : str
-        Of one view's name.
+        The end of each view's name, such as ".png"; may be empty.
     meshes_per_unit : int
-        How many meshes a unit has, but for the last: a unit appears whole or not at all.
+        The number of meshes in a unit; the last unit may have fewer. A unit appears whole or not
+        at all.
     package : (str, str) or None
-        The module it needs, and raydepth's extra that installs it.
+        The module that the form needs, and raydepth's extra that installs it.
     description_file : str
-        What the description is called, in messages.
+        The name of the description in messages.
     outputs : frozenset of str
-        What it can hold besides depth.
+        The outputs besides depth that the form can hold.
     """
 
     file_format: str
@@ -130,60 +131,60 @@ class Store(ABC):
     meshes_per_unit: int = 1
     package: tuple[str, str] | None = None
     description_file: str = "views"
-    # Outputs besides depth that it can hold.
+    # By default, all of them.
     outputs: frozenset[str] = frozenset(OUTPUTS) - frozenset(KINDS)
 
     @property
     def values_per_unit(self) -> float:
-        """The scale of 16-bit forms, if nothing else is said."""
+        """The default scale of 16-bit forms."""
         return DEFAULT_SCALE
 
     def check(self, cameras: Cameras, kind: str, values_per_unit: float) -> None:
-        """ValueError if this form cannot hold what these settings give; most hold everything."""
+        """Raise ValueError if this form cannot hold such views; most forms hold everything."""
         return
 
     def file_of(self, view: int, n_views: int) -> str:
-        """The name of one view, such as "007.png": its file, or what stands for it inside one."""
+        """The name of a view, such as "007.png": its file, or its entry inside a larger file."""
         digits = max(3, len(str(n_views - 1)))
         return f"{view:0{digits}}{self.suffix}"
 
     @abstractmethod
     def encode(self, view: StoredDepth) -> Any:
-        """One view in memory, ready to be written; can be pickled."""
+        """Encode one view in memory, ready to be written. The result can be pickled."""
 
     def contents(self, encoded: Any) -> Iterable[bytes]:
-        """What `encode` gave as the bytes that stand in files: what the hash of a view is of."""
+        """The bytes of an encoded view as files hold them; the view's hash is of these bytes."""
         return (encoded,)
 
     def output_file(self, view_file: str, name: str) -> str:
-        """Where a further output of a view is: a file, or what stands for it inside one."""
+        """The name of an extra output of a view: its file, or its entry inside a larger file."""
         return view_file.removesuffix(self.suffix) + suffix_of(name)
 
     def describe_outputs(self, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-        """What a description says of the further outputs."""
+        """The "outputs" entry of a description: how each extra output is stored."""
         return described(names)
 
     def encode_output(self, name: str, values: np.ndarray) -> bytes:
-        """A further output of one view, in memory.
+        """Encode an extra output of one view in memory.
 
         Raises
         ------
         ValueError
-            It does not fit.
+            A value does not fit the file.
         """
         return encode_output(name, values)
 
     @abstractmethod
     def place(self, out: Path, name: str, *, index: int = 0) -> Path:
-        """The file or folder that a mesh is in, if it is in unit `index`."""
+        """The file or folder of a mesh that is in unit `index`."""
 
     @abstractmethod
     def unit(self, out: Path, *, index: int = 0) -> AbstractContextManager[BeginMesh]:
         """Write unit `index` of the data set in the block: at most `meshes_per_unit` meshes.
 
-        Whatever leaves the block, the unit is there whole or not at all; of units of one mesh, the
-        mesh is there at the end of its own block. What an earlier run left of the same unit is
-        replaced; `out` is made with its parents.
+        However the block ends, the unit is there whole or not at all. Where a unit has one mesh,
+        the mesh is there at the end of its own block. What an earlier run left of the same unit
+        is replaced. `out` is made with its parents.
 
         Raises
         ------
@@ -192,7 +193,7 @@ class Store(ABC):
         """
 
     def write(self, out: Path, meshes: Sequence[MeshViews], *, index: int = 0) -> None:
-        """Write meshes that are in memory as one unit, see `unit`."""
+        """Write meshes that are in memory as one unit (see `unit`)."""
         with self.unit(out, index=index) as begin:
             for mesh in meshes:
                 with begin(mesh.name, mesh.description) as writer:
@@ -202,15 +203,15 @@ class Store(ABC):
 
     @abstractmethod
     def find(self, out: Path, name: str) -> StoredMesh | None:
-        """What is at a mesh's place, unread; None where nothing is."""
+        """Return the mesh at its place without reading it; None if nothing is there."""
 
     def found(self, out: Path, name: str) -> dict[str, Any] | None:
-        """The description of a finished mesh; None where there is none.
+        """Return the description of a finished mesh; None if there is no such mesh.
 
         Raises
         ------
         FileExistsError
-            Its place is taken by something else.
+            Something else is in its place.
         """
         mesh = self.find(out, name)
         if mesh is None:
@@ -219,12 +220,12 @@ class Store(ABC):
             return mesh.metadata
         except (OSError, ValueError):
             raise FileExistsError(
-                f"{mesh.place} exists and holds no {self.description_file} of raydepth; "
+                f"{mesh.place} exists but holds no {self.description_file} written by raydepth; "
                 "choose another place"
             ) from None
 
     def is_whole(self, out: Path, name: str) -> bool:
-        """Whether a mesh is there, with all its views.
+        """Return whether a mesh is there with all its views.
 
         Raises
         ------
@@ -235,16 +236,16 @@ class Store(ABC):
 
     @abstractmethod
     def remove(self, out: Path, name: str) -> None:
-        """Take a mesh away, and with it the others of its unit; never half."""
+        """Remove a mesh and the other meshes of its unit; a unit is removed whole or not at all."""
 
     @abstractmethod
     def open(self, out: Path) -> list[StoredMesh]:
-        """The finished meshes, sorted by name; no pixels and no descriptions are read.
+        """Return the finished meshes, sorted by name, without reading pixels or descriptions.
 
         Raises
         ------
         ValueError
-            A file that is damaged or not raydepth's stands where a unit should.
+            The file of a unit is damaged or was not written by raydepth.
         OSError
         """
 
@@ -256,7 +257,7 @@ class StoredMesh(ABC):
     ----------
     name : str
     place : Path
-        The file or folder it is in.
+        The file or folder that the mesh is in.
     """
 
     def __init__(self, name: str, place: Path) -> None:
@@ -265,12 +266,12 @@ class StoredMesh(ABC):
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
-        """The description: source, mesh, kind, scale, and per view camera, range and hits.
+        """The description: source, mesh, kind, scale; for each view its camera, range and hits.
 
         Raises
         ------
         ValueError
-            It is damaged; the message names the file.
+            The description is damaged; the message names the file.
         """
         try:
             return self._description()
@@ -279,7 +280,7 @@ class StoredMesh(ABC):
 
     @cached_property
     def cameras(self) -> Cameras:
-        """The cameras of all views."""
+        """The cameras of all views; ValueError if the description is damaged."""
         try:
             return Cameras.from_json([view["camera"] for view in self.metadata["views"]])
         except (ValueError, TypeError, KeyError, OverflowError) as error:
@@ -287,7 +288,7 @@ class StoredMesh(ABC):
 
     @property
     def kind(self) -> str:
-        """ "z" or "ray"."""
+        """The kind of depth: "z" or "ray"."""
         return self.metadata["kind"]
 
     def __len__(self) -> int:
@@ -295,7 +296,12 @@ class StoredMesh(ABC):
         return len(self.metadata["views"])
 
     def depth(self, view: int) -> np.ndarray:
-        """One view.
+        """Read the depth map of one view.
+
+        Parameters
+        ----------
+        view : int
+            Counted from 0, or from the end if negative.
 
         Returns
         -------
@@ -307,7 +313,7 @@ class StoredMesh(ABC):
         IndexError
             There is no such view.
         ValueError
-            Its file is damaged; the message names it.
+            The file is damaged; the message names it.
         OSError
         """
         view = self._checked_view(view)
@@ -324,16 +330,18 @@ class StoredMesh(ABC):
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """What it holds besides depth."""
+        """The names of the outputs that are stored besides depth."""
         return tuple(self.metadata.get("outputs", {}))
 
     def output(self, name: str, view: int) -> np.ndarray:
-        """One view of an output besides depth, as `render` gives it in float32.
+        """Read one view of an output besides depth, as `render` gives it in float32.
+
+        Shapes, dtypes and misses are in `outputs.OUTPUTS`.
 
         Raises
         ------
         KeyError
-            It was not rendered.
+            The output was not rendered.
         IndexError, ValueError, OSError
             As for `depth`.
         """
@@ -344,7 +352,9 @@ class StoredMesh(ABC):
         try:
             file = self.metadata["views"][view]["outputs"][name]["file"]
         except (KeyError, TypeError):
-            raise ValueError(f"{self.place}: its description names no {name} of {view}") from None
+            raise ValueError(
+                f"{self.place}: its description has no {name} of view {view}"
+            ) from None
         try:
             values = self._output(name, view, file)
             size = (self.cameras.height, self.cameras.width)
@@ -357,15 +367,15 @@ class StoredMesh(ABC):
 
     def _checked_view(self, view: int) -> int:
         if not -len(self) <= view < len(self):
-            raise IndexError(f"view {view} of {self.name}; it has {len(self)}")
+            raise IndexError(f"{self.name} has no view {view}; it has {len(self)} views")
         return view % len(self)
 
     def depths(self) -> np.ndarray:
-        """All views: (n_views, height, width) float32, as `depth`."""
+        """Read all views, as `depth` does: (n_views, height, width) float32, in units."""
         return np.stack([self.depth(view) for view in range(len(self))])
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """The depth of each view."""
+        """Yield the depth map of each view in turn."""
         return (self.depth(view) for view in range(len(self)))
 
     def __repr__(self) -> str:
@@ -376,37 +386,37 @@ class StoredMesh(ABC):
         """The bytes of a view's depth, as `Store.contents` gives them; `view` counts from 0."""
 
     def content(self, file: str) -> bytes:
-        """The file of a further output, as the description names it."""
+        """The bytes of an extra output; `file` is its name in the description."""
         raise ValueError("it holds depth only")
 
     @abstractmethod
     def _description(self) -> dict[str, Any]:
-        """The description, checked."""
+        """Read and check the description."""
 
     @abstractmethod
     def _depth(self, view: int) -> np.ndarray:
-        """(height, width) float of one view that exists."""
+        """Read a view that exists: (height, width) float."""
 
     def output_content(self, name: str, view: int) -> bytes:
-        """The bytes of a further output, as `Store.encode_output` gives them."""
+        """The bytes of an extra output, as `Store.encode_output` gives them."""
         return self.content(self.metadata["views"][view]["outputs"][name]["file"])
 
     def _output(self, name: str, view: int, file: str) -> np.ndarray:
-        """A further output of one view that exists; `file` is where the description says."""
+        """Read an extra output of a view that exists; `file` is its name in the description."""
         return decode_output(name, self.content(file))
 
 
 def check_agreement(image: DepthImage, description: dict[str, Any]) -> None:
-    """Refuse a view whose own metadata says something else than the description of its mesh."""
+    """Raise ValueError if a view's own metadata contradicts the description of its mesh."""
     for key in ("kind", "values_per_unit"):
         if image.metadata[key] != description[key]:
             raise ValueError(
-                f"its {key} is {image.metadata[key]!r}, that of its mesh {description[key]!r}"
+                f"its {key} is {image.metadata[key]!r}; that of its mesh is {description[key]!r}"
             )
 
 
 def names_with_suffix(out: Path, suffix: str, above: str = "") -> Iterator[str]:
-    """Names, without the suffix, of the files below `out` that end in it; hidden ones are not."""
+    """Yield the names, without `suffix`, of the files below `out` with it; skip hidden files."""
     with os.scandir(out / above) as entries:
         for entry in entries:
             name = f"{above}/{entry.name}" if above else entry.name

@@ -1,8 +1,9 @@
 """The JSON object that describes one mesh of a data set: its source, its views, their cameras.
 
-Every form of storage keeps the same object: a folder as views.json, the others inside. Its keys are
-what `view_encoder.ViewRenderer` puts there. A view's "sha256" is of the bytes that stand for it in
-files (`Store.contents`), an output's of its file, the description's of the rest of its text.
+Every form of storage keeps the same object: folders as views.json, the other forms inside their
+files. `view_encoder.ViewRenderer` makes its entries. The "sha256" of a view is of its bytes in
+files (`Store.contents`), that of an output is of its file, and that of the description is of its
+text without that entry.
 """
 
 from __future__ import annotations
@@ -23,14 +24,15 @@ KEYS = ("mesh", "kind", "file_format", "values_per_unit", "miss", "views")
 
 
 class Spelled(dict):
-    """A view or its camera as a JSON object that keeps its text, once that was asked for.
+    """A view or its camera as a JSON object that keeps its text after the first use.
 
-    A camera stands in the descriptions of many meshes, and a view is hashed before it is written.
+    The text is used again: a camera is in the descriptions of many meshes, and a view is hashed
+    before it is written.
     """
 
     @cached_property
     def text(self) -> str:
-        """As `json.dumps` makes it."""
+        """The text that `json.dumps` makes of the object."""
         camera = self.get("camera")
         if not isinstance(camera, Spelled):
             return json.dumps(self)
@@ -38,9 +40,9 @@ class Spelled(dict):
 
 
 def description_text(description: dict[str, Any]) -> str:
-    """As it stands in files: an entry a line, and a view a line.
+    """The text of a description in files: one entry per line, and one view per line.
 
-    Python's encoder is ten times as fast as its indenting one.
+    Each line is made by Python's plain encoder, which is ten times as fast as its indenting one.
     """
     rest = [f"{json.dumps(k)}: {json.dumps(v)}" for k, v in description.items() if k != "views"]
     views = ",\n  ".join(
@@ -51,13 +53,13 @@ def description_text(description: dict[str, Any]) -> str:
 
 
 def description_hash(description: dict[str, Any]) -> str:
-    """The "sha256" of a description: of the text of the rest of it."""
+    """The "sha256" of a description: the hash of its text without that entry."""
     rest = {key: value for key, value in description.items() if key != "sha256"}
     return hashed([description_text(rest).encode()])
 
 
 def hashed(parts: Iterable[bytes]) -> str:
-    """Hex SHA-256 of bytes, one behind the other."""
+    """The hex SHA-256 of several parts, one after the other."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)
@@ -65,7 +67,7 @@ def hashed(parts: Iterable[bytes]) -> str:
 
 
 def output_files(description: dict[str, Any]) -> list[str]:
-    """The names of all files of further outputs."""
+    """The names of all files of extra outputs."""
     return [
         output["file"]
         for view in description["views"]
@@ -74,16 +76,16 @@ def output_files(description: dict[str, Any]) -> list[str]:
 
 
 def parsed_description(text: str | bytes) -> dict[str, Any]:
-    """The object of a text, checked."""
+    """Parse and check the text of a description; ValueError if it is damaged."""
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"its description is no JSON ({error})") from None
+        raise ValueError(f"its description is not JSON ({error})") from None
     return checked_description(data)
 
 
 def checked_description(data: Any) -> dict[str, Any]:
-    """`data`, or a ValueError that says why it describes no views that this version can read."""
+    """Return `data`, or raise a ValueError that says why this version cannot read it."""
     check_format(data, FORMAT_NAME, FORMAT_VERSION)
     lacking = [key for key in KEYS if key not in data]
     if lacking:
@@ -94,5 +96,5 @@ def checked_description(data: Any) -> dict[str, Any]:
         and views
         and all(isinstance(view, dict) and {"file", "camera"} <= view.keys() for view in views)
     ):
-        raise ValueError("its description holds no views with a file and a camera each")
+        raise ValueError("invalid views in its description; expected objects with file and camera")
     return data

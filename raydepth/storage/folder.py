@@ -4,8 +4,8 @@ OUT/bunny/000.png ...   the views, as `export` writes them
 OUT/bunny/views.json    the description
 OUT/bunny/preview.png   the contact sheet
 
-A layout (see `layouts`) puts the views into a folder of their own and other programs' files beside
-it.
+With a layout (see `layouts`) the views are in a folder of their own, with files for other programs
+beside it.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from raydepth.system.atomic_folders import removed, whole_folder
 
 VIEWS_FILE = "views.json"
 PREVIEW_FILE = "preview.png"
-ZARR_FILE = "zarr.json"  # in a folder that holds many, but none of this form
+ZARR_FILE = "zarr.json"  # marks a folder of the form zarr, which holds no folders of this form
 
 
 @dataclass(frozen=True)
 class FolderStore(Store):
-    """A folder for each mesh; `suffix` says what its files are, `layout` where they are."""
+    """A folder for each mesh; `suffix` is the format of its files, `layout` sets their places."""
 
     file_format: str
     suffix: str
@@ -94,7 +94,7 @@ class FolderStore(Store):
         description = self.found(out, name)
         if description is None:
             return False
-        # Someone may have taken files away.
+        # Files may have been deleted since the folder was written.
         files = {view["file"] for view in description["views"]} | set(output_files(description))
         there = set(os.listdir(out / name))
         if self.layout is not None:
@@ -113,7 +113,7 @@ class FolderStore(Store):
 
 
 class _FolderWriter(MeshWriter):
-    """Writes files into a folder that is empty."""
+    """Writes files into an empty folder."""
 
     def __init__(self, folder: Path, description: dict[str, Any], layout: Layout | None) -> None:
         super().__init__(description)
@@ -156,17 +156,17 @@ class FolderMesh(StoredMesh):
         return image.depth
 
     def _path(self, name: object) -> Path:
-        """Where a file of this mesh is; a description may have been changed by others."""
+        """The path of a file of this mesh; checked, as others may have edited the description."""
         if not isinstance(name, str) or name not in (
             os.path.basename(name),
             f"{LAYOUT_FOLDER}/{os.path.basename(name)}",
         ):
-            raise ValueError(f"its file is {name!r}; expected a name in the same folder")
+            raise ValueError(f"its file is {name!r}; expected a file in its folder")
         return self.place / name
 
 
 def _folders_with_views(out: Path, above: str) -> Iterator[str]:
-    """Names of the folders below `out` that hold views.json; hidden ones are in the making."""
+    """Yield the names of folders below `out` with views.json; skip hidden, unfinished ones."""
     with os.scandir(out / above) as entries:
         for entry in entries:
             if entry.name.startswith(".") or not entry.is_dir():
@@ -175,5 +175,5 @@ def _folders_with_views(out: Path, above: str) -> Iterator[str]:
             if os.path.exists(os.path.join(entry.path, VIEWS_FILE)):
                 yield name
             elif not os.path.exists(os.path.join(entry.path, ZARR_FILE)):
-                # A mesh with several states has a folder of folders.
+                # A mesh with several states has a folder for each, inside a folder of its own.
                 yield from _folders_with_views(out, name)

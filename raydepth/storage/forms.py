@@ -1,4 +1,4 @@
-"""Forms of storage for a data set: what `--format` names, one module a form."""
+"""All forms of storage for a data set, by the names that `--format` takes."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ __all__ = [
 
 
 def store_of(file_format: str) -> Store:
-    """The store of that name.
+    """Return the store of a form of storage.
 
     Raises
     ------
     ValueError
-        There is none.
+        There is no form of that name.
     MissingPackageError
-        It needs a package that is not installed.
+        The form needs a package that is not installed.
     """
     try:
         store = STORES[file_format]
@@ -63,17 +63,17 @@ def store_of(file_format: str) -> Store:
 
 
 def scale_or_default(values_per_unit: float | None, file_format: str) -> float:
-    """The scale that is given, or that of the form of storage."""
+    """Return the given scale, or the default of the form of storage if it is None."""
     return store_of(file_format).values_per_unit if values_per_unit is None else values_per_unit
 
 
 def located(out: Path, name: str) -> tuple[Path, dict[str, Any]] | None:
-    """Where a finished mesh is, in whatever form, and its description; None where there is none.
+    """Find a finished mesh in any form: its place and its description; None if there is none.
 
     Raises
     ------
     FileExistsError
-        Its place is taken by something else.
+        Something else is in its place.
     """
     foreign = None
     for store in {type(store): store for store in STORES.values()}.values():

@@ -1,10 +1,10 @@
-"""Folders as programs for known data sets read them: NeRF, BOP, TUM.
+"""Folder layouts that programs for known data sets read: NeRF, BOP, TUM.
 
-    OUT/bunny/depth/000000.png ...   z depth, 16 bits, 0 = nothing there
+    OUT/bunny/depth/000000.png ...   z depth, 16 bits, 0 = miss
     OUT/bunny/views.json             raydepth's own description, as in every folder
 
-and beside them what the layout has: transforms.json (instant-ngp, nerfstudio), scene_camera.json
-(BOP), or depth.txt, groundtruth.txt and calibration.txt (TUM).
+and beside them the files of the layout: transforms.json (instant-ngp, nerfstudio),
+scene_camera.json (BOP), or depth.txt, groundtruth.txt and calibration.txt (TUM).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TUM_SCALE = 5000
 
 
 class Layout(ABC):
-    """What stands beside the depth maps of a mesh, and what can stand there. Holds no state."""
+    """The files beside the depth maps of a mesh, and the cameras they can hold. Has no state."""
 
     name: str
     beside: tuple[str, ...]
@@ -30,17 +30,17 @@ class Layout(ABC):
     values_per_unit: float = 10000
 
     def file_of(self, view: int) -> str:
-        """The depth map of a view, by its path in the mesh's folder."""
+        """The path of a view's depth map in the mesh's folder."""
         return f"{self.folder}/{view:06}.png"
 
     def check(self, cameras: Cameras, kind: str, values_per_unit: float) -> None:
-        """ValueError if the layout cannot hold them."""
+        """Raise ValueError if the layout cannot hold such views."""
         if kind != "z":
             raise ValueError(f"kind is {kind!r}, but layout {self.name} holds z depth")
         self._check_cameras(cameras)
 
     def files(self, description: dict[str, Any]) -> dict[str, str]:
-        """The texts beside the depth maps, by name."""
+        """The texts of the files beside the depth maps, by file name."""
         views = description["views"]
         cameras = Cameras.from_json([view["camera"] for view in views])
         names = [view["file"] for view in views]
@@ -58,9 +58,9 @@ class Layout(ABC):
 class NerfLayout(Layout):
     """transforms.json with depth, as instant-ngp and nerfstudio read it.
 
-    instant-ngp: `depth_path`; z depth in the file's units is value * `integer_depth_scale`.
-    nerfstudio: `depth_file_path`; its option `depth_unit_scale_factor` must be that number.
-    Both want a colour image for `file_path`: it names the depth map until there is one.
+    instant-ngp reads `depth_path`; z depth in the file's units is value * `integer_depth_scale`.
+    nerfstudio reads `depth_file_path`; its option `depth_unit_scale_factor` must be that number.
+    Both expect a colour image at `file_path`; until there is one, it names the depth map.
     """
 
     name = "nerf"
@@ -80,7 +80,7 @@ class NerfLayout(Layout):
 
 
 class BopLayout(Layout):
-    """scene_camera.json: z depth in mm is value * depth_scale, and one unit is one mm."""
+    """scene_camera.json: z depth in mm is value * depth_scale; one unit is one mm."""
 
     name = "bop"
     beside = (bop.NAME,)
@@ -93,11 +93,12 @@ class BopLayout(Layout):
 
 
 class TumLayout(Layout):
-    """depth.txt and groundtruth.txt of the TUM RGB-D benchmark: 5000 values a unit (there a metre).
+    """The text files of the TUM RGB-D benchmark: 5000 values per unit (in TUM, per metre).
 
     The number of a view is its time in seconds. groundtruth.txt has the position and the quaternion
-    (x, y, z, w) of camera to world, in OpenCV axes. TUM keeps intrinsics in its documentation; here
-    calibration.txt has "fx fy cx cy", with pixel centres at whole numbers as TUM's 319.5 of 640.
+    (x, y, z, w) of camera to world, in OpenCV axes. TUM gives intrinsics only in its documentation;
+    here calibration.txt has "fx fy cx cy", with pixel centres at whole numbers, as in TUM, where
+    the centre of 640 columns is 319.5.
     """
 
     name = "tum"
@@ -109,7 +110,7 @@ class TumLayout(Layout):
         if values_per_unit != TUM_SCALE:
             raise ValueError(
                 f"values_per_unit is {values_per_unit:g}, but layout tum has {TUM_SCALE}; "
-                "another layout or format holds others"
+                "other layouts and formats take other scales"
             )
 
     def _check_cameras(self, cameras: Cameras) -> None:
@@ -119,12 +120,12 @@ class TumLayout(Layout):
                 "distortion"
             )
         if cameras.intrinsics[:, 0, 1].any():
-            raise ValueError("the cameras have skew; layout tum holds none")
+            raise ValueError("the cameras have skew; layout tum cannot hold it")
         other = (cameras.intrinsics != cameras.intrinsics[0]).any(axis=(1, 2))
         if other.any():
             raise ValueError(
                 f"view {int(other.argmax())} has other intrinsics than view 0; layout tum holds "
-                "the same for all"
+                "one set of intrinsics for all views"
             )
 
     def _files(self, cameras: Cameras, names: list[str], values_per_unit: float) -> dict[str, str]:

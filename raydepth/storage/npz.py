@@ -1,7 +1,7 @@
 """One .npz file for each mesh.
 
     OUT/bunny.npz   000, 001 ...   (height, width) float32, in units, +inf is a miss
-                    000.normal, 000.hit.png ...   further outputs, see `output_files`
+                    000.normal, 000.hit.png ...   extra outputs, see `output_files`
                     raydepth       the description, one string
                     preview.png    the contact sheet
 
@@ -73,7 +73,7 @@ class NpzStore(Store):
 
 
 class _NpzWriter(MeshWriter):
-    """Writes the members of an archive."""
+    """Writes a mesh as the members of an archive."""
 
     def __init__(self, archive: ZipWriter, description: dict[str, Any]) -> None:
         super().__init__(description)
@@ -117,7 +117,7 @@ class NpzMesh(StoredMesh):
 
 
 def _array(path: Path, name: str) -> np.ndarray:
-    # A missing file is not a damaged one.
+    # Opened before `as_value_error`, because a missing file is not a damaged one.
     with open(path, "rb") as file, as_value_error(DAMAGED):
         archive = np.load(file, allow_pickle=False)
         if isinstance(archive, np.ndarray):

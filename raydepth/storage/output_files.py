@@ -1,4 +1,6 @@
-"""Outputs besides depth as files in memory, and back; the same files in every form of storage.
+"""Encode outputs besides depth as files in memory, and decode them.
+
+Folders, .npz files and tar shards hold the same files.
 
 | output                 | file            | pixels                                              |
 | ---------------------- | --------------- | --------------------------------------------------- |
@@ -9,8 +11,8 @@
 | triangle_id            | .npy            | int32, -1 for a miss                                |
 | all others             | .npy            | float32, misses as `render` gives them              |
 
-They are `000.normal.npy` beside `000.png`. `hits` is (n_hits, height, width), what has channels has
-them last.
+The normals of `000.png` are in `000.normal.npy` beside it. `hits` is (n_hits, height, width);
+outputs with channels have them last.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from raydepth.codecs.png import encode_png
 from raydepth.outputs.table import OUTPUTS
 
 MOST_INSTANCES = 65535
-SAMPLES = 16
+SAMPLES = 16  # coverage is a multiple of 1 / SAMPLES
 
 
 class Grey(NamedTuple):
@@ -36,9 +38,9 @@ class Grey(NamedTuple):
     ----------
     bits : 8 or 16
     mapping : str
-        What its values mean, for the description.
+        The meaning of its values, for the description.
     encode, decode : callable
-        From the output to the values of pixels, and back.
+        Functions from the output to the values of pixels, and back.
     """
 
     bits: int
@@ -87,24 +89,24 @@ GREY = {
 
 
 class WithOutputs(NamedTuple):
-    """An encoded view, and the files of its further outputs by their names."""
+    """An encoded view, and the files of its extra outputs by their names."""
 
     depth: Any
     files: dict[str, bytes]
 
 
 def parts_of(view: Any) -> tuple[Any, dict[str, bytes]]:
-    """The encoded depth of a view, and its further files."""
+    """The encoded depth of a view, and the files of its extra outputs."""
     return (view.depth, view.files) if isinstance(view, WithOutputs) else (view, {})
 
 
 def suffix_of(name: str) -> str:
-    """The end of the names of an output's files: ".normal.npy"."""
+    """The end of the names of an output's files, such as ".normal.npy"."""
     return f".{name}.{'png' if OUTPUTS[name].stored == 'grey' else 'npy'}"
 
 
 def described(names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    """What a description says of the outputs in its files."""
+    """The "outputs" entry of a description: how the files of each output are read."""
     return {
         name: {
             "suffix": suffix_of(name),
@@ -118,19 +120,19 @@ def described(names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
 
 
 def stored_dtype(name: str) -> str:
-    """The type of the numbers in an output's files."""
+    """The dtype of the numbers in an output's files."""
     if OUTPUTS[name].stored == "grey":
         return f"uint{GREY[name].bits}"
     return "int32" if OUTPUTS[name].dtype == "int32" else "float32"
 
 
 def encode_output(name: str, values: np.ndarray) -> bytes:
-    """The file of one view's output.
+    """Encode one view of an output as a file.
 
     Raises
     ------
     ValueError
-        An instance beyond 65535.
+        An index of the output "instance" is 65535 or more.
     """
     dtype = stored_dtype(name)
     if name in GREY:
@@ -139,12 +141,12 @@ def encode_output(name: str, values: np.ndarray) -> bytes:
 
 
 def decode_output(name: str, data: bytes) -> np.ndarray:
-    """What `encode_output` was given: the output as `render` gives it.
+    """Decode a file of `encode_output`: return the output as `render` gives it.
 
     Raises
     ------
     ValueError
-        The bytes are not such a file, or damaged.
+        The bytes are not such a file, or are damaged.
     """
     if name in GREY:
         pixels, _ = decode_grey_png({"": data}, GREY[name].bits)

@@ -1,18 +1,18 @@
-"""One point cloud for each mesh: what all views see, in world coordinates.
+"""One point cloud for each mesh: the points that its views see, in world coordinates.
 
     OUT/bunny.points.ply
 
-A binary little-endian PLY of one element "vertex", a point for each pixel that sees something, in
-the order of views, rows and columns:
+A binary little-endian PLY with one element "vertex": a point for each pixel that is a hit, in the
+order of views, rows and columns.
 
 | property               | meaning                                                              |
 | ---------------------- | -------------------------------------------------------------------- |
 | float x y z            | in the world, in units                                               |
-| float depth            | of the kind that the description says, in units: exactly as rendered |
-| float nx ny nz         | unit normal of the face, where the output "normal" is asked for      |
+| float depth            | of the kind in the description, in units, exactly as rendered        |
+| float nx ny nz         | unit normal of the face, if the output "normal" is asked for         |
 | int view, row, column  | the pixel                                                            |
 
-The description stands in the header, as JSON cut into lines of "comment raydepth". There is no
+The description is in the header, as JSON cut into lines of "comment raydepth". There is no
 contact sheet.
 """
 
@@ -38,7 +38,7 @@ from raydepth.system.atomic_files import whole_file
 
 SUFFIX = ".points.ply"
 COMMENT = b"comment raydepth "
-# Some readers of PLY files take no long lines.
+# Bytes of JSON per line; some readers of PLY files do not take long lines.
 PIECE = 200
 FLOATS, NORMALS, WHOLE = ("x", "y", "z", "depth"), ("nx", "ny", "nz"), ("view", "row", "column")
 
@@ -92,7 +92,7 @@ class PlyStore(Store):
 
 
 class _PlyWriter(MeshWriter):
-    """Keeps points until their number is known, which the header says, and writes them."""
+    """Collects all points, because the header holds their number, and then writes them."""
 
     def __init__(self, file: BinaryIO, description: dict[str, Any]) -> None:
         super().__init__(description)
@@ -121,7 +121,7 @@ class _PlyWriter(MeshWriter):
 
 
 class PlyMesh(StoredMesh):
-    """The points of one file; views are images of them again."""
+    """The mesh of one file; its views are images made from the points."""
 
     def _description(self) -> dict[str, Any]:
         with open(self.place, "rb") as file:
@@ -136,11 +136,11 @@ class PlyMesh(StoredMesh):
             dtype = _dtype(normals=any(line.split()[-1:] == [b"nx"] for line in lines))
             content = file.read()
             if len(content) != count * dtype.itemsize:
-                raise ValueError(f"{count} points are announced, {len(content)} bytes are there")
+                raise ValueError(f"its header says {count} points, but {len(content)} bytes follow")
         return np.frombuffer(content, dtype)
 
     def _image(self, view: int, names: Sequence[str], miss: float) -> np.ndarray:
-        """(height, width, n) float32 of properties of the points that a view sees."""
+        """Make an image of n properties of the points of a view: (height, width, n) float32."""
         seen = self._table[self._table["view"] == view]
         image = np.full((self.cameras.height, self.cameras.width, len(names)), miss, np.float32)
         with as_value_error("damaged PLY file"):
@@ -153,6 +153,7 @@ class PlyMesh(StoredMesh):
 
     def contents(self, view: int) -> Iterable[bytes]:
         seen = self._table[self._table["view"] == view]
+        # As `encode` made it: with 0 for the view, and without normals.
         table = np.zeros(len(seen), _dtype(normals=False))
         for name in (*FLOATS, "row", "column"):
             table[name] = seen[name]
@@ -190,7 +191,7 @@ def _header_lines(file: Any) -> list[bytes]:
     """The lines of a PLY header."""
     lines = [file.readline()]
     if lines[0] != b"ply\n":
-        raise ValueError("it is no PLY file of raydepth")
+        raise ValueError("it is not a PLY file written by raydepth")
     while lines[-1] != b"end_header\n":
         line = file.readline()
         if not line:

@@ -3,15 +3,15 @@
     OUT/shard-000000.tar
         __raydepth__/index.json           where everything is: names, offsets, sizes
         bunny/000.png                     a 16-bit PNG, as `export` writes it
-        bunny/000.json                    the metadata that the PNG carries, too
-        bunny/000.normal.npy              further outputs, see `output_files`
+        bunny/000.json                    the same metadata as in the PNG
+        bunny/000.normal.npy              extra outputs, see `output_files`
         ...
         __raydepth__/bunny/views.json     the description
         __raydepth__/bunny/preview.png    the contact sheet
 
-A sample is one view, its key "bunny/000"; webdataset passes over names in double underscores. A
-shard is read from front to back by webdataset and at any place by raydepth, which looks into the
-index. Time stamps, owners and order are fixed.
+A sample is one view; its key is "bunny/000". webdataset skips names in double underscores and reads
+a shard from front to back. raydepth reads any view directly, through the index. Time stamps, owners
+and order are fixed, so that the same input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -41,12 +41,13 @@ INDEX_FILE = f"{HIDDEN}/index.json"
 BLOCK = 512
 END = bytes(2 * BLOCK)
 
-# Where a member's content begins, counted from the end of the index, and how long it is.
+# The offset and the size of a member's content, in bytes. In the index, offsets count from the end
+# of the index; `_moved` makes them count from the beginning of the shard.
 Extent = tuple[int, int]
 
 
 class TarStore(Store):
-    """Tar files with the meshes of one unit each."""
+    """Tar files, each with the meshes of one unit."""
 
     file_format = "webdataset"
     stores_uint16 = True
@@ -86,14 +87,14 @@ class TarStore(Store):
         for mesh in _meshes(out):
             if mesh.name in meshes:
                 raise ValueError(
-                    f"{mesh.place} holds {mesh.name}, and {meshes[mesh.name].place.name} does, too"
+                    f"{mesh.place} and {meshes[mesh.name].place.name} both hold {mesh.name}"
                 )
             meshes[mesh.name] = mesh
         return [meshes[name] for name in sorted(meshes)]
 
 
 class _Shard:
-    """The members of a shard, in memory: the index, which comes first, says where all are."""
+    """The members of a shard, kept in memory because the index of all of them is written first."""
 
     def __init__(self) -> None:
         self._members: list[tuple[str, bytes]] = []
@@ -101,7 +102,7 @@ class _Shard:
         self.entries: list[dict[str, Any]] = []
 
     def add(self, name: str, content: bytes) -> Extent:
-        """Take a member; gives where it will be."""
+        """Add a member, and return its place in the shard."""
         self._members.append((name, content))
         start = self._end + len(_header(name, len(content)))
         self._end = start + _padded(len(content))
@@ -173,7 +174,10 @@ class TarMesh(StoredMesh):
     def _description(self) -> dict[str, Any]:
         description = parsed_description(_content(self.place, self._where))
         if not len(description["views"]) == len(self._views) == len(self._beside):
-            raise ValueError(f"its index has {len(self._views)} views of {self.name}")
+            raise ValueError(
+                f"its index has {len(self._views)} views of {self.name}; "
+                "expected those of its description"
+            )
         return description
 
     def contents(self, view: int) -> Iterable[bytes]:
@@ -192,7 +196,7 @@ class TarMesh(StoredMesh):
 
 
 def _header(name: str, size: int) -> bytes:
-    info = tarfile.TarInfo(name)  # of the time 0 and the owner 0
+    info = tarfile.TarInfo(name)  # its time and its owner are 0
     info.size = size
     return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
 
@@ -202,7 +206,7 @@ def _padded(size: int) -> int:
 
 
 def _meshes(out: Path) -> Iterator[TarMesh]:
-    """The meshes of all shards; only the indexes are read."""
+    """Yield the meshes of all shards; read only the indexes."""
     for place in sorted(out.glob("shard-*.tar")):
         try:
             yield from _indexed(place)
@@ -223,7 +227,7 @@ def _indexed(place: Path) -> Iterator[TarMesh]:
         if version != (FORMAT_NAME, FORMAT_VERSION):
             raise ValueError(f"its index says {version}; expected {FORMAT_NAME, FORMAT_VERSION}")
         if os.path.getsize(place) != start + contents["size"] + len(END):
-            raise ValueError("it is truncated, or something was added")
+            raise ValueError("it is truncated, or bytes were added to it")
         found = [
             TarMesh(
                 entry["name"],
@@ -241,7 +245,7 @@ def _indexed(place: Path) -> Iterator[TarMesh]:
 def _moved(extent: Sequence[int], start: int) -> Extent:
     offset, size = extent
     if not (offset >= 0 and size >= 0):
-        raise ValueError(f"its index holds the extent {extent}")
+        raise ValueError(f"its index holds the extent {extent}; expected two numbers from 0")
     return start + offset, size
 
 

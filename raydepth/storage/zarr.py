@@ -4,18 +4,18 @@
     OUT/depth.zarr/bunny/zarr.json         the mesh's group; attribute "raydepth": the description
     OUT/depth.zarr/bunny/depth/zarr.json   array (n_views, height, width) uint16; attributes kind,
                                            values_per_unit, miss
-    OUT/depth.zarr/bunny/depth/c.0.0.0     all its views: one shard, one chunk a view
-    OUT/depth.zarr/bunny/normal/ ...       another array for each further output, with the numbers
-                                           as `render` gives them
+    OUT/depth.zarr/bunny/depth/c.0.0.0     all its views: one shard, one chunk per view
+    OUT/depth.zarr/bunny/normal/ ...       an array for each extra output, with the numbers as
+                                           `render` gives them
 
     group = zarr.open_group("OUT/depth.zarr")["bunny"]
     z = group["depth"][7] / group.attrs["raydepth"]["values_per_unit"]  # 0 is a miss
 
-So a mesh takes three files, and two for each further output, however many views it has. The files
-are written here, after "Zarr core specification, version 3" (2024) and its sharding codec (ZEP 2),
-because the bytes then do not depend on the version of the package zarr, and views can be encoded on
-any thread; they are read by that package. There is no contact sheet: other files than its own
-disturb a Zarr hierarchy.
+So a mesh takes three files, and two more for each extra output, however many views it has. This
+module writes the files itself, after "Zarr core specification, version 3" (2024) and its sharding
+codec (ZEP 2). So the bytes do not depend on the version of the package zarr, and views can be
+encoded on any thread. The package zarr reads the files. There is no contact sheet, because files
+that are not Zarr's own disturb a Zarr hierarchy.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ NODE_FILE = "zarr.json"
 ARRAY = "depth"
 ATTRIBUTE = "raydepth"
 PACKAGE = ("zarr", "zarr")
-# Zstandard at level 1 after a shuffle of bytes: depth is a third larger than as PNG, and as fast.
+# Zstandard at level 1 after a shuffle of bytes: depth is a third larger than as PNG; encoding it is
+# as fast.
 BLOSC: dict[str, Any] = {"cname": "zstd", "clevel": 1, "shuffle": "shuffle"}
 
 
@@ -108,7 +109,7 @@ class ZarrStore(Store):
 
 
 class _ZarrWriter(MeshWriter):
-    """Writes the group of a mesh into a folder; `shards` are open as long as `stack` is."""
+    """Writes the group of a mesh into a folder; closing `stack` closes `shards`."""
 
     def __init__(
         self,
@@ -152,7 +153,7 @@ class ZarrMesh(StoredMesh):
     def output_content(self, name: str, view: int) -> bytes:
         shard = self.place / name / _shard_file(len(_shape(self.metadata, name)))
         with open(shard, "rb") as file, as_value_error("damaged Zarr chunk"):
-            # Behind the chunks their places stand, and a checksum.
+            # After the chunks come their offsets and sizes, and then a checksum.
             file.seek(-(16 * len(self) + 4), os.SEEK_END)
             start, size = np.frombuffer(file.read(16 * len(self)), "<u8").reshape(-1, 2)[view]
             file.seek(int(start))
@@ -160,16 +161,16 @@ class ZarrMesh(StoredMesh):
 
     @cached_property
     def _arrays(self) -> dict[str, Any]:
-        """Those that have been opened."""
+        """The arrays that have been opened, by name."""
         return {}
 
     def _values(self, name: str, view: int, dtype: np.dtype) -> np.ndarray:
-        """One view of an array."""
+        """Read one view of an array."""
         n_axes = len(_shape(self.metadata, name))
         if name not in self._arrays:
             shard = self.place / name / _shard_file(n_axes)
             if not shard.exists():
-                # Zarr takes what is missing for zeros, and zeros would be misses.
+                # Zarr reads a missing file as zeros, and zeros would be misses.
                 raise FileNotFoundError(f"{shard} does not exist")
             zarr = needed(*PACKAGE)
             with as_value_error("damaged Zarr array"):
@@ -192,7 +193,7 @@ class ZarrMesh(StoredMesh):
 
 
 class _Shard:
-    """An array's one file on its way to the disk: a context."""
+    """A context in which the one file of an array is written, chunk by chunk."""
 
     def __init__(self, folder: Path, shape: tuple[int, ...]) -> None:
         self.shape = shape
@@ -204,7 +205,7 @@ class _Shard:
         return self
 
     def add(self, chunk: bytes) -> None:
-        """The next view."""
+        """Write the chunk of the next view."""
         self._places.append((self._file.tell(), len(chunk)))
         self._file.write(chunk)
 
@@ -215,13 +216,13 @@ class _Shard:
 
 
 def _dtype(name: str) -> np.dtype:
-    """Of a further output's numbers."""
+    """The stored dtype of an extra output."""
     kept = OUTPUTS[name].dtype
     return np.dtype("float32" if kept == "float" else kept)
 
 
 def _shape(description: dict[str, Any], name: str) -> tuple[int, ...]:
-    """Of an array."""
+    """The shape of an array; its first axis is the views."""
     camera = description["views"][0]["camera"]
     size = len(description["views"]), camera["height"], camera["width"]
     if name == ARRAY:
@@ -234,9 +235,9 @@ def _shard_file(n_axes: int) -> str:
 
 
 def _chunk(pixels: np.ndarray) -> bytes:
-    """One view of an array, compressed."""
+    """Compress one view of an array."""
     blosc = needed("numcodecs.blosc", PACKAGE[1])
-    # One block, because threads would write several in the order in which they finish.
+    # One block, because threads would write several blocks in the order in which they finish.
     compressed = blosc.compress(
         np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<")),
         BLOSC["cname"].encode(),
@@ -248,7 +249,7 @@ def _chunk(pixels: np.ndarray) -> bytes:
 
 
 def _with_checksum(data: bytes) -> bytes:
-    """Data and its CRC-32C, as the codec of that name wants it."""
+    """Return data with its CRC-32C at the end, as the codec of that name expects it."""
     crc32c = needed("google_crc32c", PACKAGE[1])
     return data + int(crc32c.value(data)).to_bytes(4, "little")
 
@@ -298,7 +299,7 @@ def _json(node: dict[str, Any]) -> bytes:
 
 
 def _write_groups(root: Path, name: str) -> None:
-    """The groups above a mesh, which are the same whoever writes them."""
+    """Write the groups above a mesh; every process writes the same bytes."""
     above = [*Path(name).parents][::-1]  # "." first
     for folder in (root / path for path in above):
         if not (folder / NODE_FILE).exists():
@@ -307,7 +308,7 @@ def _write_groups(root: Path, name: str) -> None:
 
 
 def _arrays(root: Path, above: str) -> Iterator[str]:
-    """Names of the groups below `root` that hold an array of depth."""
+    """Yield the names of the groups below `root` that hold an array of depth."""
     with os.scandir(root / above) as entries:
         for entry in entries:
             if entry.name.startswith(".") or not entry.is_dir():

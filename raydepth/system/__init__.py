@@ -1,1 +1,1 @@
-"""Threads, memory, files that appear whole, locks, optional packages."""
+"""Threads, memory, files that are written atomically, locks, optional packages."""

@@ -1,4 +1,4 @@
-"""Arrays that begin at a cache line, with one to spare at their end."""
+"""Arrays that begin at a cache line and have a spare cache line after their end."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ CACHE_LINE = 64
 
 
 def empty(shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:
-    """Like `np.empty`, so that rows of 32 or 64 bytes lie in one cache line each.
+    """Allocate like `np.empty`, so that rows of 32 or 64 bytes lie in one cache line each.
 
-    A line behind the end may be read, too (see `interleaved.load_columns`).
+    One cache line after the end may be read, too (see `interleaved.load_columns`).
     """
     n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
     memory = np.empty(n_bytes + 2 * CACHE_LINE, np.uint8)

@@ -1,9 +1,9 @@
-"""Arrays whose memory is used again once nobody refers to it.
+"""Arrays whose memory is used again after the last reference to it is gone.
 
 Memory that is new to a process costs a page fault for every 4 KiB, and the system takes large
-freed pieces back at once: for the image arrays of many small renders that can cost as much as the
-rays. Pinned memory costs more still. So some pieces wait here for the next array of about their
-size.
+freed pieces back at once. For the image arrays of many small renders, that can cost as much as the
+rays. Pinned memory costs even more. So some freed pieces are kept here for the next array of about
+their size.
 """
 
 from __future__ import annotations
@@ -19,24 +19,25 @@ import numpy as np
 
 from raydepth.system import aligned
 
-# Bytes of pieces that wait, in all, and of the largest piece that does.
+# Most bytes of unused pieces that are kept in total, and of one piece.
 KEPT = 1 << 29
 LARGEST = 1 << 27
-# Smaller pieces cost too little to keep.
+# Smaller pieces cost too little to be worth keeping.
 LEAST = 1 << 14
 
 
 class ArrayPool:
-    """Arrays in memory of some kind that goes back to the pool with the last reference to it.
+    """A pool of memory of one kind; memory returns to it with the last reference to an array.
 
     Parameters
     ----------
     make : callable
-        Takes a number of bytes; gives new memory, (n_bytes,) uint8, or raises MemoryError.
+        Takes a number of bytes; returns new memory, (n_bytes,) uint8, or raises MemoryError.
     kept : int
-        Bytes of unused memory to keep at most.
+        Most bytes of unused memory to keep.
     lent : float
-        Bytes of memory in use, at most; beyond that, and where `make` fails, arrays are ordinary.
+        Most bytes of pool memory in use. Beyond that, and if `make` raises MemoryError, arrays have
+        ordinary memory.
     least : int
         Bytes of the smallest piece.
     """
@@ -53,16 +54,16 @@ class ArrayPool:
         self._kept, self._lent, self._least = kept, lent, least
         self._free: dict[int, list[np.ndarray]] = {}
         self._n_free = self._n_lent = 0
-        # Finalizers may run in the middle of `empty`, in the same thread.
+        # Reentrant, because finalizers may run in the middle of `empty`, in the same thread.
         self._lock = threading.RLock()
 
     @property
     def free_bytes(self) -> int:
-        """Bytes of memory that waits."""
+        """Bytes of unused memory that is kept."""
         return self._n_free
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        """Like `np.empty`."""
+        """Allocate like `np.empty`, in memory of the pool if possible."""
         n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
         piece = self._take(self._size(n_bytes))
         if piece is None:
@@ -73,7 +74,7 @@ class ArrayPool:
         return np.ndarray(shape, dtype, buffer=owner)
 
     def _size(self, n_bytes: int) -> int:
-        """The size of a piece: few sizes fit again, powers of two and the middles between them."""
+        """Round up to a power of two or the middle between two: few sizes, so pieces fit again."""
         size = self._least
         while size < n_bytes:
             size *= 2
@@ -103,7 +104,7 @@ class ArrayPool:
             self._n_lent -= size
             if size > self._kept:
                 return
-            # Sizes that have waited longest make room.
+            # Pieces of the size that was kept first make room.
             while self._n_free + size > self._kept:
                 oldest = next(iter(self._free))
                 pieces = self._free.pop(oldest)
@@ -123,7 +124,7 @@ _images = ArrayPool(_new_memory)
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype | type[np.generic]) -> np.ndarray:
-    """Like `np.empty`; begins at a cache line. Memory of middle size is used again."""
+    """Allocate like `np.empty`, aligned to a cache line. Memory of medium size is used again."""
     n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
     if not LEAST <= n_bytes <= LARGEST:
         return aligned.empty(shape, np.dtype(dtype).type)

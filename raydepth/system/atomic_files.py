@@ -1,7 +1,7 @@
-"""Files that appear whole or not at all: written aside, then renamed over the target.
+"""Files that appear complete or not at all: written under a temporary name, then renamed.
 
-A reader, a second process or a resumed job never meets a half-written file, whatever killed the
-writer. There is no fsync: after a power failure the last files may be missing or empty.
+A reader, a second process or a resumed job never sees a half-written file, even if the writer is
+killed. There is no fsync: after a power failure the last files may be missing or empty.
 """
 
 from __future__ import annotations
@@ -12,38 +12,38 @@ import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-# Of the names of files in the making.
+# The names of files that are not complete yet begin and end with these.
 PREFIX, SUFFIX = ".raydepth-", ".tmp"
 
 
 @contextlib.contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it to `path` at the end of the block.
+    """Yield a temporary path beside `path`; rename it to `path` at the end of the block.
 
-    Whatever exception leaves the block (KeyboardInterrupt included), the temporary file is removed
-    and what stood at `path` before stays as it was. An OSError names `path`, also where the system
-    names no file (a full disk) or the temporary one.
+    If any exception leaves the block (KeyboardInterrupt included), the temporary file is removed
+    and a file that was at `path` before is not changed. An OSError names `path`, even if the
+    system names the temporary file or none (a full disk).
 
     Parameters
     ----------
     path : path
-        The file to make. Its folder must exist; a file that stands there is replaced.
+        The file to write. Its folder must exist; an existing file is replaced.
 
     Yields
     ------
     temporary : Path
-        A name nobody else uses, in the same folder, ending in ".tmp" so that a search for finished
-        files does not find it. The block creates it.
+        A unique name in the same folder that ends in ".tmp", so that a search for finished files
+        does not find it. The block creates the file.
 
     Raises
     ------
     OSError
-        The folder does not exist, `path` is something other than a file, or writing failed.
+        If the folder does not exist, `path` is something other than a file, or writing failed.
     """
     target = Path(path)
     if not target.parent.is_dir():
         raise FileNotFoundError(f"{target}: the folder {target.parent} does not exist")
-    # A rename would silently replace a device or a pipe by a plain file.
+    # A rename would silently replace a device or a pipe with a plain file.
     if target.exists() and not target.is_file():
         raise OSError(f"{target}: exists and is not a file")
     temporary = target.with_name(f"{PREFIX}{secrets.token_hex(8)}{SUFFIX}")
@@ -53,7 +53,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        # An error without a number is not the system's: it has words of its own.
+        # An error without a number is not the system's and has its own message.
         if (
             isinstance(error, OSError)
             and error.errno is not None
@@ -67,18 +67,18 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 def write_whole(contents: Mapping[Path, bytes | memoryview]) -> None:
     """Write files that belong together; the last one appears last.
 
-    So whoever sees the last file finds the others, and finds them matching: one that stood there
-    before is taken away before any of the others is exchanged.
+    A reader that sees the last file therefore finds the others, and they match it: an old last file
+    is removed before any of the others is replaced.
 
     Parameters
     ----------
     contents : mapping from path to bytes
-        Several files must not repeat a path.
+        Each path names a different file.
 
     Raises
     ------
     OSError
-        As for `whole_file`. Nothing was exchanged if writing failed.
+        As in `whole_file`. If writing failed, no file was replaced.
     """
     with contextlib.ExitStack() as stack:
         # The stack is unwound from its top, so the last file, entered first, is renamed last.
@@ -91,12 +91,12 @@ def write_whole(contents: Mapping[Path, bytes | memoryview]) -> None:
 
 
 def write_new(path: str, content: bytes) -> None:
-    """Write a file that is not there yet: three calls of the system and nothing around them.
+    """Write a file that does not exist yet, by three system calls and nothing else.
 
     Raises
     ------
     OSError
-        It is there, or cannot be written.
+        If the file exists or cannot be written.
     """
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
@@ -108,7 +108,7 @@ def write_new(path: str, content: bytes) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes left below a folder in which nobody is writing files."""
+    """Remove what killed processes left below a folder in which no process is writing files."""
     for left in folder.rglob(f"{PREFIX}*{SUFFIX}"):
         with contextlib.suppress(OSError):
             left.unlink()

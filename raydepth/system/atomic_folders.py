@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all: filled aside, then renamed."""
+"""Folders that appear complete or not at all: filled under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from pathlib import Path
 
 from raydepth.system.file_locks import trying_lock
 
-# How long to wait for another process that is filling the same folder.
+# Seconds to wait for another process that is filling the same folder.
 LOCK_SECONDS = 5.0
 
 
 @contextlib.contextmanager
 def whole_folder(folder: Path, last: str) -> Iterator[Path]:
-    """Give an empty folder beside `folder`, to be filled; it becomes `folder` at the end.
+    """Yield an empty folder beside `folder` to fill; it becomes `folder` at the end of the block.
 
-    Whatever exception leaves the block (KeyboardInterrupt included), it is removed and `folder`
-    stays as it was. What a killed process left is removed by the next one.
+    If any exception leaves the block (KeyboardInterrupt included), the new folder is removed and
+    `folder` stays as it was. The next process removes what a killed process left.
 
     Parameters
     ----------
     folder : Path
-        Made with its parents. Where it exists, its files are replaced one by one.
+        Made with its parents. If it exists, its files are replaced one by one.
     last : str
-        The file that is then replaced after all others, by its path in the folder.
+        The file that is then replaced after all others, as a path relative to the folder.
 
     Yields
     ------
@@ -37,7 +37,7 @@ def whole_folder(folder: Path, last: str) -> Iterator[Path]:
     Raises
     ------
     OSError
-        Another process is filling the same folder, or the place cannot be written.
+        If another process is filling the same folder, or if the location cannot be written.
     """
     aside = folder.parent / f".{folder.name}.partial"
     with _made_and_locked(aside, folder):
@@ -59,18 +59,18 @@ def whole_folder(folder: Path, last: str) -> Iterator[Path]:
 
 
 def removed(folder: Path) -> None:
-    """Take a folder away, whole: nobody sees a part of it under its name."""
+    """Remove a folder in one step: a partly removed folder is never seen under its name."""
     if not os.path.lexists(folder):
         return
     aside = folder.parent / f".{folder.name}.partial"
     with _made_and_locked(aside, folder):
-        # Into a folder that the next writer would empty, if this process is killed here.
+        # If this process is killed here, the next writer empties `aside`.
         folder.rename(aside / f"{folder.name}.removed")
         shutil.rmtree(aside)
 
 
 def _move_files(aside: Path, folder: Path, last: str) -> None:
-    """Move each file into its place in `folder`, `last` after all others."""
+    """Move each file to its place in `folder`, `last` after all others."""
     files = [
         os.path.relpath(os.path.join(above, name), aside)
         for above, _, names in os.walk(aside)
@@ -84,10 +84,10 @@ def _move_files(aside: Path, folder: Path, last: str) -> None:
 
 @contextlib.contextmanager
 def _made_and_locked(aside: Path, folder: Path) -> Iterator[None]:
-    """Make the folder `aside`, and keep other processes out of it.
+    """Make the folder `aside` and lock it against other processes.
 
-    The system lifts the lock of a process that was killed. The worker of a run that was killed
-    ends soon, but not at once: hence the wait.
+    The system releases the lock of a killed process. The worker of a killed run ends soon, but not
+    at once, so this waits for the lock.
     """
     deadline = time.monotonic() + LOCK_SECONDS
     try:
@@ -101,7 +101,7 @@ def _made_and_locked(aside: Path, folder: Path) -> Iterator[None]:
                 raise FileExistsError(f"{folder} is being written by another process")
             time.sleep(0.02)
     except BaseException:
-        # An interruption may come at any moment; what it leaves is empty, and nobody's.
+        # An interruption may come at any moment and leave an empty folder that no process locks.
         with contextlib.suppress(OSError), trying_lock(aside) as is_ours:
             if is_ours:
                 aside.rmdir()

@@ -1,4 +1,4 @@
-"""A disk cache of compiled functions that is never older than a source, and never fails a run.
+"""A disk cache of compiled functions that never returns stale code and never makes a run fail.
 
 A file holds one function compiled for one signature and processor:
 
@@ -9,19 +9,21 @@ A file holds one function compiled for one signature and processor:
 | 48-79 | a hash of the rest                                                           |
 | 80-   | the compiled function, pickled                                               |
 
-A file with another stamp, and one that is damaged, counts as absent and is replaced. Numba's own
-cache (numba.core.caching) looks only at the file that a function stands in, though the code of the
-functions it calls is part of what is compiled; a damaged file or a folder that cannot be written
-are errors there.
+A file that has another stamp or is damaged counts as absent and is replaced. Numba's own cache
+(numba.core.caching) checks only the source file of the function itself, although the code of the
+functions it calls is compiled into it; a damaged file or a folder that cannot be written is an
+error there.
 """
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import importlib.metadata
 import os
 import pickle
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -53,7 +55,7 @@ def _sources() -> list[Path]:
 
 
 def _state() -> list[tuple[str, int, int]]:
-    """What tells at little cost that a source has changed."""
+    """Return the path, time and size of each source: a cheap test for changes."""
     found = [(path, path.stat()) for path in _sources()]
     return [(str(path), stat.st_mtime_ns, stat.st_size) for path, stat in found]
 
@@ -65,13 +67,13 @@ def _hash_of_sources() -> bytes:
     return _hashed(*parts)
 
 
-# Of the sources as this process has imported them: computed before any of the kernels is imported.
+# The sources as this process imports them; computed before any of the kernels is imported.
 _state_at_import = _state()
 STAMP = _hash_of_sources()
 
 
 def _is_as_imported() -> bool:
-    """Whether the sources are still those that this process has imported."""
+    """Return whether the sources are still those that this process has imported."""
     try:
         return _state() == _state_at_import or _hash_of_sources() == STAMP
     except OSError:
@@ -85,7 +87,7 @@ class _Place(NamedTuple):
     ----------
     folder : Path
     lasts : bool
-        Whether files are still there after the machine was restarted.
+        True if files are still there after the machine was restarted.
     """
 
     folder: Path
@@ -94,7 +96,7 @@ class _Place(NamedTuple):
 
 @functools.cache
 def _places() -> tuple[_Place, ...]:
-    """Where compiled code may be, in the order in which folders are tried."""
+    """Return the folders for compiled code, in the order in which they are tried."""
     mine = f"raydepth-{_hashed(str(PACKAGE).encode()).hex()[:16]}"
     chosen = numba.config.CACHE_DIR  # type: ignore[attr-defined]
     if chosen:
@@ -102,25 +104,24 @@ def _places() -> tuple[_Place, ...]:
     else:
         of_user = AppDirs(appname="raydepth", appauthor=False).user_cache_dir
         places = [_Place(PACKAGE / "__pycache__", True), _Place(Path(of_user) / mine, True)]
-    private = _private_folder()
-    return (*places, _Place(private / mine, False)) if private else tuple(places)
+    user = f"-{os.getuid()}" if hasattr(os, "getuid") else ""
+    private = Path(tempfile.gettempdir()) / f"raydepth{user}"
+    return (*places, _Place(private / mine, False))
 
 
-def _private_folder() -> Path | None:
-    """A folder for temporary files that no other user can write to; None where there is none.
+def _is_private(folder: Path) -> bool:
+    """Return whether no other user can write to a folder for temporary files.
 
-    What is read from there is run, so it has to be this user's own.
+    Code that is read from the folder is executed.
     """
     try:
-        user = os.getuid() if hasattr(os, "getuid") else None
-        folder = Path(tempfile.gettempdir()) / ("raydepth" if user is None else f"raydepth-{user}")
-        folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
     except OSError:
-        return None
-    if user is not None and (found.st_uid != user or found.st_mode & 0o077):
-        return None
-    return None if folder.is_symlink() else folder
+        return False
+    if not hasattr(os, "getuid"):
+        return stat.S_ISDIR(found.st_mode)
+    is_mine = found.st_uid == os.getuid() and not found.st_mode & 0o077
+    return stat.S_ISDIR(found.st_mode) and is_mine
 
 
 # Folders that could not be written to, and why.
@@ -130,12 +131,16 @@ _keeps_all = True
 
 
 def _write(name: str, content: bytes) -> None:
-    """Put a file into the first folder that takes it; say so once where that is not for long."""
+    """Write a file to the first folder that accepts it; say so once if the file will not last."""
     global _is_said, _keeps_all
     for place in _places():
         if place.folder in _failed:
             continue
         try:
+            if not place.lasts:
+                place.folder.parent.mkdir(mode=0o700, exist_ok=True)
+                if not _is_private(place.folder.parent):
+                    raise PermissionError(errno.EPERM, "open to other users")
             place.folder.mkdir(parents=True, exist_ok=True)
             with whole_file(place.folder / name) as temporary, open(temporary, "xb") as file:
                 file.write(content)
@@ -150,12 +155,12 @@ def _write(name: str, content: bytes) -> None:
         _is_said = True
         why = "; ".join(f"{folder}: {reason}" for folder, reason in _failed.items())
         left = [place.folder for place in _places() if place.folder not in _failed]
-        where = f"only in {left[0]}" if left else "nowhere, so that each start compiles"
+        where = f"only in {left[0]}" if left else "nowhere, so every start compiles"
         say(f"compiled code is kept {where} ({why}); NUMBA_CACHE_DIR can name another folder")
 
 
 def keeps_all() -> bool:
-    """Whether the next process will find all that this one has compiled so far."""
+    """Return whether the next process will find everything that this one has compiled so far."""
     return _keeps_all
 
 
@@ -165,11 +170,12 @@ class CodeCache:
     Parameters
     ----------
     function : function
-        Python's.
+        The Python function.
     reduce : callable
-        Takes a compiled function; gives what can be pickled of it, or None if it must not be kept.
+        Takes a compiled function; returns what can be pickled of it, or None if it must not be
+        kept.
     rebuild : callable
-        Takes Numba's target context and what `reduce` gave.
+        Takes Numba's target context and what `reduce` returned; returns the compiled function.
     """
 
     def __init__(
@@ -193,13 +199,13 @@ class CodeCache:
         self._is_enabled = False
 
     def flush(self) -> None:
-        """Forget all signatures."""
+        """Delete the stored code of all signatures."""
         for place in _places():
             for path in place.folder.glob(f"{self._name}-*{SUFFIX}"):
                 path.unlink(missing_ok=True)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """The function compiled for a signature, or None."""
+        """Return the function compiled for a signature, or None."""
         if not self._is_enabled:
             return None
         target_context.refresh()
@@ -207,16 +213,16 @@ class CodeCache:
         for content in _found(name):
             try:
                 return self._rebuild(target_context, pickle.loads(content))
-            except Exception:  # intact, and yet of no use: it is compiled anew
+            except Exception:  # intact but unusable: compile again
                 continue
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep a compiled function, if that is possible."""
+        """Store a compiled function if possible."""
         global _keeps_all
         if not self._is_enabled:
             return
-        # After an edit since this process began, old code would get a new stamp.
+        # If a source was edited since this process began, the stamp may not match the code.
         reduced = self._reduce(data) if _is_as_imported() else None
         if reduced is None:
             _keeps_all = False
@@ -231,8 +237,10 @@ class CodeCache:
 
 
 def _found(name: str) -> Iterator[bytes]:
-    """The contents of intact files of that name and this stamp."""
+    """Yield the contents of intact files with this name and the current stamp."""
     for place in _places():
+        if not place.lasts and not _is_private(place.folder.parent):
+            continue
         try:
             data = (place.folder / name).read_bytes()
         except OSError:

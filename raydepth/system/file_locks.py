@@ -1,7 +1,7 @@
-"""Locks on files and folders that the system lifts when a process ends, however it ends.
+"""Locks on files and folders that the system releases when a process ends, even if it is killed.
 
-Where there are no such locks (Windows, some file systems), every lock is granted: it is left to the
-user that no two processes do the same.
+Where such locks do not exist (Windows, some file systems), every lock is granted, and the user must
+make sure that no two processes do the same work.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ except ImportError:  # Windows
 
 
 def lock(handle: int) -> bool:
-    """Take an open file or folder for this process, without waiting; False if another has it."""
+    """Lock an open file or folder without waiting; return False if another process has the lock."""
     if fcntl is None:
         return True
     try:
@@ -31,7 +31,7 @@ def lock(handle: int) -> bool:
 
 
 def is_idle(path: Path) -> bool:
-    """Whether a file exists and no process has its lock, as far as the system can tell."""
+    """Return whether a file exists and no process has its lock, as far as the system can tell."""
     if fcntl is None:
         return False
     try:
@@ -46,7 +46,7 @@ def is_idle(path: Path) -> bool:
 
 @contextlib.contextmanager
 def waiting_lock(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder for the block; waits until no other process has it."""
+    """Hold the lock of a folder during the block; wait until no other process has it."""
     if fcntl is None:
         yield
         return
@@ -61,7 +61,7 @@ def waiting_lock(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def trying_lock(folder: Path) -> Iterator[bool]:
-    """Try to hold the lock of a folder for the block; gives whether this process has it."""
+    """Try to hold the lock of a folder during the block; yield whether this process has it."""
     if fcntl is None:
         yield True
         return
@@ -74,7 +74,7 @@ def trying_lock(folder: Path) -> Iterator[bool]:
 
 
 def leads_to(path: Path, handle: int) -> bool:
-    """Whether a path leads to what was opened as `handle`."""
+    """Return whether a path leads to the file or folder that was opened as `handle`."""
     try:
         return os.path.samestat(os.fstat(handle), os.stat(path))
     except FileNotFoundError:

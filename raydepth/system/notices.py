@@ -1,8 +1,8 @@
-"""Lines for the user about what raydepth does for itself, such as compiling.
+"""Notices to the user, in one line each, about what raydepth does on its own, such as compiling.
 
-The library never prints. A line goes to the listener that `heard_by` names, as the command line
-does, else to the logger "raydepth", which shows warnings on standard error unless a program says
-otherwise.
+The library never prints. A line goes to the listener that was set with `heard_by`, as the command
+line does, otherwise to the logger "raydepth", which shows warnings on standard error unless the
+program configures it differently.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ Say = Callable[[str], object]
 _log = logging.getLogger("raydepth")
 _listeners: list[Say] = []
 
-# Listeners belong to the process that named them.
+# Listeners belong to the process that set them.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_listeners.clear)
 
 
 def say(line: str) -> None:
-    """Give a line to the listener that came last, or to the logger."""
+    """Send a line to the listener that was set last, or to the logger."""
     if _listeners:
         _listeners[-1](line)
     else:
@@ -32,7 +32,7 @@ def say(line: str) -> None:
 
 @contextlib.contextmanager
 def heard_by(listener: Say) -> Iterator[None]:
-    """Within the block, in all threads, let `listener` take the lines."""
+    """Send the lines of all threads to `listener` during the block."""
     _listeners.append(listener)
     try:
         yield

@@ -9,18 +9,18 @@ from raydepth.errors import MissingPackageError
 
 
 def needed(module: str, extra: str) -> Any:
-    """The module, imported.
+    """Import and return a module of an optional package.
 
     Raises
     ------
     MissingPackageError
-        It is not installed; the message has the pip command.
+        If the module cannot be imported; the message has the pip command.
     """
     try:
         found = importlib.import_module(module)
         if found.__file__ is None:
-            # A folder of that name where Python looks first, such as the results' own.
-            raise ImportError(f"the folder {next(iter(found.__path__))} is no package")
+            # Python found a folder of that name first, for example a folder of results.
+            raise ImportError(f"the folder {next(iter(found.__path__))} is not a package")
         return found
     except ImportError as error:
         raise MissingPackageError(

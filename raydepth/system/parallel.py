@@ -1,7 +1,8 @@
 """Run many small tasks on threads.
 
 The kernels release the GIL, so plain Python threads keep every core busy. Unlike Numba's own
-threading layers they need no library, survive a fork, and may be used from several threads at once.
+threading layers, they need no library, work after a fork, and may be used from several threads at
+once.
 """
 
 from __future__ import annotations
@@ -14,43 +15,43 @@ from functools import cache
 
 import numba
 
-# More than there are processors to ask for; threads are started as they are needed.
+# More than the processors of any machine; threads are started only when they are needed.
 MOST_THREADS = 1024
 
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    """Threads that wait for work: starting them anew takes as long as a small image."""
+    """Threads that wait for work, because starting them takes as long as a small image."""
     return ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="raydepth")
 
 
-# Threads do not survive a fork.
+# Threads do not survive a fork, so the child starts its own.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def default_threads() -> int:
-    """The processors this process may use; the environment's NUMBA_NUM_THREADS overrides."""
+    """Return the number of processors this process may use, or NUMBA_NUM_THREADS if it is set."""
     return numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
 
 
 def checked_threads(threads: int | None) -> int:
-    """The number of threads asked for; all there are if None."""
+    """Check a number of threads and return it; None means one per processor."""
     if threads is None:
         return default_threads()
     if threads < 1:
-        raise ValueError(f"threads is {threads}; expected a whole number from 1")
+        raise ValueError(f"threads is {threads}; expected a whole number, 1 or more")
     return int(threads)
 
 
 def for_each(task: Callable[[int], None], n_tasks: int, n_threads: int) -> None:
-    """Call `task(0)` to `task(n_tasks - 1)`, each once, in no stated order."""
+    """Call `task(0)` to `task(n_tasks - 1)`, each once, in any order."""
     n_threads = min(n_threads, n_tasks)
     if n_threads <= 1:
         for i in range(n_tasks):
             task(i)
         return
-    todo = itertools.count()  # next() is atomic: whoever is free takes the next task
+    todo = itertools.count()  # next() is atomic: each free thread takes the next task
     stop = False
 
     def work() -> None:
@@ -66,7 +67,7 @@ def for_each(task: Callable[[int], None], n_tasks: int, n_threads: int) -> None:
     try:
         work()
         for other in others:
-            # One that has not begun has nothing left to do.
+            # A worker that has not begun has nothing left to do.
             if not other.cancel():
                 other.result()
     finally:

@@ -1,4 +1,4 @@
-"""Pipes between processes that hold more than by default, so that neither end waits often."""
+"""Pipes between processes with larger buffers, so that neither end waits often."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-PIPE_BYTES = 1 << 20  # the most that Linux gives without asking
+PIPE_BYTES = 1 << 20  # the most that Linux gives without privileges
 
 
 def widened(pipe: int) -> int:
-    """The same pipe, with room for PIPE_BYTES where the system allows that."""
+    """Enlarge a pipe's buffer to PIPE_BYTES if the system allows it, and return the pipe."""
     if hasattr(fcntl, "F_SETPIPE_SZ"):
         with contextlib.suppress(OSError):  # the system's limit may be lower
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)

@@ -1,1 +1,1 @@
-"""Find the face that a ray meets first: tiles of rays, single rays, all crossings."""
+"""Find the faces that rays meet: tiles of rays, single rays, all crossings of a ray."""

@@ -1,6 +1,7 @@
-"""All faces that a ray meets: the first few, and the last. Any rays, one after the other.
+"""All faces that a ray meets: the first few, and the last. For any rays, one at a time.
 
-The walk is that of nearest.py, but for what ends it: the last of the hits that are wanted, or none.
+The walk is that of nearest.py, but it ends at the last of the wanted hits, not at the nearest one.
+Where the farthest face of all is wanted, no hit ends it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ f4 = np.float32
 
 @jit
 def _sort_in(t, face, distances, found):
-    """Put a face among those found, which are in the order of distance and then of index."""
+    """Insert a face into those found, which are in order of distance and then of index."""
     place = len(found) - 1
     if t > distances[place] or (t == distances[place] and face > found[place]):
         return
@@ -46,8 +47,8 @@ def crossings(
 ):  # fmt: skip
     """Fill `first` with the faces that each ray meets, nearest first, and `last` with the farthest.
 
-    Of equally near faces the one of the lower index is the earlier. A face that a ray only grazes,
-    edge on, is not met; where it meets an edge that two faces share, it meets both.
+    Of faces at the same distance, the one of lower index comes first. A face that a ray only
+    grazes, edge on, is not met. A ray that meets an edge shared by two faces meets both.
 
     Parameters
     ----------
@@ -56,14 +57,14 @@ def crossings(
     faces : (n_faces, 3) int32
     origins, directions : (n_rays, 3) float64, in the local frame
     near, far : (n_rays,) float64
-        What is nearer or farther is not met, in lengths of the directions.
+        Limits on the distance, in lengths of the directions: nearer or farther faces are not met.
     seen : (n_rays,) int32
-        The face that each ray meets first; of those with -1 nothing else is looked for.
+        The face that each ray meets first. A ray with -1 is not traced.
     first, first_t : (n_rays, n_hits) int32 and float64
-        Faces and distances; -1 and +inf behind the last of them.
+        Faces, and distances in lengths of the directions; -1 and +inf after the last hit.
     last, last_t : (n_rays,) or (0,) int32 and float64
-        -1 and -inf = miss. Without elements they are not asked for, and the search ends with the
-        nearest.
+        The farthest face and its distance; -1 and -inf for a miss. Arrays without elements are not
+        filled, and the search ends with the nearest faces.
     """
     node, leaf_data = pointer(nodes), pointer(leaves)
     links, leaf_faces = integers(node), integers(leaf_data)
@@ -123,6 +124,7 @@ def crossings(
                     _sort_in(t, face, distances, found)
                 if t > farthest or (t == farthest and face > last_face):
                     farthest, last_face = t, face
+            # The last wanted hit so far limits the search, unless the farthest of all is wanted.
             if len(last) == 0 and distances[n_hits - 1] < far[ray]:
                 t_end = f4(distances[n_hits - 1] * length - begin) + error
         if len(last) > 0:

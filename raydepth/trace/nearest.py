@@ -1,11 +1,11 @@
 """The nearest face along any ray, one ray at a time, on the eight-wide hierarchy (wide.py).
 
-Like the tile kernel it asks eight boxes or eight faces at a time in float32, which only spares
-work: whatever is not surely missed goes to `kernels.hit_distance` in float64. The result is the one
-that asking `hit_distance` about every face would give, bit for bit.
+Like the tile kernel, it tests eight boxes or eight faces at a time in float32. This only saves
+work: each face that is not surely missed goes to `kernels.hit_distance` in float64. The result is,
+bit for bit, the one of calling `hit_distance` for every face.
 
-In float32 a ray begins near the mesh, at most 3 from the local origin, and its direction's largest
-component is 1 or -1, so that all numbers are small and bounds on their errors are constants.
+In float32 a ray begins near the mesh, within 3.5 of the local origin, and the largest component of
+its direction is 1 or -1. So all numbers are small, and the bounds on their errors are constants.
 """
 
 from __future__ import annotations
@@ -42,21 +42,22 @@ from raydepth.simd.vectors import (
 
 f4 = np.float32
 
-# Seven more entries for each of at most bvh.MAX_DEPTH levels, and the root's eight.
+# Each of at most bvh.MAX_DEPTH levels adds seven entries; the root has eight.
 STACK = 512
 ULP = 2.0**-24
-# The mesh is no farther from the local origin than this.
+# The mesh lies within this distance of the local origin.
 RADIUS = math.sqrt(3.0) + 1e-6
-# A component of the direction below 1 / STEEP moves no ray by a float32's resolution.
+# A component of the direction below 1 / STEEP moves a ray by less than float32's resolution.
 STEEP = 1e30
 
-# Bounds on errors in lengths of the local frame, where a ray begins within 3.5 of the origin, so
-# that no difference of coordinates is above 4.5. Of where a ray crosses a slab: the beginning's
-# rounding 3.5 ULP, the difference's 4.5, the reciprocal's and the product's 3 * 4.5, of the half
-# extent 4, of their sum 6.
+# Bounds on errors, in lengths of the local frame. There a ray begins within 3.5 of the origin, so
+# no difference of coordinates is above 4.5. For the place where a ray crosses a slab the roundings
+# are, in ULP: of the ray's beginning 3.5, of the difference 4.5, of the reciprocal and the product
+# 3 * 4.5, of the half extent 4, of adding it 6.
 BOX_ERROR = 40.0 * ULP
-# Of a vertex in the frame in which the ray is the z axis: of float32 vertices 1 ULP, of the
-# beginning 3.5, the difference 4.5, z's 9 times a shear of at most 1, the shear 4.5, the sum 9.
+# For a vertex in the frame in which the ray is the z axis they are: of the float32 vertex 1 ULP, of
+# the ray's beginning 3.5, of the difference 4.5, of z 9 times a shear of at most 1, of the shear
+# 4.5, of the sum 9.
 POINT_ERROR = 32.0 * ULP
 
 
@@ -67,7 +68,12 @@ def _inverse(part):
 
 @jit(forceinline=True)
 def enter_children(nodes, node, start, inverse, margin, t_begin, t_end, entered):
-    """Where a ray enters a node's eight children, at the earliest; bits of those to visit."""
+    """Fill `entered`: the least t at which a ray may enter each of a node's eight children.
+
+    Returns the bits of the children to visit.
+    """
+    # The slab test. Boxes grow by `margin`, so that rounding never loses a face; the half extent
+    # -inf of an unused child fails the test.
     x, y, z = centres(nodes, node)
     half_x, half_y, half_z = half_extents(nodes, node)
     x, y, z = (x - start[0]) * inverse[0], (y - start[1]) * inverse[1], (z - start[2]) * inverse[2]
@@ -82,7 +88,7 @@ def enter_children(nodes, node, start, inverse, margin, t_begin, t_end, entered)
 
 @jit(forceinline=True)
 def _sheared(leaves, leaf, corner, start, axes, shears):
-    """A vertex of each of eight faces, in a frame in which the ray is the z axis."""
+    """One vertex of each of eight faces, in the frame in which the ray is the z axis."""
     kx, ky, kz = axes
     z = coordinates(leaves, leaf, corner, kz) - start[kz]
     x = fma(z, shears[0], coordinates(leaves, leaf, corner, kx) - start[kx])
@@ -92,7 +98,7 @@ def _sheared(leaves, leaf, corner, start, axes, shears):
 
 @jit(forceinline=True)
 def may_hit(leaves, leaf, start, axes, shears, forward, error, t_begin, t_end):
-    """Bits of the leaf's faces that the ray may meet between t_begin and t_end."""
+    """Return the bits of the leaf's faces that the ray may meet between `t_begin` and `t_end`."""
     ax, ay, az = _sheared(leaves, leaf, 0, start, axes, shears)
     bx, by, bz = _sheared(leaves, leaf, 1, start, axes, shears)
     cx, cy, cz = _sheared(leaves, leaf, 2, start, axes, shears)
@@ -103,10 +109,12 @@ def may_hit(leaves, leaf, start, axes, shears, forward, error, t_begin, t_end):
         vmax(vmax(magnitude(ax), magnitude(ay)), vmax(magnitude(bx), magnitude(by))),
         vmax(magnitude(cx), magnitude(cy)),
     )
-    # A difference of two products whose factors are off by `error`, and its three roundings.
+    # The error of a difference of two products: their factors are off by `error`, and there are
+    # three roundings.
     bound = size * fma(size, f4(4.0 * ULP), splat(f4(4.5) * error, WIDTH)) + f4(8.0) * error * error
     least = vmin(vmin(u, v), w)
     most = vmax(vmax(u, v), w)
+    # A face is met from either side: no edge function is surely negative, or none surely positive.
     inside = (least >= f4(0.0) - bound) | (most <= bound)
     az, bz, cz = az * forward, bz * forward, cz * forward
     nearest = vmin(vmin(az, bz), cz)
@@ -116,11 +124,12 @@ def may_hit(leaves, leaf, start, axes, shears, forward, error, t_begin, t_end):
 
 @jit(forceinline=True)
 def in_float32(origin, direction, t_min, start, inverse):
-    """A ray as the functions above want it: whether it comes near the mesh at all, and the rest.
+    """Convert a ray to float32 for the functions above; check that it comes near the mesh.
 
-    Fills `start` and `inverse`, three float32 each, and returns, after the bool, the three axes,
-    two shears, the sign of the last axis, bounds on errors of boxes and of points, `begin` and
-    `length`, and where float32 is to begin: t float32 is `t * length - begin` of the ray's own.
+    Fills `start` and `inverse`, three float32 each. Returns, in this order: True if the ray comes
+    near the mesh, the three axes, two shears, the direction's sign along the last axis, the bounds
+    on errors of boxes and of points, `begin`, `length`, and the t in float32 at which to begin.
+    A t of the ray itself is `t * length - begin` in float32.
     """
     axes = axes_of(direction)
     kx, ky, kz = axes
@@ -132,11 +141,12 @@ def in_float32(origin, direction, t_min, start, inverse):
     ox, oy, oz = origin[0], origin[1], origin[2]
     squared = dx * dx + dy * dy + dz * dz
     closest = -(ox * dx + oy * dy + oz * dz) / squared
-    # Of float64, when the ray comes from far away.
+    # The rounding of float64 matters when the ray comes from far away.
     rounding = 2.0**-48 * (abs(ox) + abs(oy) + abs(oz))
     reach = RADIUS + rounding
     x, y, z = ox + closest * dx, oy + closest * dy, oz + closest * dz
     near = x * x + y * y + z * z <= reach * reach and closest >= -reach
+    # A ray from far away is moved forward to where the mesh may begin, so that float32 suffices.
     begin = max(0.0, closest - reach)
     start[0], start[1], start[2] = f4(ox + begin * dx), f4(oy + begin * dy), f4(oz + begin * dz)
     inverse[0], inverse[1], inverse[2] = _inverse(dx), _inverse(dy), _inverse(dz)
@@ -149,7 +159,7 @@ def in_float32(origin, direction, t_min, start, inverse):
 
 @jit(forceinline=True)
 def put_in_order(stack_link, stack_t, base, stack_size, link, t):
-    """Put a child among those from `base` on, the nearest on top; returns the new size."""
+    """Insert a child into the stack from `base` on, the nearest on top; return the new size."""
     at = stack_size
     while at > base and stack_t[at - 1] < t:
         stack_link[at] = stack_link[at - 1]
@@ -162,9 +172,10 @@ def put_in_order(stack_link, stack_t, base, stack_size, link, t):
 
 @jit
 def nearest_face(nodes, leaves, vertices, faces, origin, direction, t_min):
-    """The face that a ray meets first and its distance; -1 and +inf if none.
+    """Return the face that a ray meets first and its distance; -1 and +inf for a miss.
 
-    Of equally near faces the one of the lowest index. Faces nearer than `t_min` do not count.
+    The distance is in lengths of the direction. Of faces at the same distance, the one of lowest
+    index counts. Faces nearer than `t_min` do not count.
 
     Parameters
     ----------
@@ -201,7 +212,7 @@ def nearest_face(nodes, leaves, vertices, faces, origin, direction, t_min):
             link = link_at(links, node, lane)
             if todo == 0:
                 continue
-            # The nearest child is next, the others wait, the nearest of them on top.
+            # The nearest child is visited next. The others wait on the stack, the nearest on top.
             t = entered[lane]
             base = stack_size
             while todo != 0:
@@ -230,7 +241,7 @@ def nearest_face(nodes, leaves, vertices, faces, origin, direction, t_min):
                     best_t = distance
                     best_face = face
                     t_end = f4(distance * length - begin) + error
-        # Whatever waits and is not too far.
+        # Drop waiting children that begin beyond the nearest hit so far.
         while stack_size > 0 and stack_t[stack_size - 1] > t_end:
             stack_size -= 1
         if stack_size == 0:

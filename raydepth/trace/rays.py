@@ -1,4 +1,4 @@
-"""Single rays of any origin and direction: lists of them, and those of a view's pixels."""
+"""Cast single rays of any origin and direction: lists of rays, or those of a view's pixels."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ def cast(
 ):  # fmt: skip
     """Fill `distance`, `triangle_id` and `barycentric` of all rays.
 
+    A miss is +inf, -1 and NaN.
+
     Parameters
     ----------
     nodes, leaves : see wide.py
@@ -24,11 +26,12 @@ def cast(
     faces : (n_faces, 3) int32
     origins, directions : (n_rays, 3) float64, in the local frame
     distance : (n_rays,) float64
+        In lengths of the direction.
     triangle_id : (n_rays,) int32
     barycentric : (n_rays, 3) float64
-        Weights of the vertices in the order of `faces` (lexicographic, see bvh.py).
+        The weights of the vertices in the order of `faces` (lexicographic, see bvh.py).
     t_min : float64
-        What is nearer is not hit, in lengths of the direction.
+        Nearer faces are not hit. In lengths of the direction.
     """
     vertex = pointer(vertices)
     corner = pointer(faces)
@@ -59,9 +62,10 @@ def cast(
 def limit(
     nodes, leaves, vertices, faces, basis, first_row, last_row, near, far, triangle_id,
 ):  # fmt: skip
-    """Take what lies nearer than `near` or farther than `far` out of rows of one view.
+    """Remove faces nearer than `near` or farther than `far` from rows of one view.
 
-    A pixel whose face is too near sees what lies behind it, if that is within the limits.
+    A pixel whose face is too near sees what lies behind it, if that is within the limits. Without
+    such a face the pixel becomes a miss, -1.
 
     Parameters
     ----------
@@ -94,7 +98,7 @@ def limit(
 def visibility(
     nodes, leaves, vertices, faces, basis, first_row, last_row, near, far, triangle_id,
 ):  # fmt: skip
-    """Fill rows of one view's `triangle_id`; parameters are those of `limit`."""
+    """Fill rows of one view's `triangle_id`, -1 for a miss; parameters are those of `limit`."""
     vertex = pointer(vertices)
     corner = pointer(faces)
     view = pointer(basis)
@@ -111,7 +115,9 @@ def visibility(
 
 @jit
 def put_in_mesh_order(barycentric, triangle_id, faces, mesh_faces):
-    """Put weights of corners in the order of `faces` (the hierarchy's) into the mesh's own.
+    """Reorder weights of corners, in place, from the order of `faces` to that of `mesh_faces`.
+
+    The first is the hierarchy's order, the second the user's.
 
     Parameters
     ----------
@@ -135,16 +141,17 @@ def put_in_mesh_order(barycentric, triangle_id, faces, mesh_faces):
 def cover(
     nodes, leaves, vertices, faces, basis, samples, chosen, coverage,
 ):  # fmt: skip
-    """Fill, for the chosen pixels, the share of their samples whose rays meet something.
+    """Fill in, for the chosen pixels, the share of their samples whose rays meet a face.
 
     Parameters
     ----------
     basis : (6, 3) float64
-        Of the samples, in the local frame.
+        The ray basis of the samples, in the local frame.
     samples : int
-        Along each side of a pixel.
+        The number of samples along each side of a pixel.
     chosen : (height, width) bool
     coverage : (height, width) float
+        From 0 to 1. Pixels that are not chosen are left as they are.
     """
     vertex = pointer(vertices)
     corner = pointer(faces)

@@ -1,18 +1,19 @@
-"""Where each view stands and how it images points: plain arrays, one row a view.
+"""The position and the projection of each view: plain arrays, one row per view.
 
-A projection takes points to image coordinates. It is 14 numbers:
+A projection maps points to image coordinates. It has 14 numbers:
 
 | slot        | numbers | meaning                                                                |
 | ----------- | ------- | ---------------------------------------------------------------------- |
-| X, Y, S     | 4 each  | rows (a, b, c, d) that take a point (x, y, z) to ax + by + cz + d      |
+| X, Y, S     | 4 each  | rows (a, b, c, d) that map a point (x, y, z) to ax + by + cz + d       |
 | PERSPECTIVE | 1       | 1 for a perspective view, 0 for an orthographic one                    |
 | FARTHEST    | 1       | nearness of an orthographic view = this number minus the distance S    |
 
 The image coordinates are X / S and Y / S for a perspective view, X and Y for an orthographic one;
 S is the distance along the ray.
 
-A frame is 15 numbers: ROTATION, nine, is that of `world_from_camera` row by row; PLACE, three, is
-the camera's place from the mesh's centre; CENTRE, three, is that centre. Both in world units.
+A frame has 15 numbers. ROTATION, nine, is the rotation of `world_from_camera`, row by row. PLACE,
+three, is the camera's position minus the mesh's centre. CENTRE, three, is that centre. PLACE and
+CENTRE are in world units.
 """
 
 from __future__ import annotations
@@ -25,23 +26,25 @@ X, Y, S, PERSPECTIVE, FARTHEST, PROJECTION = 0, 4, 8, 12, 13, 14
 ROTATION, PLACE, CENTRE, FRAME = 0, 9, 12, 15
 
 # The mesh lies within sqrt(3) of the local origin. So a distance S that is measured from a plane
-# this far before the origin is above 0, and FARTHEST minus S, too.
+# this far in front of the origin is above 0, and FARTHEST minus S is above 0, too.
 REACH = 4.0
 
 
 class ViewFrames(NamedTuple):
-    """What kernels know of some views; lengths in the hierarchy's local frame unless said.
+    """The geometry of some views, for kernels.
+
+    Lengths are in the hierarchy's local frame unless another unit is named.
 
     Attributes
     ----------
     basis : (n_views, 6, 3) float64
-        The ray basis, see `kernels.pixel_ray`; (0, 6, 3) where rays are not affine in the pixel.
+        The ray basis, see `kernels.pixel_ray`; (0, 6, 3) if rays are not affine in the pixel.
     projection : (n_views, 14) float64
-        Its inverse, as the table above says; (0, 14) where rays are not affine.
+        The inverse of the basis, as in the table above; (0, 14) if rays are not affine.
     frame : (n_views, 15) float64
         As above, in world units.
     near, far : (n_views,) float64
-        The limits of what is seen; on ray depth where a camera has no z.
+        The limits on the z depth of what is seen, or on its ray depth if the camera has no z.
     """
 
     basis: np.ndarray
@@ -59,12 +62,12 @@ def view_frames(
     centre: np.ndarray,
     scale: float,
 ) -> ViewFrames:
-    """The frames of views of a mesh whose local frame has this centre and scale.
+    """Return the frames of views of a mesh whose local frame has this centre and scale.
 
     Parameters
     ----------
     ray_basis : (n_views, 6, 3) float64 or None
-        In the world, see `Cameras.ray_basis`; None for rays that are not affine in the pixel.
+        In world units, see `Cameras.ray_basis`; None if rays are not affine in the pixel.
     world_from_camera : (n_views, 4, 4) float64
     limits : near and far, (n_views,) float64 each
         In world units.
@@ -79,9 +82,9 @@ def view_frames(
 
 
 def local_basis(ray_basis: np.ndarray, centre: np.ndarray, scale: float) -> np.ndarray:
-    """A ray basis with its origins in the local frame.
+    """Return a ray basis with its origins in the local frame.
 
-    Directions stay as they are, so a distance along the ray in world units is the local one
+    Directions are not changed. So a distance along the ray in world units is the local distance
     divided by the frame's scale, a power of two.
     """
     basis = ray_basis.copy()
@@ -91,10 +94,10 @@ def local_basis(ray_basis: np.ndarray, centre: np.ndarray, scale: float) -> np.n
 
 
 def projections(basis: np.ndarray, perspective: bool) -> np.ndarray:
-    """The inverse of `basis`, (n_views, 14) float64; the table above says what it holds.
+    """Return the inverse of `basis`, (n_views, 14) float64, as in the table above.
 
-    An orthographic camera far away has its S measured from a plane that is nearer, yet in front of
-    the mesh, so that float32 can tell distances apart.
+    For an orthographic camera that is far away, S is measured from a nearer plane that is still in
+    front of the mesh, so that float32 can tell distances apart.
     """
     axes = [4, 5, 3] if perspective else [1, 2, 3]
     inverse = np.linalg.inv(np.swapaxes(basis[:, axes], 1, 2))
@@ -120,7 +123,7 @@ def _frames(world_from_camera: np.ndarray, centre: np.ndarray) -> np.ndarray:
 def z_ranges(
     low: np.ndarray, high: np.ndarray, projection: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The least and the greatest z of a box in each view, (n_views,), in local units.
+    """Return the least and the greatest z of a box in each view, (n_views,) each, in local units.
 
     Parameters
     ----------

@@ -310,7 +310,7 @@ def test_other_renderers_are_compared(run):
     assert line_with(out, "broken") == f"broken does not start: {broken}"
     assert "Fake 7.1: agrees; 0 of" in line_with(out, "Fake 7.1")
     assert "! DISAGREES on knot_5k at 16, knot_5k at 24; " in line_with(out, "Blind 7.1")
-    assert "geometric mean" in line_with(out, "rays a second: ", "smallest")
+    assert "geometric mean" in line_with(out, "rays per second: ", "smallest")
     assert "geometric mean" in line_with(out, "build: ", "smallest")
     assert "Blind" not in line_with(out, "triangles", "load")  # it builds nothing
     header, _, first, second = out[out.index(line_with(out, "| raydepth |")) :][:4]
@@ -394,11 +394,11 @@ def test_a_real_peer_agrees(name, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--against", "blender"], ["'blender' is none of fake, "]),
-        (["--against", ""], ["'' is none of"]),
-        (["--sizes", "0"], ["'0' is no whole number from 1"]),
-        (["--sizes", "16,x"], ["'x' is no whole number"]),
-        (["--repeats", "0"], ["'0' is no whole number"]),
+        (["--against", "blender"], ["unknown renderer 'blender'; expected some of fake, "]),
+        (["--against", ""], ["unknown renderer ''"]),
+        (["--sizes", "0"], ["expected a whole number from 1, got '0'"]),
+        (["--sizes", "16,x"], ["expected a whole number from 1, got 'x'"]),
+        (["--repeats", "0"], ["expected a whole number from 1, got '0'"]),
         (["--json", "no/such/out.json"], ["no/such/out.json", "expected a file"]),
         (["--json", "."], ["expected a file"]),
     ],

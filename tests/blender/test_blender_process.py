@@ -115,7 +115,7 @@ def test_a_job_goes_in_and_arrays_come_out(name, program, monkeypatch):
         ("os.kill(os.getpid(), 6)", r"blender crashed \(SIGABRT\) and left no result"),
         (
             "print('one', flush=True); print('two', file=sys.stderr); sys.exit(7)",
-            "blender ended with exit code 7 and left no result; it said last: two",
+            "blender ended with exit code 7 and left no result; its last line was: two",
         ),
         ("pass", "blender ended with exit code 0 and left no result$"),
         (

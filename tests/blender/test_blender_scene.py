@@ -108,7 +108,7 @@ def test_both_models_of_cameras():
 
 
 def test_a_frame_without_a_mesh():
-    with pytest.raises(MeshError, match=r"b\.blend: renders see no mesh at frame 12"):
+    with pytest.raises(MeshError, match=r"b\.blend: no mesh is visible in renders at frame 12"):
         Scene(answer_of([view(11, 0), view(12, 1)], [[0], []]), Path("b.blend"), "0" * 64)
 
 
@@ -126,8 +126,8 @@ def no_blender(monkeypatch):
     [
         (None, "no such file"),
         ("folder", "is a directory"),
-        (b"", "is no .blend file"),
-        (b"PK\x03\x04 something else", "is no .blend file"),
+        (b"", "is not a .blend file"),
+        (b"PK\x03\x04 something else", "is not a .blend file"),
     ],
 )
 def test_what_is_no_blend(content, words, tmp_path, no_blender):
@@ -386,7 +386,7 @@ def test_what_is_left_out_is_said(blender, scenes):
     ("name", "options", "kind", "words"),
     [
         ("alone", {}, BlenderError, "scene 'Scene' has no cameras"),
-        ("empty", {}, MeshError, r"empty\.blend: renders see no mesh at frame 1"),
+        ("empty", {}, MeshError, r"empty\.blend: no mesh is visible in renders at frame 1"),
         ("two", {"camera": "X"}, BlenderError, "no camera 'X'; its cameras are 'Plan', 'Wide'"),
         ("two", {"frames": "keys"}, BlenderError, "no keyframes of camera 'Plan', 'Wide'"),
         ("panorama", {}, ValueError, r"panorama\.blend: camera 'All around' is panoramic"),

@@ -270,10 +270,10 @@ def colmap(**change) -> dict[str, str]:
 
 
 BAD = [
-    ({"transforms.json": '{"frames": [{"transf'}, {}, "it is no JSON"),
+    ({"transforms.json": '{"frames": [{"transf'}, {}, "it is not valid JSON"),
     ({"x.txt": ""}, {}, r"the folder has none of cameras\.txt, images\.txt"),
     (nerf(frames=[]), {}, "it has no frames"),
-    (nerf(frames=[3]), {}, "frame 0 is no JSON object"),
+    (nerf(frames=[3]), {}, "frame 0 is not a JSON object"),
     (nerf(frames=[{}]), {}, "frame 0 lacks transform_matrix"),
     (nerf(fl_x="9"), {}, "fl_x of frame 0 is '9'; expected a number"),
     (nerf(fl_x=None), {}, "fl_x of frame 0 is None; expected a number"),
@@ -292,11 +292,11 @@ BAD = [
     (frame(transform_matrix=[[1, 2], "x"]), {}, "frame 1 is not an array of numbers"),
     (frame(transform_matrix=(2 * np.eye(4)).tolist()), {}, "of view 1 has a rotation that is not"),
     (frame(transform_matrix=np.diag([-1, 1, 1, 1]).tolist()), {}, "view 1 is mirrored"),
-    (bop_file(), {}, "it says no size and no PNG stands beside it"),
+    (bop_file(), {}, "it holds no size and has no PNG beside it"),
     (bop_file(cam_K=[1, 2]), {"size": 4}, "cam_K of image 0 has shape"),
     (bop_file(cam_R_w2c=[0] * 9), {"size": 4}, "a rotation is singular"),
     (bop_file(cam_R_w2c=[1e999] * 9), {"size": 4}, "cam_R_w2c of image 0 is not finite"),
-    ({"scene_camera.json": json.dumps({"a": BOP["0"]})}, {"size": 4}, "it holds 'a'; expected the"),
+    ({"scene_camera.json": json.dumps({"a": BOP["0"]})}, {"size": 4}, "the key 'a'; expected the"),
     ({"scene_camera.json": json.dumps({"0": {"cam_K": [1] * 9}})}, {"size": 4}, "lacks cam_R_w2c"),
     ({"images.txt": ""}, {}, r"cameras\.txt is missing"),
     (colmap(images="# none\n"), {}, r"images\.txt has no images"),
@@ -304,7 +304,7 @@ BAD = [
     (colmap(images="1 0 0 0 0 0 0 1 1 a.png\n"), {}, "has length 0; expected 1"),
     (colmap(images="1 x 0 0 0 0 0 1 1 a.png\n"), {}, "line 1 of images.txt holds 'x 0"),
     (colmap(images="1 1 0 0 0 0\n"), {}, "line 1 of images.txt has 6 words; expected 10"),
-    (colmap(images="1 1 0 0 0 0 0 1 5 a.png\n"), {}, "no camera 5, which image a.png has"),
+    (colmap(images="1 1 0 0 0 0 0 1 5 a.png\n"), {}, "no camera 5, which image a.png uses"),
     (
         colmap(images=COLMAP["images.txt"] + "2 1 0 0 0 0 0 1 2 b.png\n"),
         {},
@@ -312,7 +312,7 @@ BAD = [
     ),
     (colmap(cameras="1 PINHOLE 64 48 50\n"), {}, "has 1 parameters; PINHOLE has fx fy cx cy"),
     (colmap(cameras="1 FOV 64 48 50 50 1 1 1\n"), {}, "the model in line 1 .* is FOV; expected"),
-    ({"a.npy": "no array"}, {"size": 4, "fov_deg": 9}, "a.npy is no array in .npy form"),
+    ({"a.npy": "no array"}, {"size": 4, "fov_deg": 9}, "a.npy is not an array in .npy format"),
     ({"a.npy": ""}, {"fov_deg": 9}, "it holds poses only; give the size"),
     ({"a.npy": ""}, {"size": 4}, "give either the field of view or the intrinsics"),
     ({"a.npy": ""}, {"size": 4, "fov_deg": 9, "axes": "blender"}, "axes is 'blender'; expected"),
@@ -338,7 +338,7 @@ def test_bad_arrays(tmp_path):
     for array, message in (
         (np.zeros((3, 3)), r"float64 of shape \(1, 3, 3\); expected numbers in 3x4 or 4x4"),
         (np.full((3, 4), np.nan), "world_from_camera of view 0 is not finite"),
-        (np.array([[{}] * 4] * 3), "no array"),
+        (np.array([[{}] * 4] * 3), "not an array in .npy"),
     ):
         np.save(tmp_path / "a.npy", array, allow_pickle=True)
         with pytest.raises(ValueError, match=message):
@@ -351,7 +351,7 @@ def test_bad_arrays(tmp_path):
         ("transforms.json", SKEWED, {}, "skew; transforms.json holds none"),
         ("transforms.json", EIGHT, {}, "view 0 is distorted by k4, k5 or k6"),
         ("transforms.json", ORTHOGRAPHIC, {}, "are orthographic; transforms.json holds persp"),
-        ("transforms.json", LIMITED, {}, "near or far; nerf holds none"),
+        ("transforms.json", LIMITED, {}, "near or far; nerf cannot hold them"),
         ("colmap", SKEWED, {"format": "colmap"}, "skew; COLMAP holds none"),
         ("colmap", ORTHOGRAPHIC, {"format": "colmap"}, "are orthographic; COLMAP holds"),
         ("scene_camera.json", FIVE, {}, "are distorted perspective; scene_camera.json holds"),

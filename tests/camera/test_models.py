@@ -237,7 +237,7 @@ def test_the_device_gives_the_same_bits(name, fake_cuda):
     assert "cast_rays" in [name for name, *_ in fake_cuda.launches]
     assert (there.triangle_id == here.triangle_id).all()
     assert (there.ray_depth == here.ray_depth).all()
-    with pytest.raises(ValueError, match=r"to is 'device', but .* views come to main memory"):
+    with pytest.raises(ValueError, match=r"to is 'device', but .* views go to main memory"):
         rd.render(mesh, cameras, kind="ray", device="cuda", to="device")
     flat = rd.cameras.fibonacci(1, size=16)
     pairs = [(mesh, views) for views in (flat, cameras, cameras, flat)]
@@ -467,7 +467,7 @@ REFUSED = [
         lambda: Cameras(K, EYE, 16, model="fisheye", distortion=[0.1] * 5),
         r"distortion has shape \(5,\); expected 4 parameters for fisheye",
     ),
-    (lambda: Cameras(K, EYE, 16, distortion=[[0.1] * 5] * 2), "is of 2 views, poses of 1"),
+    (lambda: Cameras(K, EYE, 16, distortion=[[0.1] * 5] * 2), "is given for 2 views, poses for 1"),
     (lambda: Cameras(K, EYE, 16, distortion="none"), "distortion is not an array of numbers"),
     (lambda: Cameras(K, EYE, 16, distortion=[0, 0, np.inf, 0, 0]), "distortion of view 0 is .*inf"),
     (
@@ -487,11 +487,11 @@ REFUSED = [
     ),
     (
         lambda: Cameras(K, EYE, (96, 16), model="cubemap"),
-        r"intrinsics of view 0 are \[\[.*; a cubemap of faces of 16 pixels has \[\[8.0, 0.0, 8.0\]",
+        r"intrinsics of view 0 are \[\[.*; expected \[\[8.0, 0.0, 8.0\].* for cubemap faces of 16",
     ),
     (
         lambda: Cameras.from_json([LIMITED[0].to_json(), cameras_of("perspective")[0].to_json()]),
-        "one of cameras 1 and 0 has near, the other has not",
+        "one of cameras 1 and 0 has near, the other does not",
     ),
     (lambda: rd.cast_rays(CUBE, [0, 0, 2], [0, 0, -1], t_min=-1), "t_min is -1; expected"),
 ]

@@ -314,7 +314,7 @@ def test_a_folder_of_someone_else_stays_untouched(run, cube, views):
     before = contents(Path("out"))
     code, out, err = run("render", cube, "-o", "out", *SMALL)
     assert (code, out, len(err)) == (1, [], 1)
-    assert "out/cube exists and holds no views.json of raydepth" in err[0]
+    assert "out/cube exists but holds no views.json written by raydepth" in err[0]
     after = contents(Path("out"))
     assert {name: after[name] for name in before} == before
     assert meshes_in("out") == ["cube"]
@@ -485,7 +485,7 @@ def test_interrupt_leaves_whole_folders_only(run, cube, monkeypatch):
         patched.setattr(progress.Words, "mesh", interrupted)
         code, _, err = run("render", first, cube, "-o", "out", *sizes)
     assert code == 130
-    assert err == ["raydepth: interrupted; what is on disk is whole"]
+    assert err == ["raydepth: interrupted; files already written are complete"]
     # Whatever the others were about is cleared away, or was finished meanwhile.
     assert meshes_in("out")
     for name in meshes_in("out"):
@@ -595,7 +595,7 @@ def test_overwrite_and_retry(run, cube):
     ("options", "word"),
     [
         (("--shard", "2/2"), "shard 2/2 does not exist"),
-        (("--shard", "half"), "'half' is no shard"),
+        (("--shard", "half"), "shard is 'half'"),
         (("--shard", "0/2", "--overwrite"), "exclude each other"),
         (("--timeout", "-1"), "seconds"),
         (("--memory", "much"), "GiB"),
@@ -616,8 +616,8 @@ def test_verify(run, many):
     code, out, err = run("verify", "out", "--samples", "5")
     assert (code, err) == (0, [])
     assert out == [
-        "20 meshes, 38 views, 95 pixels traced again: all as it should be; 1 failed when it was "
-        "rendered (failures.jsonl)"
+        "20 meshes, 38 views, 95 pixels traced again: all as it should be; 1 failed when the "
+        "data set was rendered (failures.jsonl)"
     ]
     Path("out/07/001.png").write_bytes(b"not a picture")
     code, out, err = run("verify", "out")

@@ -264,7 +264,10 @@ def fake_blender(tmp_path: Path, code: str) -> Path:
     ("code", "words"),
     [
         ("import os; os.kill(os.getpid(), 11)", "crashed (SIGSEGV) and left no result"),
-        ("print('Error: no'); sys.exit(3)", "ended with exit code 3 and left no result; it said"),
+        (
+            "print('Error: no'); sys.exit(3)",
+            "ended with exit code 3 and left no result; its last line was: Error: no",
+        ),
         ("time.sleep(60)", "was stopped after 1 s without a result"),
         (
             "(folder / 'result.json').write_text(json.dumps("

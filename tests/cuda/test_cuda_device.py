@@ -83,7 +83,7 @@ def resolve_only(dtype):
     ("kernel", "fault", "message"),
     [
         ("resolve", broken, "PTX"),
-        ("find_visible", nothing, r"\d+ of 8192 pixels of depth are not the CPU's"),
+        ("find_visible", nothing, r"\d+ of 8192 pixels of depth differ from the CPU's"),
         ("find_visible_exactly", nothing, r"\d+ of 8192 pixels of float64 depth within limits"),
         ("cast_rays", nothing, r"\d+ of 8192 pixels of single rays"),
         ("resolve", resolve_only(exact.FLOAT32), r"\d+ of 8192 pixels of depth"),
@@ -96,7 +96,7 @@ def test_auto_is_the_cpu_where_cuda_fails_a_test(
     fake_cuda, auto_may_be_cuda, monkeypatch, kernel, fault, message
 ):
     monkeypatch.setitem(fake_cuda.kernels, kernel, fault)
-    with pytest.warns(UserWarning, match=f"'auto' is the CPU; CUDA failed a test: .*{message}"):
+    with pytest.warns(UserWarning, match=f"uses the CPU, because CUDA failed a test: .*{message}"):
         assert rd.render(MESH, VIEW).device == "cpu"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -142,7 +142,7 @@ def test_on_the_command_line_a_warning_is_one_line(
     assert commands.main(["demo"]) == 0
     lines = [line for line in capsys.readouterr().err.splitlines() if "warning" in line.lower()]
     assert len(lines) == 1
-    assert lines[0].startswith("raydepth: warning: device 'auto' is the CPU; CUDA failed")
+    assert lines[0].startswith("raydepth: warning: device 'auto' uses the CPU, because CUDA failed")
 
 
 def test_a_data_set_goes_on_with_the_device_it_was_begun_with(

@@ -71,10 +71,10 @@ def test_missing_files_directories_and_unknown_formats(tmp_path, refuse):
     (tmp_path / "folder.obj").mkdir()
     with pytest.raises(MeshError, match=r"folder\.obj: is a directory; expected a mesh file"):
         load_mesh(str(tmp_path / "folder.obj"))
-    known = "known are .obj, .ply, .stl, .off, .glb, .gltf, .3mf, .dae"
+    known = "expected one of .obj, .ply, .stl, .off, .glb, .gltf, .3mf, .dae"
     assert refuse("scene.max", "x") == f"unknown mesh format '.max'; {known}"
     assert refuse("scene.blend", "x") == (
-        "is a scene of Blender's; expected a mesh file, or blender.load_scene"
+        "is a Blender scene; expected a mesh file, or use blender.load_scene"
     )
     assert refuse("noname", "x") == f"unknown mesh format ''; {known}"
     assert refuse("a.obj.gz", gzip.compress(b"v 0 0 0")) == f"unknown mesh format '.gz'; {known}"
@@ -144,7 +144,7 @@ def test_name_source_hash_and_normalisation(load, tmp_path):
     assert mesh.source == str(tmp_path / "cube of mine.OBJ")
     assert len(mesh.source_sha256) == 64
     assert mesh.bounds.tolist() == [[-0.5, -0.5, 0], [0.5, 0.5, 0]]
-    with pytest.raises(ValueError, match="unknown normalization 'unit'"):
+    with pytest.raises(ValueError, match="normalize is 'unit'"):
         load("a.obj", OBJ, normalize="unit")
 
 
@@ -324,7 +324,7 @@ def test_off_in_all_its_spellings(load, text):
             "truncated: the header counts 4 vertices and 1000",
         ),
         (OFF.replace("4 1 0", "4 0 0"), "nothing renderable: 4 vertices and no faces"),
-        (OFF.replace("4 0 1 2 3", "4 0 1 2"), "fewer indices than it announces: '4 0 1 2'"),
+        (OFF.replace("4 0 1 2 3", "4 0 1 2"), "fewer indices than it declares: '4 0 1 2'"),
         (OFF.replace("4 0 1 2 3", "4 0 1 2 4"), "a face uses vertex 4"),
         (OFF.replace("4 0 1 2 3", "4 0 1 2 -1"), "a face uses vertex -1"),
         (OFF.replace("1 1 0\n", "1 one 0\n"), "'one' is not a number"),
@@ -444,13 +444,13 @@ def test_ply_edges_are_noted(load):
             PLY.replace("4 0 1 2 3", "1e9 0 1 2 3"),
             "truncated: a row of 'face' has 5 values",
         ),
-        (PLY.replace("4 0 1 2 3", "-4 0 1 2 3"), "a list announces"),
-        (PLY.replace("4 0 1 2 3", "nan 0 1 2 3"), "a list announces"),
+        (PLY.replace("4 0 1 2 3", "-4 0 1 2 3"), "a list has length"),
+        (PLY.replace("4 0 1 2 3", "nan 0 1 2 3"), "a list has length"),
         (PLY.replace("4 0 1 2 3", "4 0 1 2 4"), "a face uses vertex 4"),
         (PLY.replace("4 0 1 2 3", "4 0 1 2 -1"), "a face uses vertex -1"),
         (PLY.replace("4 0 1 2 3", "4 0 1 2 1.5"), "a face index is not an integer"),
         (PLY.replace("4 0 1 2 3", "4 0 1 2 x"), "'x' is not a number"),
-        (PLY + "7\n", "more follows after all the rows that the header declares"),
+        (PLY + "7\n", "data follows after the last row that the header declares"),
         (PLY.replace("float x", "float u"), "declares no vertices with x, y and z"),
         (
             PLY.replace("float x", "float nx").replace("float", "double"),
@@ -472,7 +472,7 @@ def test_ply_refused(refuse, text, reason):
 def test_ply_binary_refused(refuse, order):
     assert "a face uses vertex -1" in refuse("a.ply", binary_ply(order, [(0, 1, -1)]))
     assert "a face uses vertex 9" in refuse("a.ply", binary_ply(order, [(0, 1, 9)]))
-    assert "more follows" in refuse("a.ply", binary_ply(order, extra=b"\1\2\3"))
+    assert "data follows" in refuse("a.ply", binary_ply(order, extra=b"\1\2\3"))
     mixed = binary_ply(order, [(0, 1, 2), (0, 1, 2, 3)])
     assert "truncated" in refuse("a.ply", mixed[:-3])
     assert "truncated" in refuse("a.ply", mixed.replace(b"vertex 4", b"vertex 999999999"))
@@ -1015,10 +1015,10 @@ def test_collada_library_nodes_matrices_and_skins(load):
     ("text", "reason"),
     [
         (DAE[:-30], "truncated or not COLLADA"),
-        ("<COLLADA/>", "it instantiates no visual scene"),
+        ("<COLLADA/>", "the file instantiates no visual scene"),
         ("<svg/>", "expected COLLADA, got XML with the root element <svg>"),
         (DAE.replace('url="#square"', 'url="#circle"'), "refers to '#circle', which is not in the"),
-        (DAE.replace("1 1 0 0 1 0", "1 1 0 0 1"), "'numbers' has 11 of 12 values"),
+        (DAE.replace("1 1 0 0 1 0", "1 1 0 0 1"), "'numbers' has 11 values; expected 12"),
         (DAE.replace('count="4"', 'count="999999999"'), "does not hold 999999999 positions"),
         (DAE.replace("3 9</p>", "4 9</p>"), "a face uses vertex 4"),
         (DAE.replace(" 3 9</p>", "</p>"), "<polylist> declares 4, but holds 3"),

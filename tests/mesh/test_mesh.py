@@ -137,7 +137,7 @@ def test_normalisations_compose_and_none_changes_nothing():
 
 
 def test_an_unknown_normalisation_is_refused():
-    with pytest.raises(ValueError, match="unknown normalization 'unit'; expected one of none, "):
+    with pytest.raises(ValueError, match="normalize is 'unit'; expected one of none, "):
         Mesh(*TETRAHEDRON).normalized("unit")
 
 

@@ -398,7 +398,7 @@ def test_cuda_gives_the_same_from_its_faces(fake_cuda):
     assert theirs.device == "cuda"
     for name in ALL:
         np.testing.assert_array_equal(theirs[name], ours[name], name)
-    with pytest.raises(ValueError, match="to is 'device' and normal is computed on the host"):
+    with pytest.raises(ValueError, match="to is 'device', but normal is computed on the host"):
         rd.render(mesh, cameras, outputs=("z", "normal"), device="cuda", to="device")
 
 

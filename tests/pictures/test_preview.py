@@ -343,7 +343,7 @@ def test_wrong_argument_is_refused(arguments, said):
     [
         (2, sphere(4, 4), "index is 2; expected 0 to 1"),
         (-1, sphere(4, 4), "index is -1"),
-        (1, sphere(4, 5), r"view 1 has shape \(4, 5\); expected \(4, 4\) as the others"),
+        (1, sphere(4, 5), r"view 1 has shape \(4, 5\); expected \(4, 4\) like the others"),
         (1, np.ones((4, 4), dtype=np.uint16), "view 1 is uint16 of shape"),
         (1, np.ones((1, 4, 4)), r"shape \(1, 4, 4\); expected float of shape \(height, width\)"),
         (1, np.ones((0, 4)), r"shape \(0, 4\)"),

@@ -177,7 +177,11 @@ def test_any_scale(scale):
         ({"directions": 3.0}, ValueError, r"directions has shape \(\)"),
         ({"directions": [0, 0, np.nan]}, ValueError, "directions holds values that are not finite"),
         ({"origins": "here"}, ValueError, "origins is not an array of numbers"),
-        ({"origins": np.zeros((2, 3)), "directions": np.ones((4, 3))}, ValueError, "which differ"),
+        (
+            {"origins": np.zeros((2, 3)), "directions": np.ones((4, 3))},
+            ValueError,
+            "expected shapes that broadcast",
+        ),
         ({"threads": 0}, ValueError, "threads is 0"),
     ],
 )

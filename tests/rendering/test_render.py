@@ -277,7 +277,7 @@ def test_a_hierarchy_renders_like_its_mesh():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"kind": "depth"}, ValueError, r"kind is 'depth'; expected 'z', 'ray'"),
+        ({"kind": "depth"}, ValueError, r"kind is 'depth'; expected 'z' or 'ray'$"),
         ({"kind": ()}, ValueError, "kind is"),
         ({"kind": ("z", "z")}, ValueError, "kind is"),
         ({"device": "gpu"}, ValueError, r"device is 'gpu'; expected one of auto, cpu, cuda"),

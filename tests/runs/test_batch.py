@@ -370,7 +370,7 @@ def test_two_runs_at_once_are_refused(meshes, cameras):
     with open_failure_log(Path("out"), Shard(0, 1)):
         with pytest.raises(FileExistsError, match="out is being rendered by another process"):
             rd.render_dataset(meshes, "out", cameras)
-        with pytest.raises(FileExistsError, match="splits the work in another way"):
+        with pytest.raises(FileExistsError, match="splits the work differently"):
             rd.render_dataset(meshes, "out", cameras, shard="1/2")
     assert os.listdir("out") == []
 

@@ -165,7 +165,7 @@ def skewed() -> rd.Cameras:
         (rd.cameras.ring(2, ortho_width=2), {"file_format": "bop"}, "are orthographic; scene_cam"),
         (rd.cameras.ring(2, ortho_width=2), {"file_format": "tum"}, "orthographic; layout tum"),
         (skewed(), {"file_format": "nerf"}, "have skew; transforms.json holds none"),
-        (skewed(), {"file_format": "tum"}, "have skew; layout tum holds none"),
+        (skewed(), {"file_format": "tum"}, "have skew; layout tum cannot hold it"),
     ],
 )  # fmt: skip
 def test_what_a_layout_cannot_hold_is_refused(mesh, tmp_path, cameras, words, message):

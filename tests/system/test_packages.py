@@ -41,7 +41,7 @@ def test_stores(file_format, words):
 def test_a_folder_of_results_is_no_package(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "zzarr").mkdir()
-    words = r"^the package zzarr is needed: pip install .* \(the folder .*zzarr is no package\)"
+    words = r"^the package zzarr is needed: pip install .* \(the folder .*zzarr is not a package\)"
     with pytest.raises(MissingPackageError, match=words):
         needed("zzarr", "zarr")
 

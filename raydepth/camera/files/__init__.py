@@ -1,1 +1,1 @@
-"""Files of cameras, one module a format; `formats` reads and writes them all."""
+"""Camera files, one module for each format; `formats` reads and writes all of them."""

@@ -1,9 +1,9 @@
 """BOP's scene_camera.json.
 
-World to camera, as a rotation matrix and a translation in mm, in OpenCV axes; one unit here is one
-mm, as the models of BOP have it. Pixel centres are at whole numbers: BOP's toolkit turns the pixel
-in column i into a ray through x = i. So half a pixel is taken from the principal point on writing,
-and added on reading. (Renderers that BOP's synthetic images come from have not all kept to that.)
+Poses are world to camera: a rotation matrix and a translation in mm, in OpenCV axes. One unit here
+is one mm, as in BOP's models. Pixel centres are at whole numbers: BOP's toolkit turns the pixel in
+column i into a ray through x = i. So half a pixel is subtracted from the principal point on writing
+and added on reading. (Not all renderers of BOP's synthetic images have followed this convention.)
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from raydepth.camera.files.values import as_array, parsed_json
 
 NAME = "scene_camera.json"
 PIXEL_CENTRE = 0.5
-# Folders of images that stand beside a scene_camera.json.
+# Folders of images beside a scene_camera.json.
 IMAGES = ("depth", "rgb", "gray", "mask_visib")
 PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 
 
 def is_bop(data: Any) -> bool:
-    """Whether JSON data looks like a scene_camera.json."""
+    """Return whether JSON data looks like a scene_camera.json."""
     return (
         isinstance(data, dict)
         and bool(data)
@@ -34,17 +34,17 @@ def is_bop(data: Any) -> bool:
 
 
 def read(path: Path, *, size: tuple[int, int] | None = None) -> Cameras:
-    """The cameras, in the order of the images' numbers.
+    """Read the cameras, in the order of the images' numbers.
 
-    The file says no size: it is that of the first PNG in depth/, rgb/ or gray/ beside it, if it is
-    not given.
+    The file does not hold the size of the images. If it is not given, it is that of the first PNG
+    in depth/, rgb/, gray/ or mask_visib/ beside the file.
     """
     data = parsed_json(path)
     if not is_bop(data):
         raise ValueError("it does not hold an object with cam_K for each image")
     if not all(key.isdecimal() for key in data):
         odd = next(key for key in data if not key.isdecimal())
-        raise ValueError(f"it holds {odd!r}; expected the numbers of images")
+        raise ValueError(f"it has the key {odd!r}; expected the numbers of images")
     intrinsics, poses = [], []
     for key in sorted(data, key=int):
         view, where = data[key], f"image {key}"
@@ -59,7 +59,7 @@ def read(path: Path, *, size: tuple[int, int] | None = None) -> Cameras:
         poses.append(to_world(rotation, translation))
     found = size or _size_of_images(path.parent)
     if found is None:
-        raise ValueError("it says no size and no PNG stands beside it; give the size of the images")
+        raise ValueError("it holds no size and has no PNG beside it; give the size of the images")
     return Cameras(intrinsics, poses, found)
 
 
@@ -68,7 +68,7 @@ def contents(path: Path, cameras: Cameras) -> dict[Path, bytes]:
 
 
 def text(cameras: Cameras, depth_scale: float = 1.0) -> str:
-    """A scene_camera.json; `depth_scale` is in mm per value of a depth image."""
+    """Return the text of a scene_camera.json; `depth_scale` is in mm per value of a depth image."""
     check(cameras)
     lines = []
     for view in range(len(cameras)):
@@ -86,7 +86,7 @@ def text(cameras: Cameras, depth_scale: float = 1.0) -> str:
 
 
 def check(cameras: Cameras) -> None:
-    """ValueError if a scene_camera.json cannot hold the cameras' lenses."""
+    """Raise ValueError if a scene_camera.json cannot hold the cameras' lenses."""
     if cameras.model != "perspective" or not cameras.is_affine:
         raise ValueError(
             f"the cameras are {cameras.in_words}; {NAME} holds perspective ones without distortion"
@@ -94,7 +94,7 @@ def check(cameras: Cameras) -> None:
 
 
 def _size_of_images(folder: Path) -> tuple[int, int] | None:
-    """Width and height of the first PNG beside the file."""
+    """Return the width and height of the first PNG beside the file; None without a PNG."""
     for name in IMAGES:
         for image in sorted((folder / name).glob("*.png")):
             with open(image, "rb") as file:

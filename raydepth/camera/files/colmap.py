@@ -1,8 +1,8 @@
 """COLMAP's text files: a folder with cameras.txt and images.txt.
 
-World to camera, as a unit quaternion (w, x, y, z) and a translation, in OpenCV axes. Pixel centres
-are at half-integers, as here. Views are in the order of the names of the images. A rotation goes
-through a quaternion, so it comes back to rounding and not bit for bit.
+Poses are world to camera: a unit quaternion (w, x, y, z) and a translation, in OpenCV axes. Pixel
+centres are at half-integers, as in raydepth. Views are in the order of the images' names. A
+rotation is stored as a quaternion, so it is read back to rounding, not bit for bit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from raydepth.camera.camera import Cameras
 from raydepth.camera.files.rigid import quaternion_from_rotation, rotation_from_quaternion, to_world
 from raydepth.camera.files.values import padded, same_model, same_size
 
-# What COLMAP calls a model; the model here; its parameters, with their places in our distortion.
+# COLMAP's name of a model: raydepth's name, and the parameters in COLMAP's order.
 MODELS = {
     "SIMPLE_PINHOLE": ("perspective", "f cx cy"),
     "PINHOLE": ("perspective", "fx fy cx cy"),
@@ -44,7 +44,7 @@ def read(path: Path) -> Cameras:
     models, sizes, intrinsics, distortion, poses = [], [], [], [], []
     for name, camera, pose in images:
         if camera not in lenses:
-            raise ValueError(f"{FILES[0]} has no camera {camera}, which image {name} has")
+            raise ValueError(f"{FILES[0]} has no camera {camera}, which image {name} uses")
         model, size, matrix, parameters = lenses[camera]
         models.append(model)
         sizes.append(size)
@@ -60,7 +60,7 @@ def read(path: Path) -> Cameras:
 
 
 def contents(path: Path, cameras: Cameras) -> dict[Path, bytes]:
-    """The files of a folder; points3D.txt is empty, but COLMAP wants it."""
+    """Return the files of a folder; points3D.txt is empty, but COLMAP expects it."""
     if cameras.model not in DISTORTION:
         raise ValueError(
             f"the cameras are {cameras.model}; COLMAP holds perspective or fisheye ones"
@@ -72,7 +72,7 @@ def contents(path: Path, cameras: Cameras) -> dict[Path, bytes]:
     for view in range(len(cameras)):
         camera = numbers.setdefault(_lens(cameras, view), len(numbers) + 1)
         q = quaternion_from_rotation(cameras.world_from_camera[view, :3, :3].T)
-        # The translation of the rotation that will be read, so that the centre stays.
+        # The translation that fits the rotation as it will be read, so that the centre is kept.
         translation = -rotation_from_quaternion(q, "") @ cameras.world_from_camera[view, :3, 3]
         pose = " ".join(repr(x) for x in [*q.tolist(), *translation.tolist()])
         images.append(f"{view + 1} {pose} {camera} {view:06}.png\n\n")
@@ -91,7 +91,7 @@ def contents(path: Path, cameras: Cameras) -> dict[Path, bytes]:
 
 
 def _lens(cameras: Cameras, view: int) -> str:
-    """A line of cameras.txt, without its number."""
+    """Return a line of cameras.txt, without its number."""
     (fx, _, cx), (_, fy, cy), _ = cameras.intrinsics[view].tolist()
     parameters = [] if cameras.distortion is None else cameras.distortion[view].tolist()
     if cameras.model == "fisheye":
@@ -110,7 +110,7 @@ Lens = tuple[str, tuple[int, int], list[list[float]], list[float]]
 
 
 def _lenses(path: Path) -> Iterator[tuple[str, Lens]]:
-    """The cameras of cameras.txt by their numbers."""
+    """Yield the number and the lens of each camera in cameras.txt."""
     for number, line in enumerate(_text(path).splitlines(), start=1):
         words = line.split()
         if not words or words[0].startswith("#"):
@@ -135,7 +135,7 @@ def _lenses(path: Path) -> Iterator[tuple[str, Lens]]:
 
 
 def _images(path: Path) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Name, camera and pose of each image; every second line holds points, or nothing."""
+    """Yield the name, the camera and the pose of each image; skip the line of points after it."""
     lines = iter(enumerate(_text(path).splitlines(), start=1))
     for number, line in lines:
         words = line.split(maxsplit=9)

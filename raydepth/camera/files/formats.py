@@ -1,6 +1,7 @@
-"""Files of cameras, one module a format: `read_cameras`, `write_cameras`.
+"""Read and write camera files of all formats: `read_cameras`, `write_cameras`.
 
-Axes and pixel centres are converted to those of `Cameras`; each module says what its format has.
+Axes and pixel centres are converted to those of `Cameras`. Each format has a module, which states
+the format's conventions.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ FORMATS: dict[str, ModuleType] = {
     "bop": bop,
     "npy": matrices,
 }
-# What a format does not say itself, so that it may be given.
+# Arguments that a format takes, because its files do not (or not always) hold them.
 TAKES: dict[str, tuple[str, ...]] = {
     "nerf": ("size",),
     "bop": ("size",),
     "npy": ("size", "fov_deg", "intrinsics", "axes", "direction"),
 }
 WRITES: dict[str, tuple[str, ...]] = {"npy": ("axes", "direction")}
-# Files that say what a folder holds.
+# Files whose presence tells the format of a folder.
 IN_FOLDERS = {
     "cameras.txt": "colmap",
     "images.txt": "colmap",
@@ -50,30 +51,38 @@ def read_cameras(
     axes: str | None = None,
     direction: str | None = None,
 ) -> Cameras:
-    """Cameras of a file or folder, with OpenCV axes and pixel centres at half-integers.
+    """Read the cameras of a file or folder, converted to raydepth's axes and pixel centres.
 
     Parameters
     ----------
     path : path
         A transforms.json, a folder with COLMAP's cameras.txt and images.txt, a scene_camera.json,
-        poses in .npy (a file, or a folder of them), or any JSON of raydepth with cameras.
+        poses in .npy (a file, or a folder of them), or any JSON file of raydepth with cameras.
     format : {"raydepth", "nerf", "colmap", "bop", "npy"}, optional
-        Recognised by name and content, if not given.
+        If not given, it is recognised by name and content.
     size : int or (width, height), optional
-        Of the images, for formats that do not say it: npy, bop without images, nerf without w, h.
+        Image size in pixels, for files that do not hold it: npy, bop without images, nerf without
+        w and h.
     fov_deg, intrinsics : float; (3, 3) or (n_views, 3, 3) float, optional
-        For npy, one of them: degrees across the longer side, or pixels.
+        For npy, one of the two: the field of view in degrees across the longer side of the image,
+        or the intrinsics in pixels.
     axes : {"opencv", "opengl"}, optional
-        For npy: of the camera; opencv if not given.
+        For npy: the camera's axes; opencv if not given.
     direction : {"world_from_camera", "camera_from_world"}, optional
-        For npy: what the matrices do; world_from_camera if not given.
+        For npy: the direction in which the matrices map points; world_from_camera if not given.
+
+    Returns
+    -------
+    Cameras
+        With OpenCV axes and pixel centres at half-integers.
 
     Raises
     ------
     ValueError
-        The file holds no cameras, or such as `Cameras` cannot be; the message names the file, the
-        field and what was expected. Or something is given that the format says itself.
+        The file holds no cameras, or cameras that `Cameras` refuses; the message names the file,
+        the field and what was expected. Or an argument is given that the format does not take.
     OSError
+        The file does not exist or cannot be read.
     """
     place = Path(path)
     given = {
@@ -95,7 +104,7 @@ def read_cameras(
         return FORMATS[name].read(file, **options)
     except OSError:
         raise
-    except Exception as error:  # a foreign file fails in as many ways as JSON has shapes
+    except Exception as error:  # malformed JSON makes readers fail in many ways
         reason = error if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         raise ValueError(f"{file} holds no cameras ({reason})") from None
 
@@ -108,24 +117,27 @@ def write_cameras(
     axes: str | None = None,
     direction: str | None = None,
 ) -> None:
-    """Write cameras for another program, whole or not at all.
+    """Write cameras in another program's format, completely or not at all.
 
     Parameters
     ----------
     path : path
-        The file; for colmap and, unless it ends in .npy, npy: a folder, made if it is not there.
+        The file to write. For colmap, and for npy unless the name ends in .npy, it is a folder,
+        which is made if it does not exist.
+    cameras : Cameras
     format : {"raydepth", "nerf", "colmap", "bop", "npy"}, optional
-        By the name, if not given: transforms*.json is nerf, scene_camera.json bop, *.npy npy, other
-        .json raydepth.
+        If not given, the name decides: transforms*.json is nerf, scene_camera.json bop, *.npy npy,
+        other .json raydepth.
     axes, direction : str, optional
-        Of npy, as for `read_cameras`.
+        For npy, as for `read_cameras`.
 
     Raises
     ------
     ValueError
-        The format is unknown or cannot hold the cameras (their model, skew, distortion, near or
-        far); nothing was written.
+        The format is unknown, cannot hold the cameras (their model, skew, distortion, near or far)
+        or does not take an argument; nothing was written.
     OSError
+        A file cannot be written.
     """
     place = Path(path)
     given = {"axes": axes, "direction": direction}
@@ -133,7 +145,7 @@ def write_cameras(
     name = _checked_format(format) or _format_by_name(place)
     _refuse_others(name, options, WRITES)
     if name != "raydepth" and cameras.has_limits:
-        raise ValueError(f"the cameras have near or far; {name} holds none, raydepth's JSON does")
+        raise ValueError(f"the cameras have near or far; {name} cannot hold them, raydepth can")
     if name == "npy" and (cameras.model != "perspective" or not cameras.is_affine):
         raise ValueError(f"the cameras are {cameras.in_words}; npy holds poses only")
     contents = FORMATS[name].contents(place, cameras, **options)
@@ -149,7 +161,7 @@ def _checked_format(name: str | None) -> str | None:
 
 
 def _recognised(place: Path) -> tuple[str, Path]:
-    """The format of a file or folder, and the file to read."""
+    """Return the format of a file or folder, and the file to read."""
     if place.is_dir():
         for file, name in IN_FOLDERS.items():
             if (place / file).is_file():
@@ -177,7 +189,7 @@ def _file_in_folder(folder: Path, name: str) -> Path:
     for file, format in IN_FOLDERS.items():
         if format == name and (folder / file).is_file():
             return folder / file
-    raise ValueError(f"the folder has no file of {name}")
+    raise ValueError(f"the folder has no file of format {name}")
 
 
 def _format_by_name(place: Path) -> str:
@@ -193,7 +205,7 @@ def _format_by_name(place: Path) -> str:
 
 
 def _refuse_others(name: str, options: dict[str, Any], known: dict[str, tuple[str, ...]]) -> None:
-    """Refuse what the format says itself."""
+    """Raise ValueError for an option that the format does not take."""
     for key in options:
         if key not in known.get(name, ()):
             raise ValueError(f"{key} is given, but {name} has its own")

@@ -1,7 +1,7 @@
-"""Poses as .npy: a file of 3x4 or 4x4 for each view, in a folder, or all in one array.
+"""Poses in .npy files: a folder with a 3x4 or 4x4 matrix for each view, or one file with all.
 
-The files hold matrices and nothing else: what the matrix takes where, in which axes, the size and
-the intrinsics are for the caller to say. Camera to world matrices come back bit for bit.
+The files hold matrices and nothing else. The caller gives their direction, their axes, the image
+size and the intrinsics. Camera to world matrices are read back bit for bit.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def contents(
     axes: str = "opencv",
     direction: str = "world_from_camera",
 ) -> dict[Path, bytes]:
-    """One array (n_views, 3, 4) if the name ends in .npy, else a folder with a file for each."""
+    """Return one array (n_views, 3, 4) if the name ends in .npy, else a file for each view."""
     _check_words(axes, direction)
     poses = cameras.world_from_camera
     if axes == "opengl":
@@ -82,11 +82,11 @@ def _check_words(axes: str, direction: str) -> None:
 
 
 def _matrices(file: Path) -> np.ndarray:
-    """(n, 4, 4) float64 of one file."""
+    """Return the matrices of one file: (n, 4, 4) float64."""
     try:
         matrices = np.load(io.BytesIO(file.read_bytes()), allow_pickle=False)
     except Exception as error:
-        raise ValueError(f"{file.name} is no array in .npy form ({error})") from None
+        raise ValueError(f"{file.name} is not an array in .npy format ({error})") from None
     if matrices.ndim == 2:
         matrices = matrices[None]
     if (
@@ -110,5 +110,5 @@ def _bytes(array: np.ndarray) -> bytes:
 
 
 def _by_number(path: Path) -> tuple[list[int], str]:
-    """2.npy before 10.npy."""
+    """Return a sort key that puts 2.npy before 10.npy."""
     return [int(digits) for digits in re.findall(r"\d+", path.stem)], path.name

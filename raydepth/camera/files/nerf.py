@@ -1,8 +1,9 @@
 """transforms.json of NeRF, instant-ngp and nerfstudio.
 
-`transform_matrix` takes camera to world, in OpenGL axes (x right, y up, looking along -z). Pixel
-centres are at half-integers, as here: instant-ngp and nerfstudio both send the ray of pixel
-(0, 0) through (0.5, 0.5). Intrinsics and sizes stand at the top or in the frames, which go first.
+`transform_matrix` maps camera to world, in OpenGL axes (x right, y up, looking along -z). Pixel
+centres are at half-integers, as in raydepth: instant-ngp and nerfstudio both send the ray of pixel
+(0, 0) through (0.5, 0.5). Intrinsics and sizes stand at the top of the file or in its frames. Those
+in a frame go first.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from raydepth.camera.files.values import (
 )
 from raydepth.camera.poses import opencv_from_opengl, opengl_from_opencv
 
-# What `camera_model` says, and the model here. Without it the model is a pinhole, or distorted.
+# The value of `camera_model`, and raydepth's name of the model. Without `camera_model` the model is
+# perspective, distorted or not, or fisheye if `is_fisheye` is set.
 MODELS = {
     "PINHOLE": "perspective",
     "SIMPLE_PINHOLE": "perspective",
@@ -43,7 +45,7 @@ DISTORTION = {
 
 
 def read(path: Path, *, size: tuple[int, int] | None = None) -> Cameras:
-    """The cameras; `size` is for files that say none, as those of the original NeRF."""
+    """Read the cameras; `size` is for files without one, such as those of the original NeRF."""
     data = parsed_json(path)
     frames = data.get("frames") if isinstance(data, dict) else None
     if not isinstance(frames, list) or not frames:
@@ -52,8 +54,8 @@ def read(path: Path, *, size: tuple[int, int] | None = None) -> Cameras:
     for i, frame in enumerate(frames):
         where = f"frame {i}"
         if not isinstance(frame, dict):
-            raise ValueError(f"{where} is no JSON object")
-        # A frame's focal length in one form goes before the file's in another.
+            raise ValueError(f"{where} is not a JSON object")
+        # A focal length in a frame replaces one at the top, also if that has another form.
         shared = set(data) - (FOCAL if FOCAL & set(frame) else set())
         values = {key: data[key] for key in shared} | frame
         models.append(_model(values, where))
@@ -82,14 +84,14 @@ def contents(path: Path, cameras: Cameras) -> dict[Path, bytes]:
 def text(
     cameras: Cameras, frames: Sequence[dict[str, Any]], more: dict[str, Any] | None = None
 ) -> str:
-    """A transforms.json.
+    """Return the text of a transforms.json.
 
     Parameters
     ----------
     frames : sequence of dict
-        What each frame holds besides its camera, such as file_path.
+        The entries of each frame besides its camera, such as file_path.
     more : dict, optional
-        What the file holds besides.
+        More entries at the top of the file.
     """
     check(cameras)
     lenses = [_lens(cameras, view) for view in range(len(cameras))]
@@ -105,7 +107,7 @@ def text(
     entries = []
     for view, frame in enumerate(frames):
         pose = opengl_from_opencv(cameras.world_from_camera[view]).tolist()
-        # instant-ngp divides a frame's cx by the frame's w: all or nothing stands there.
+        # instant-ngp divides a frame's cx by the frame's w, so frames hold all intrinsics or none.
         entries.append({**frame, **({} if shared else lenses[view]), "transform_matrix": pose})
     lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in top.items()]
     listed = ",\n  ".join(json.dumps(entry) for entry in entries)
@@ -113,7 +115,7 @@ def text(
 
 
 def check(cameras: Cameras) -> None:
-    """ValueError if a transforms.json cannot hold the cameras' lenses."""
+    """Raise ValueError if a transforms.json cannot hold the cameras' lenses."""
     if cameras.model not in DISTORTION:
         raise ValueError(
             f"the cameras are {cameras.model}; transforms.json holds perspective or fisheye ones"
@@ -137,7 +139,7 @@ def _lens(cameras: Cameras, view: int) -> dict[str, Any]:
     if cameras.distortion is not None:
         lens |= zip(DISTORTION[cameras.model], cameras.distortion[view].tolist()[:5], strict=False)
     if cameras.model == "perspective":
-        # For readers of the original NeRF, who know nothing else.
+        # For programs that read the original NeRF's files: they know no other key.
         lens["camera_angle_x"] = 2.0 * math.atan(0.5 * cameras.width / fx)
     return lens
 
@@ -180,7 +182,7 @@ def _intrinsics(values: dict[str, Any], width: int, height: int, where: str) -> 
             focal[axis] = 0.5 * side / math.tan(0.5 * angle)
     if not focal:
         raise ValueError(f"{where} lacks fl_x and camera_angle_x; expected one of them")
-    # Square pixels, where only one is said.
+    # If only one focal length is given, pixels are square.
     fx, fy = focal.get("x", focal.get("y", 0.0)), focal.get("y", focal.get("x", 0.0))
     cx = as_number(values.get("cx", 0.5 * width), "cx", where)
     cy = as_number(values.get("cy", 0.5 * height), "cy", where)

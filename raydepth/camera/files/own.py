@@ -1,7 +1,7 @@
 """raydepth's own JSON: a list of `Cameras.to_json`, or any file of raydepth that holds cameras.
 
-OpenCV axes, camera to world, pixel centres at half-integers, all models, distortion, near and far.
-Numbers survive bit for bit.
+Poses are camera to world, in OpenCV axes; pixel centres are at half-integers. The format holds all
+models, distortion, near and far. Numbers survive bit for bit.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NAMES = ("views.json", "dataset.json", "cameras.json")
 
 
 def is_own(data: Any) -> bool:
-    """Whether JSON data looks like raydepth's: a view, a list of them, views.json, dataset.json."""
+    """Return whether JSON data looks like raydepth's: a view, a list, views.json, dataset.json."""
     if isinstance(data, dict):
         return bool({"model", "views", "cameras"} & data.keys())
     return isinstance(data, list)

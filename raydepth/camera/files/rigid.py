@@ -1,24 +1,24 @@
-"""World to camera and back, as rotation and translation, and unit quaternions."""
+"""Conversions between poses, rotations and translations from world to camera, and quaternions."""
 
 from __future__ import annotations
 
 import numpy as np
 
-# How far from 1 the length of a quaternion may be: files hold as few as three digits.
+# The length of a quaternion may be off by this much: some files hold only three digits.
 LENGTH_TOLERANCE = 1e-2
 
 
 def from_world(pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rotation (3, 3) and translation (3,) of the inverse of a `world_from_camera`."""
+    """Return rotation (3, 3) and translation (3,) of the inverse of a `world_from_camera`."""
     rotation = pose[:3, :3].T
     return rotation, -rotation @ pose[:3, 3]
 
 
 def to_world(rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
-    """The `world_from_camera`, (4, 4), of rotation and translation from world to camera.
+    """Return the `world_from_camera` (4, 4) of a rotation and translation from world to camera.
 
-    The rotation comes back from `from_world` bit for bit. The centre does to rounding, also where
-    the rotation is orthonormal to a few digits only, as it is solved for.
+    It inverts `from_world`: bit for bit in the rotation, to rounding in the centre. The centre is
+    solved for, so this holds even if the rotation is orthonormal to a few digits only.
     """
     pose = np.eye(4)
     pose[:3, :3] = rotation.T
@@ -30,9 +30,9 @@ def to_world(rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
 
 
 def quaternion_from_rotation(rotation: np.ndarray) -> np.ndarray:
-    """(w, x, y, z) of a rotation (3, 3), of length 1, with w >= 0.
+    """Return (w, x, y, z) of a rotation (3, 3), with length 1 and w >= 0.
 
-    The largest component is found first, so that nothing cancels. Source: Shepperd, "Quaternion
+    The largest component is computed first, so that nothing cancels. Source: Shepperd, "Quaternion
     from rotation matrix", 1978.
     """
     m = rotation
@@ -53,7 +53,7 @@ def quaternion_from_rotation(rotation: np.ndarray) -> np.ndarray:
 
 
 def rotation_from_quaternion(q: np.ndarray, where: str) -> np.ndarray:
-    """The rotation (3, 3) of (w, x, y, z), which need have length 1 to two digits only."""
+    """Return the rotation (3, 3) of (w, x, y, z), whose length must be 1 to two digits."""
     length = float(np.linalg.norm(q))
     if not abs(length - 1.0) <= LENGTH_TOLERANCE:
         raise ValueError(f"the quaternion of {where} has length {length:.6g}; expected 1")

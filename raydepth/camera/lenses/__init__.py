@@ -1,1 +1,1 @@
-"""Lenses: the rays of pixels and the pixels of points of each camera model, in its own frame."""
+"""Lenses: the rays of pixels and pixels of points of each camera model, in the camera's frame."""

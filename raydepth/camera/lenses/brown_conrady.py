@@ -8,23 +8,26 @@ from numpy.polynomial import polynomial
 from raydepth.camera.lenses.increasing import first_root, solve_increasing
 from raydepth.camera.lenses.lens import Lens
 
-# Directions from the centre in which the end of the field is looked for: all around, and again
-# about the one where it is nearest.
+# Angular steps of the search for the end of the field: all around the centre, and then again
+# around the direction in which the end is nearest.
 ALL_AROUND, ABOUT_NEAREST = 360, 40
 
 MOST_STEPS = 100
-# So that rounding of the field's end never lets a point across.
+# Shrinks the field a little, so that rounding of its end never lets a point across.
 INSIDE = 1.0 - 1e-9
-# Beyond this part of the rim's image a pixel is not searched for. The rim is interpolated.
+# A pixel is not searched for beyond this multiple of the distance of the rim's image from the
+# centre. It is above 1, because the rim is interpolated.
 WELL_OUTSIDE = 1.05
-# Steps shortened to less than this lead nowhere: the pixel is not in the field's image.
+# If steps have to be shortened to less than this, the pixel is not in the field's image.
 SHORTEST = 1e-9
-# A residual, relative to 1 and the image's coordinates, that no pixel of the field has.
+# The largest residual of a solution, relative to 1 plus the distance from the centre.
 UNSOLVED = 1e-12
 
 
 class BrownConrady(Lens):
-    """(x / z, y / z) is distorted before the intrinsics apply, with r^2 = x^2 + y^2 of them:
+    """A perspective lens that distorts (x / z, y / z) before the intrinsics apply.
+
+    With (x, y) for (x / z, y / z) and r^2 = x^2 + y^2 of them:
 
     x' = x q + 2 p1 x y + p2 (r^2 + 2 x^2)
     y' = y q + p1 (r^2 + 2 y^2) + 2 p2 x y
@@ -37,10 +40,10 @@ class BrownConrady(Lens):
     Attributes
     ----------
     end : float
-        The field is z > 0 and r < end: the largest disc on which the mapping is one to one. On the
-        way out from the centre its Jacobian's determinant stays positive there in every direction,
-        and it takes circles to curves that go once around the centre, so that no two points of the
-        disc come to lie on each other.
+        The field is z > 0 and r < end: the largest disc on which the mapping is one to one. From
+        the centre up to there, in every direction, the determinant of its Jacobian stays positive,
+        and it maps circles to curves that go once around the centre. So no two points of the disc
+        have the same image.
     """
 
     def __init__(
@@ -48,7 +51,7 @@ class BrownConrady(Lens):
     ) -> None:
         super().__init__(intrinsics, size)
         k1, k2, p1, p2, k3, k4, k5, k6 = (*distortion, 0.0, 0.0, 0.0)[:8]
-        # Of r, lowest power first.
+        # Numerator and denominator of q: polynomials in r, lowest power first.
         self._above = np.array([1.0, 0.0, k1, 0.0, k2, 0.0, k3])
         self._below = np.array([1.0, 0.0, k4, 0.0, k5, 0.0, k6])
         self._tangential = p1, p2
@@ -78,7 +81,7 @@ class BrownConrady(Lens):
         )
 
     def _stretch(self, r2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """q, and its derivative by r^2."""
+        """Return q and its derivative by r^2."""
         _, _, k1, _, k2, _, k3 = self._above
         _, _, k4, _, k5, _, k6 = self._below
         above = 1.0 + r2 * (k1 + r2 * (k2 + r2 * k3))
@@ -89,7 +92,7 @@ class BrownConrady(Lens):
         return q, (above_slope - q * below_slope) / below
 
     def _undistorted(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The inverse of `_distorted`, of (n,) float64; NaN outside the field."""
+        """Invert `_distorted` for (n,) float64; NaN outside the field."""
         x, y = self._radially_undistorted(a, b)
         if any(self._tangential):
             near = self._within_rim(a, b)
@@ -99,7 +102,11 @@ class BrownConrady(Lens):
         return np.where(inside, x, np.nan), np.where(inside, y, np.nan)
 
     def _radially_undistorted(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What the lens takes to (a, b) were p1 = p2 = 0; the end of the field for all beyond."""
+        """Return the points that the lens would map to (a, b) if p1 and p2 were 0.
+
+        For (a, b) beyond the image of the field, return the point at the field's end in the same
+        direction.
+        """
 
         def value(r: np.ndarray) -> np.ndarray:
             return r * self._stretch(r * r)[0]
@@ -109,7 +116,7 @@ class BrownConrady(Lens):
             return q + 2.0 * r * r * q_slope
 
         radius = np.hypot(a, b)
-        # Where the field has no end, nor has its image: only then nothing makes q fall.
+        # A field without an end has an image without an end: only then does nothing make q fall.
         reached = value(np.array(self.end)) if np.isfinite(self.end) else np.inf
         r = np.full_like(radius, self.end)
         inside = radius < reached
@@ -118,9 +125,9 @@ class BrownConrady(Lens):
         return scale * a, scale * b
 
     def _within_rim(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """False where (a, b) is well outside the image of the field, which spares Newton's search.
+        """Return False where (a, b) is well outside the field's image, to skip Newton's search.
 
-        The image of the field's rim goes once around the centre.
+        The image of the field's rim goes once around the centre, so it is interpolated by angle.
         """
         if not np.isfinite(self.end):
             return np.ones(len(a), bool)
@@ -134,8 +141,11 @@ class BrownConrady(Lens):
     def _newton(
         self, x: np.ndarray, y: np.ndarray, a: np.ndarray, b: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Newton's method from (x, y); steps are shortened until they lead closer, and inside."""
-        # What begins on the rim begins just inside it.
+        """Solve by Newton's method from (x, y); NaN where it does not find a solution.
+
+        Steps are shortened until they lead closer to the solution and stay inside the field.
+        """
+        # Points that start on the rim are moved just inside it.
         shrink = np.where(np.hypot(x, y) < self.end, 1.0, 1.0 - 1e-3)
         x, y = shrink * x, shrink * y
         result_x, result_y = np.full_like(x, np.nan), np.full_like(y, np.nan)
@@ -153,7 +163,7 @@ class BrownConrady(Lens):
             better = np.hypot(next_a - a, next_b - b) < error
             better &= np.hypot(step_x, step_y) < self.end
             solved = error <= UNSOLVED * (1.0 + np.hypot(a, b))
-            # As far as rounding lets it come: one more step does not lead closer.
+            # Solved to rounding: one more step does not lead closer.
             found = solved & ~better
             result_x[place[found]], result_y[place[found]] = x[found], y[found]
             done = found | (damping < SHORTEST)
@@ -165,7 +175,7 @@ class BrownConrady(Lens):
         return result_x, result_y
 
     def _jacobian(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
-        """dx'/dx, dx'/dy, dy'/dx, dy'/dy."""
+        """Return dx'/dx, dx'/dy, dy'/dx and dy'/dy."""
         p1, p2 = self._tangential
         q, q_slope = self._stretch(x * x + y * y)
         mixed = 2.0 * (x * y * q_slope + p1 * x + p2 * y)
@@ -186,12 +196,12 @@ class BrownConrady(Lens):
         return min(self._end_towards(angle) for angle in angles)
 
     def _end_towards(self, angle: float) -> float:
-        """The smallest r in a direction at which the mapping may stop being one to one.
+        """Return the smallest r in a direction at which the mapping may stop being one to one.
 
         On the ray (x, y) = r u with u = (cos, sin) the image is r q u + r^2 w, where w depends on
-        the angle only. With n, d for the numerator and the denominator of q, times powers of d,
-        the Jacobian's determinant is a polynomial of r, and so is the sense in which the image of
-        a circle goes round.
+        the angle only. Let n and d be the numerator and the denominator of q. Multiplied by powers
+        of d, the Jacobian's determinant is a polynomial in r. So is the expression whose sign tells
+        in which sense the image of a circle goes round.
         """
         p1, p2 = self._tangential
         cos, sin = np.cos(2.0 * angle), np.sin(2.0 * angle)

@@ -7,8 +7,9 @@ import numpy as np
 from raydepth.camera.lenses.lens import Lens
 
 # The image's faces from left to right, in the order and the orientation of OpenGL's and Vulkan's
-# cube maps. Rows are what points right, down and forward in a face's view, in the camera's frame:
-# the view of a camera turned to the right, to the left, upwards, downwards, not at all, round.
+# cube maps. The rows of a face are the directions right, down and forward of its view, in the
+# camera's frame. The views are those of a camera turned to the right, to the left, upwards,
+# downwards, not at all and backwards.
 FACES = {
     "right": ((0, 0, -1), (0, 1, 0), (1, 0, 0)),
     "left": ((0, 0, 1), (0, 1, 0), (-1, 0, 0)),
@@ -18,15 +19,15 @@ FACES = {
     "back": ((-1, 0, 0), (0, 1, 0), (0, 0, -1)),
 }
 
-# (6, 3, 3): takes points in the camera's frame to points in each face's.
+# (6, 3, 3): maps points in the camera's frame to points in each face's frame.
 FACE_FROM_CAMERA = np.array(list(FACES.values()), dtype=np.float64)
 
 
 class Cubemap(Lens):
-    """The intrinsics are those of one face, `[[s/2, 0, s/2], [0, s/2, s/2], [0, 0, 1]]`.
+    """A cube map, with the intrinsics of one face, `[[s/2, 0, s/2], [0, s/2, s/2], [0, 0, 1]]`.
 
-    A direction is seen by the face whose axis it is nearest to. Field: everything; the seams
-    between faces are imaged twice, and `project` gives the face that comes first.
+    A direction is seen by the face whose axis is nearest to it. The field is everything. The seams
+    between faces are imaged twice; `project` gives the place on the first of the faces.
     """
 
     def project(self, points: np.ndarray) -> np.ndarray:
@@ -34,7 +35,7 @@ class Cubemap(Lens):
         z = np.stack([points @ forward for forward in FACE_FROM_CAMERA[:, 2]], axis=-1)
         face = np.argmax(z, axis=-1)
         x, y, z = np.moveaxis(np.einsum("...ij,...j->...i", FACE_FROM_CAMERA[face], points), -1, 0)
-        z = np.where(z > 0.0, z, np.nan)  # the camera's centre is seen by none
+        z = np.where(z > 0.0, z, np.nan)  # no face sees the camera's centre
         pixels = self._image(x / z, y / z)
         pixels[..., 0] += side * face
         return pixels

@@ -11,11 +11,11 @@ from raydepth.camera.lenses.lens import Lens
 
 
 class Fisheye(Lens):
-    """A point at the angle theta from the axis lies at r(theta) from the centre of the image.
+    """A lens that images a point at the angle theta from the axis at r(theta) from the centre.
 
-    Without distortion r = theta (equidistant), with four parameters
-    r = theta (1 + k1 theta^2 + k2 theta^4 + k3 theta^6 + k4 theta^8), as OpenCV's fisheye.
-    The intrinsics take r (x, y) / |(x, y)| to pixels.
+    Without distortion r = theta (equidistant). With four parameters
+    r = theta (1 + k1 theta^2 + k2 theta^4 + k3 theta^6 + k4 theta^8), as in OpenCV's fisheye.
+    The intrinsics map r (x, y) / |(x, y)| to pixels.
 
     Source: Kannala, Brandt, "A generic camera model and calibration method for conventional,
     wide-angle, and fish-eye lenses", 2006.
@@ -23,7 +23,7 @@ class Fisheye(Lens):
     Attributes
     ----------
     end : float
-        The field is theta < end, in radians: where r stops growing, pi at most.
+        The field is theta < end, in radians. It ends where r stops growing, at pi at most.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Fisheye(Lens):
         theta = np.arctan2(from_axis, z)
         somewhere = (from_axis > 0.0) | (z > 0.0)
         theta = np.where((theta < self.end) & somewhere, theta, np.nan)
-        # On the axis both are 0; any divisor will do.
+        # On the axis both distances are 0, so any divisor will do.
         scale = self._radius(theta) / np.where(from_axis > 0.0, from_axis, 1.0)
         return self._image(scale * x, scale * y)
 

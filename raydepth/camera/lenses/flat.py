@@ -8,7 +8,7 @@ from raydepth.camera.lenses.lens import Lens
 
 
 class Perspective(Lens):
-    """A pinhole: `(x / z, y / z)` through the intrinsics. Field: what is in front, z > 0."""
+    """A pinhole: the intrinsics map `(x / z, y / z)` to pixels. The field is z > 0."""
 
     def project(self, points: np.ndarray) -> np.ndarray:
         z = np.where(points[..., 2] > 0.0, points[..., 2], np.nan)
@@ -20,7 +20,7 @@ class Perspective(Lens):
 
 
 class Orthographic(Lens):
-    """Parallel rays: `(x, y)` through the intrinsics. Field: what is in front, z > 0."""
+    """Parallel rays: the intrinsics map `(x, y)` to pixels. The field is z > 0."""
 
     def project(self, points: np.ndarray) -> np.ndarray:
         seen = np.where(points[..., 2] > 0.0, 0.0, np.nan)

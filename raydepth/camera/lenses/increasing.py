@@ -1,4 +1,4 @@
-"""The inverse of an increasing function, and where a polynomial stops being positive."""
+"""The inverse of an increasing function, and the first positive root of a polynomial."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Callable
 import numpy as np
 from numpy.polynomial import polynomial
 
-# A bisection of float64 numbers ends after fewer steps.
+# More steps than a bisection of float64 numbers takes.
 MOST_STEPS = 200
-# Relative to x, steps that only rounding makes.
+# Steps that are at most this large, relative to x, are due to rounding alone.
 ROUNDING = 2.0**-50
-# A root that touches the axis comes as a pair whose imaginary parts are about the square root of
-# the resolution.
+# Roots whose imaginary part is at most this large, relative to them, count as real. Where a
+# polynomial only touches the axis, a pair of roots is found whose imaginary parts are about the
+# square root of the resolution.
 REAL = 1e-7
 
 
@@ -22,7 +23,7 @@ def solve_increasing(
     target: np.ndarray,
     end: float,
 ) -> np.ndarray:
-    """x with value(x) = target, to rounding: Newton's steps, kept within a shrinking bracket.
+    """Find x with value(x) = target, to rounding, by Newton steps kept in a shrinking bracket.
 
     Parameters
     ----------
@@ -30,7 +31,7 @@ def solve_increasing(
         A function that increases from value(0) = 0, and its derivative, of (n,) float64.
     target : (n,) float64, from 0 to value(end)
     end : float
-        May be +inf.
+        The largest x; may be +inf.
     """
     result = np.empty_like(target)
     x = np.minimum(target, 0.5 * end)
@@ -56,7 +57,7 @@ def solve_increasing(
 
 
 def first_root(coefficients: np.ndarray) -> float:
-    """The smallest positive root of a polynomial, lowest power first; +inf if there is none."""
+    """Return the smallest positive root of a polynomial, lowest power first; +inf if none."""
     roots = polynomial.polyroots(polynomial.polytrim(coefficients))
     real = roots.real[(np.abs(roots.imag) <= REAL * np.abs(roots)) & (roots.real > 0.0)]
     return float(real.min(initial=np.inf))

@@ -1,6 +1,6 @@
-"""What each model of a camera images where: rays of pixels and pixels of points, in its own frame.
+"""The lens of each camera model: rays of pixels and pixels of points, in the camera's own frame.
 
-`lens_of` gives the lens of a model. Cameras (camera.py) put lenses into the world.
+`lens_of` returns the lens of a view. `Cameras` (camera.py) places lenses in the world.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ PLAIN = {
     "cubemap": Cubemap,
 }
 
-# How many distortion parameters a model may have.
+# The numbers of distortion parameters that a model may have.
 DISTORTIONS = {"perspective": (5, 8), "fisheye": (4,)}
 
 
 def lens_of(
     model: str, intrinsics: np.ndarray, distortion: np.ndarray | None, size: tuple[int, int]
 ) -> Lens:
-    """The lens of one view; `distortion` is None where there is none."""
+    """Return the lens of one view; `distortion` is None if it has none."""
     parameters = None if distortion is None else distortion.tobytes()
     return _lens(model, intrinsics.tobytes(), parameters, size)
 
 
-# Finding where a distorted lens's field ends takes a tenth of a second.
+# Cached, because finding the end of a distorted lens's field takes a tenth of a second.
 @functools.lru_cache(maxsize=256)
 def _lens(model: str, intrinsics: bytes, parameters: bytes | None, size: tuple[int, int]) -> Lens:
     matrix = np.frombuffer(intrinsics).reshape(3, 3)

@@ -8,12 +8,13 @@ from raydepth.camera.lenses.lens import Lens
 
 
 class Equirectangular(Lens):
-    """The intrinsics take (longitude, latitude) to pixels, in radians.
+    """A panorama: the intrinsics map (longitude, latitude), in radians, to pixels.
 
     Longitude is 0 ahead and grows to the right, latitude is 0 ahead and grows downwards:
     a direction is (sin(lon) cos(lat), sin(lat), cos(lon) cos(lat)).
 
-    Field: latitudes between the poles, and one turn of longitudes about the middle of the image.
+    The field is all latitudes between the poles, and one turn of longitudes about the middle of the
+    image.
     """
 
     def __init__(self, intrinsics: np.ndarray, size: tuple[int, int]) -> None:

@@ -1,8 +1,8 @@
-"""Where cameras stand: unit directions from the centre to each camera, and where "up" is.
+"""Placements of cameras: unit directions from the centre to each camera, and the up axis.
 
-Every placement returns directions of shape (n_views, 3) float64 in a z-up frame with azimuth 0 at
+Each placement returns directions of shape (n_views, 3) float64 in a z-up frame with azimuth 0 at
 +x; `frames.up_frame` turns them to another up axis. `words` reads placements from the command line.
-`raydepth.cameras` makes cameras of them.
+`raydepth.cameras` makes cameras from them.
 """
 
 from raydepth.camera.placements.rings import latlong, mvcnn12, r2n2, ring

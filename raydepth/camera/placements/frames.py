@@ -1,4 +1,4 @@
-"""What placements share: where "up" is, heights and azimuths, the number of views."""
+"""Functions that placements share: the up axis, heights and azimuths, checks of arguments."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ MAX_VIEWS = 1_000_000
 
 
 def up_frame(up: str | Sequence[float] = "z") -> np.ndarray:
-    """The (3, 3) rotation whose columns are the azimuth-0 axis, the azimuth-90 axis and up.
+    """Return the (3, 3) rotation whose columns are the axes of azimuth 0, of azimuth 90, and up.
 
-    `up` is "x", "y" or "z", or any vector of three. Named axes turn cyclically: up "y" has its
-    azimuth 0 at +z, up "z" at +x.
+    `up` is "x", "y" or "z", or a vector of three numbers. With a named axis, azimuth 0 is at the
+    next axis in cyclic order: at +z for up "y", at +x for up "z".
     """
     if isinstance(up, str):
         if up not in ("x", "y", "z"):
@@ -33,13 +33,13 @@ def up_frame(up: str | Sequence[float] = "z") -> np.ndarray:
 
 
 def from_height(z: np.ndarray, azimuth: np.ndarray) -> np.ndarray:
-    """Unit directions of heights from -1 to 1 and azimuths in radians."""
+    """Return unit directions from heights (-1 to 1) and azimuths (radians)."""
     across = np.sqrt(np.maximum(0.0, 1.0 - z * z))
     return np.stack([across * np.cos(azimuth), across * np.sin(azimuth), z], axis=1)
 
 
 def from_elevation(elevation: np.ndarray, azimuth: np.ndarray) -> np.ndarray:
-    """Unit directions of elevations in degrees and azimuths in radians; exact at the poles."""
+    """Return unit directions from elevations (degrees) and azimuths (radians); poles are exact."""
     radians = np.radians(elevation)
     across = np.where(np.abs(elevation) == 90.0, 0.0, np.cos(radians))
     return np.stack([across * np.cos(azimuth), across * np.sin(azimuth), np.sin(radians)], axis=1)
@@ -64,7 +64,7 @@ def checked_elevation(elevation: float, what: str = "elevation") -> float:
 
 
 def checked_band(lowest: float, highest: float) -> tuple[float, float]:
-    """Two elevations in degrees that enclose something."""
+    """Return two elevations in degrees; the first must be below the second."""
     low, high = checked_elevation(lowest, "lowest"), checked_elevation(highest, "highest")
     if low >= high:
         raise ValueError(f"lowest is {lowest} and highest {highest}; expected lowest below highest")

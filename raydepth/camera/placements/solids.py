@@ -12,7 +12,7 @@ _SIGNS = [(a, b) for a in (-1.0, 1.0) for b in (-1.0, 1.0)]
 
 
 def tetrahedron() -> np.ndarray:
-    """The 4 corners of the cube with an even number of minus signs: +++, +--, -+-, --+."""
+    """The 4 corners of a cube with an even number of minus signs: +++, +--, -+-, --+."""
     return np.array([(1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)]) / math.sqrt(3.0)
 
 
@@ -44,9 +44,9 @@ def rotationnet() -> np.ndarray:
     """The 20 vertices of a dodecahedron, in the order of RotationNet and MVCNN.
 
     Order: the 8 corners of a cube, then the golden rectangles with x = 0, y = 0 and z = 0; plus
-    before minus, the last coordinate fastest, but x fastest where z = 0. The candidates of view
-    permutations that RotationNet ships (case 2) count in this order. Their images begin at -y, as
-    MATLAB's `view` does: azimuth=-90.
+    before minus, the last coordinate fastest, but x fastest where z = 0. The view permutations that
+    RotationNet ships (case 2) number the views in this order. Its images begin at -y, as MATLAB's
+    `view` does; azimuth=-90 turns the views there.
 
     Source: Kanezaki, Matsushita and Nishida, "RotationNet", 2018.
     """
@@ -63,7 +63,8 @@ def rotationnet() -> np.ndarray:
 def mvcnn80() -> np.ndarray:
     """MVCNN's 80 views of shapes of any orientation: `rotationnet`'s 20, each in 4 rolls.
 
-    The rolls (0, 90, 180, 270 degrees) of a direction follow each other. Source: as `mvcnn12`.
+    This returns the 20 directions; `table.ROLLS` has the number of rolls. The rolls of a direction
+    (0, 90, 180, 270 degrees) follow each other. Source: as for `mvcnn12`.
     """
     return rotationnet()
 
@@ -81,13 +82,13 @@ def icosahedron() -> np.ndarray:
 def icosphere(levels: int) -> np.ndarray:
     """The 10 x 4^levels + 2 vertices of an icosahedron whose edges are halved `levels` times.
 
-    Order: the icosahedron's 12, then those of each level, by the two vertices that they lie
-    between. The first 12, 42, 162, ... are the placement of fewer levels.
+    Order: the icosahedron's 12, then those of each level, sorted by the two vertices that they lie
+    between. So the first 12, 42, 162, ... are the placements with fewer levels.
     """
     if isinstance(levels, bool) or int(levels) != levels or not 0 <= levels <= MAX_LEVELS:
         raise ValueError(f"levels is {levels}; expected 0 to {MAX_LEVELS}, a whole number")
     vertices = icosahedron()
-    # Neighbours on the icosahedron are the pairs whose cosine is 1 / sqrt(5); others have -that.
+    # The cosine of neighbours on the icosahedron is 1 / sqrt(5); that of other pairs is negative.
     near = vertices @ vertices.T > 0.3
     triples = np.argwhere(near[:, :, None] & near[:, None, :] & near[None, :, :])
     faces = triples[(triples[:, 0] < triples[:, 1]) & (triples[:, 1] < triples[:, 2])]

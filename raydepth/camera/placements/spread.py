@@ -23,9 +23,9 @@ def fibonacci(n: int) -> np.ndarray:
 def hammersley(n: int) -> np.ndarray:
     """Hammersley points: n directions of low discrepancy, from top to bottom, none of them a pole.
 
-    Direction i has the height 1 - (2 i + 1) / n and, as azimuth, the binary digits of i mirrored at
-    the point, in turns. Source: Wong, Luk and Heng, "Sampling with Hammersley and Halton points",
-    1997.
+    Direction i has the height 1 - (2 i + 1) / n. Its azimuth, in turns, is i with its binary digits
+    mirrored at the binary point. Source: Wong, Luk and Heng, "Sampling with Hammersley and Halton
+    points", 1997.
     """
     i = np.arange(checked_count(n))
     turns = np.zeros(n)

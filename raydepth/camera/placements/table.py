@@ -1,4 +1,4 @@
-"""All placements by name: the words of the command line, and what tests try."""
+"""All placements by name, for the command line and the tests."""
 
 from __future__ import annotations
 
@@ -41,5 +41,5 @@ PLACEMENTS: dict[str, Callable[..., np.ndarray]] = {
     )
 }
 
-# Placements that repeat each direction, if nothing else is said.
+# Placements that repeat each direction: the number of rolls, if `rolls` is not given.
 ROLLS = {"mvcnn80": 4}

@@ -1,9 +1,9 @@
-"""Placements in words: `fibonacci:24,radii=1.5+2,rolls=4,jitter=5,seed=3,up=y`.
+"""Specs of placements, such as `fibonacci:24,radii=1.5+2,rolls=4,jitter=5,seed=3,up=y`.
 
     name[:[value][,key=value]...]
 
-A first value without a key is the placement's first parameter. Besides its own parameters every
-placement takes those of CHANGES. Several numbers are joined by "+".
+A first value without a key is the placement's first parameter. Besides its own parameters, each
+placement takes those in CHANGES. Several numbers are joined by "+".
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any
 
 from raydepth.camera.placements.table import PLACEMENTS
 
-# What every placement takes, what its values are, and what it means.
+# The parameters that every placement takes: the kind of their values, and their help.
 CHANGES = {
-    "azimuth": ("number", "degrees that all are turned around up"),
+    "azimuth": ("number", "degrees by which all directions are turned around up"),
     "radii": ("numbers", "a shell of views at each radius, in units: radii=1.5+2"),
-    "rolls": ("rolls", "views of each direction, rolled: rolls=4, or degrees: rolls=0+45"),
-    "jitter": ("number", "degrees that each direction is moved by at random, at most"),
-    "seed": ("whole", "of what is drawn at random (default: 0)"),
+    "rolls": ("rolls", "rolls of each direction: their number, rolls=4, or degrees, rolls=0+45"),
+    "jitter": ("number", "degrees by which each direction is moved at random, at most"),
+    "seed": ("whole", "seed of all random numbers (default: 0)"),
     "up": ("axis", "the axis that is up: x, y or z (default: z)"),
 }
 EXPECTED = {
@@ -35,16 +35,16 @@ EXPECTED = {
 
 @dataclass(frozen=True)
 class Words:
-    """A placement as it was written.
+    """A parsed spec of a placement.
 
     Attributes
     ----------
     name : str
         A key of `PLACEMENTS`.
     arguments : dict
-        Of its function.
+        The arguments of its function.
     changes : dict
-        Those of CHANGES that were given.
+        The parameters in CHANGES that were given.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Words:
 
 
 def parse(spec: str) -> Words:
-    """Read a placement; `parse("ring:12,elevation=30")` has n 12 and elevation 30.0.
+    """Read a placement's spec; `parse("ring:12,elevation=30")` has n 12 and elevation 30.0.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def parse(spec: str) -> Words:
 
 
 def example(name: str) -> str:
-    """The placement written with its required parameters."""
+    """Return a placement's spec with its required parameters."""
     values = {"n": 24, "rows": 3, "columns": 8, "levels": 1}
     known = inspect.signature(PLACEMENTS[name]).parameters
     required = [key for key, p in known.items() if p.default is p.empty]
@@ -106,7 +106,7 @@ def example(name: str) -> str:
 
 
 def help_text() -> str:
-    """Every placement and every word, a line each."""
+    """Return the help on every placement and every parameter."""
     lines = ["Placements, with their own parameters:", ""]
     for name, function in PLACEMENTS.items():
         parameters = inspect.signature(function).parameters.values()
@@ -114,12 +114,12 @@ def help_text() -> str:
         what = (inspect.getdoc(function) or "").splitlines()[0]
         lines.append(f"  {','.join([example(name), *optional])}")
         lines.append(f"      {what}")
-    lines += ["", "Words that all of them take:", ""]
+    lines += ["", "Parameters that all of them take:", ""]
     lines += [f"  {key:8} {what}" for key, (_, what) in CHANGES.items()]
     lines += [
         "",
-        "For example fibonacci:24,radii=1.5+2,rolls=4,jitter=5,seed=3,up=y. Views are in this",
-        "order: shell by shell, in each direction by direction, of each roll by roll.",
+        "For example fibonacci:24,radii=1.5+2,rolls=4,jitter=5,seed=3,up=y. Views are",
+        "ordered by shell, then by direction, then by roll.",
     ]
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""raydepth beside Blender Cycles: the same triangles and cameras through both, and a report."""
+"""A comparison of raydepth and Blender Cycles on the same triangles and cameras, and a report."""
 
 from raydepth.comparison.blender.reference import MODES, Section, compare_with_blender
 from raydepth.comparison.blender.report import Report

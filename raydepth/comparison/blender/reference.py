@@ -1,11 +1,11 @@
-"""The same mesh and cameras through raydepth and through Blender Cycles, compared.
+"""Render the same mesh and cameras with raydepth and with Blender Cycles, and compare the depth.
 
-Two modes, because Blender works in float32:
+There are two modes, because Blender works in float32:
 
 camera : vertices are taken to each camera's frame in float64 and rounded once; Blender's camera
     stands at the origin. Both programs get the same float32 numbers, so hardly anything but the
     intersection itself is compared.
-pose : both get the mesh where it is, in float32, and Blender's own camera, as read back from it.
+pose : both get the mesh where it is, in float32, and the camera as read back from Blender.
 """
 
 from __future__ import annotations
@@ -36,52 +36,55 @@ from raydepth.system.parallel import default_threads
 BOUNDS = {"camera": 4.0, "pose": 16.0}
 MODES = tuple(BOUNDS)
 
-# Cycles writes exactly 1e10 where it sees nothing, Euclidean or not.
+# Cycles writes exactly 1e10 for a miss, in planar and in Euclidean depth.
 BLENDER_MISS = 1e10
 
-# Each view is rendered in so many ranges of depth, because Cycles' rays start on the near plane:
-# with it at 0.1 of the distance instead of 0.9, the errors on thin triangles are 3 times as large.
+# Each view is rendered in this many ranges of depth, because Cycles' rays start on the near plane.
+# With that plane at 0.1 of the distance instead of 0.9, errors on thin triangles are 3 times as
+# large.
 RANGES = 8
-# The part of a depth by which ranges overlap, and reach beyond the mesh.
+# Ranges overlap, and reach beyond the mesh, by this fraction of the depth.
 OVERLAP = 1e-3
-# Blender's near plane may not be nearer.
+# The least distance of Blender's near plane.
 MIN_CLIP = 1e-6
-# Far over near plane: what is left between them at least, and where a mesh lies around the camera.
+# Far plane over near plane: the least ratio, and the ratio for a mesh that surrounds the camera.
 MIN_CLIP_RATIO, MAX_CLIP_RATIO = 1e3, 1e6
 
-# Height over longest side. On thinner triangles Cycles was seen to lose about a digit, perhaps by
-# interpolating the point between the corners with float32 weights.
+# Height over longest side. On thinner triangles Cycles was seen to lose about a digit, perhaps
+# because it interpolates the point between the corners with float32 weights.
 THIN = 0.1
 
-# Numbers that Blender rounds to float32 come back this close, relative; limits it sets do not.
+# Relative tolerance. Numbers that Blender rounds to float32 come back this close; numbers that it
+# clamps to its limits do not.
 READ_BACK = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """One mesh in one mode.
+    """The comparison of one mesh in one mode.
 
     Attributes
     ----------
     mesh : Mesh
     mode, kind, blender, pass_kind : str
-        Of the comparison; Blender's version; what its depth pass was found to hold, "z" or "ray".
+        Mode and kind of the comparison; Blender's version; the kind of depth that Blender's depth
+        pass was found to hold, "z" or "ray".
     c : float
         The bound's factor.
     depth, reference : (n_views, height, width) float32
-        raydepth's and Blender's, of `kind`; +inf = miss.
+        raydepth's and Blender's depth of `kind`, units; +inf = miss.
     found : Differences
     in_band : (n_views, height, width) bool
         Pixels of `found.questionable` whose centres lie in the outline band.
     views : list of dict
-        The numbers of each view, see `compare.summary`.
+        The numbers of each view, see `differences.summary`.
     total : dict
-        The numbers of all views, and "judged": of the questionable pixels, those at which a
-        float64 test of all triangles finds what raydepth does ("raydepth_right"), and the
-        thinnest and least thin (height over longest side) of the triangles it finds beyond the
-        bound outside the band.
+        The numbers of all views, and "judged": the number of questionable pixels ("pixels"), of
+        those at which a float64 test of all triangles finds what raydepth does ("raydepth_right"),
+        and the thinnest and least thin (height over longest side) of the triangles that it finds
+        beyond the bound outside the band ("thinness_beyond").
     second_opinion : dict or None
-        The numbers of Blender's BVHTree, which do not decide the verdict.
+        The numbers of Blender's BVHTree, which do not affect the verdict.
     """
 
     mesh: Mesh
@@ -100,13 +103,13 @@ class Section:
 
     @property
     def agrees(self) -> bool:
-        """Whether nothing differs outside the outline band, and raydepth is right inside it."""
+        """True if nothing differs outside the outline band and raydepth is right inside it."""
         judged = self.total["judged"]
         return agrees(self.total) and judged["raydepth_right"] == judged["pixels"]
 
     @property
     def verdict(self) -> str:
-        """One sentence."""
+        """The verdict in one sentence."""
         total, judged = self.total, self.total["judged"]
         if self.agrees:
             return "agree"
@@ -133,7 +136,7 @@ class Section:
         return "differ: " + "; ".join(reasons)
 
     def lines(self) -> list[str]:
-        """What the command line says: the verdict, a line for each view, the sum."""
+        """Return the lines of the command line: the verdict, one for each view, and the total."""
         kind = {"z": "planar", "ray": "Euclidean"}[self.pass_kind]
         lines = [
             f"{self.mesh.name}, mode {self.mode}: {self.verdict}",
@@ -178,7 +181,7 @@ def compare_with_blender(
     threads: int | None = None,
     second_opinion: bool = False,
 ) -> Section:
-    """Render with both and compare.
+    """Render with raydepth and with Blender, and compare.
 
     Parameters
     ----------
@@ -189,18 +192,19 @@ def compare_with_blender(
     mode : "camera" or "pose"
     kind : "z" or "ray"
     timeout : float, seconds
-        For Blender's work on all views.
+        Limit for Blender's work on all views.
     threads : int, optional
-        Of both programs; all processors if not given.
+        Number of threads of each program; all processors if not given.
     second_opinion : bool
         Also cast the rays through Blender's BVHTree; about a second for each view of 512x512.
 
     Raises
     ------
     ValueError
-        Blender has no such camera (skew, very long pixels): which view, and why.
+        Blender has no such camera (skew, very long pixels); the message names the view and the
+        reason.
     BlenderError
-        Blender did not do its job, or its numbers cannot hold the camera.
+        Blender failed, or its numbers cannot hold the camera.
     """
     n_threads = threads or default_threads()
     job, arrays, placed = blender_job(mesh, cameras, mode, n_threads)
@@ -224,7 +228,7 @@ def compare_with_answer(
     threads: int | None = None,
     second_opinion: np.ndarray | None = None,
 ) -> Section:
-    """Compare with what Blender gave, for the vertices and the cameras that it used.
+    """Compare raydepth with Blender's answer, for the vertices and cameras that Blender used.
 
     Parameters
     ----------
@@ -232,7 +236,7 @@ def compare_with_answer(
     cameras : Cameras
         As read back from Blender.
     answer : Answer
-        Array "depth" (n_views, height, width), and the "probe" that tells of which kind it is.
+        It has the array "depth" (n_views, height, width), and the "probe" that tells its kind.
     second_opinion : (n_views, height, width) float, optional
         z depth of another tracer; +inf = miss.
     """
@@ -270,16 +274,16 @@ def compare_with_answer(
 
 
 def measured_kind(probe: dict[str, float]) -> str:
-    """What a depth pass holds, by a plane that faced the camera: "z" or "ray".
+    """Return the kind of depth in a depth pass, "z" or "ray", from a plane that faced the camera.
 
     Raises
     ------
     BlenderError
-        It is neither.
+        The depth is of neither kind.
     """
     ratio = probe["corner"] / probe["middle"]
     for kind, expected in (("z", 1.0), ("ray", probe["slant"])):
-        # The middle of a "ray" image is half a pixel off the axis: 1.0002 of the distance.
+        # The middle pixel of a "ray" image is half a pixel off the axis, at 1.0002 of the distance.
         if abs(ratio / expected - 1.0) < 1e-3:
             return kind
     raise BlenderError(
@@ -294,7 +298,7 @@ def measured_kind(probe: dict[str, float]) -> str:
 def blender_job(
     mesh: Mesh, cameras: Cameras, mode: str, threads: int
 ) -> tuple[dict[str, Any], dict[str, np.ndarray], Cameras]:
-    """The job and its arrays for `inside.py`, and the cameras that it asks for.
+    """Return the job and its arrays for `inside.py`, and the cameras that the job asks for.
 
     Raises
     ------
@@ -313,12 +317,12 @@ def blender_job(
 
 
 def _scene(mesh: Mesh, cameras: Cameras, mode: str) -> tuple[np.ndarray, Cameras]:
-    """Vertices (1 or n_views, n_vertices, 3) float32, and the cameras that look at them."""
+    """Return vertices (1 or n_views, n_vertices, 3) float32 and the cameras that look at them."""
     if mode not in MODES:
         raise ValueError(f"mode is {mode!r}; expected one of {', '.join(MODES)}")
     if mode == "pose":
         return mesh.vertices[None].astype(np.float32), cameras
-    # Blender's identity looks along -z.
+    # A camera of Blender with the identity as its matrix looks along -z.
     flip = OPENGL_FLIP.diagonal()[:3]
     vertices = [
         ((mesh.vertices @ matrix[:3, :3].T + matrix[:3, 3]) * flip).astype(np.float32)
@@ -331,13 +335,16 @@ def _scene(mesh: Mesh, cameras: Cameras, mode: str) -> tuple[np.ndarray, Cameras
 
 
 def _clips(mesh: Mesh, cameras: Cameras) -> list[list[tuple[float, float]]]:
-    """For each view, near and far plane of the ranges in which all of the mesh's front lies."""
+    """Return near and far planes of each view's ranges of depth.
+
+    Together, the ranges of a view hold all of the mesh that lies in front of the camera.
+    """
     clips = []
     for view, matrix in enumerate(cameras.camera_from_world):
         z = mesh.vertices @ matrix[2, :3] + matrix[2, 3]
         far = float(z.max()) * (1.0 + OVERLAP)
         if far <= 0.0:
-            clips.append([(MIN_CLIP, 1.0)])  # all behind the camera
+            clips.append([(MIN_CLIP, 1.0)])  # the whole mesh is behind the camera
             continue
         if far < MIN_CLIP * MIN_CLIP_RATIO:
             raise BlenderError(
@@ -351,7 +358,7 @@ def _clips(mesh: Mesh, cameras: Cameras) -> list[list[tuple[float, float]]]:
 
 
 def read_back(answer: Answer, wanted: Cameras) -> Cameras:
-    """The cameras that Blender used; refused where its limits made them others than wanted."""
+    """Return the cameras that Blender used; raise BlenderError if its limits changed one."""
     names = BlenderCamera.__dataclass_fields__
     seen = cameras_from_blender(
         [
@@ -382,7 +389,7 @@ def _four(intrinsics: np.ndarray) -> str:
 def _second_opinion(
     blender: Blender, arrays: dict[str, np.ndarray], cameras: Cameras, timeout: float
 ) -> np.ndarray:
-    """z depth of Blender's BVHTree, (n_views, height, width) float64, +inf = miss."""
+    """Return z depth from Blender's BVHTree, (n_views, height, width) float64, +inf = miss."""
     job = {"command": "bvh", "width": cameras.width, "height": cameras.height}
     answer = run(blender, job, {**arrays, "basis": cameras.ray_basis()}, timeout=timeout)
     return answer.arrays["z"]
@@ -394,7 +401,7 @@ def _second_opinion(
 def _render(
     vertices: np.ndarray, faces: np.ndarray, cameras: Cameras, kind: str, threads: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Depth of the asked kind, z depth, and |cos| of ray and normal, each (n_views, ...)."""
+    """Render depth of a kind, z depth, and |cos| of ray and normal, (n_views, height, width)."""
     shape = (len(cameras), cameras.height, cameras.width)
     depth, z_depth = np.empty(shape, np.float32), np.empty(shape, np.float32)
     cosine = np.full(shape, np.nan)
@@ -418,7 +425,7 @@ def _render(
 
 
 def _normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """(n_faces, 3) unit normals; NaN for faces without an area, which are never hit."""
+    """Return (n_faces, 3) unit normals; NaN for faces without an area, which are never hit."""
     a, b, c = (vertices[faces[:, corner]] for corner in range(3))
     normal = np.cross(b - a, c - a)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -426,7 +433,7 @@ def _normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def _slant(cameras: Cameras) -> np.ndarray | float:
-    """Ray depth over z depth of each pixel, (n_views, height, width) float64."""
+    """Return ray depth over z depth, (n_views, height, width) float64; 1 if orthographic."""
     if cameras.model == "orthographic":
         return 1.0
     basis = cameras.ray_basis()[:, 3:, None, None, :]
@@ -436,7 +443,7 @@ def _slant(cameras: Cameras) -> np.ndarray | float:
 
 
 def _of_kind(depth: np.ndarray, kind: str, wanted: str, slant: np.ndarray | float) -> np.ndarray:
-    """Depth of one kind as the other, in float64."""
+    """Convert depth of kind `kind` to kind `wanted`, in float64."""
     if kind == wanted:
         return depth
     return depth * slant if wanted == "ray" else depth / slant
@@ -449,7 +456,7 @@ def _judge(
     faces: np.ndarray,
     cameras: Cameras,
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Which questionable pixels lie in the outline band, and whether raydepth is right there."""
+    """Find the questionable pixels in the outline band, and count those where raydepth is right."""
     questionable, beyond = found.questionable, found.beyond
     in_band = np.zeros(questionable.shape, bool)
     n_right, thinness = 0, []
@@ -478,7 +485,7 @@ def _judge(
 
 
 def _thinness(corners: np.ndarray) -> np.ndarray:
-    """(n,) height over longest side of triangles (n, 3, 3); 0.87 if all sides are the same."""
+    """Return (n,) height over longest side of triangles (n, 3, 3); 0.87 if all sides are equal."""
     sides = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(axis=1)
     twice_area = np.linalg.norm(
         np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1

@@ -1,6 +1,6 @@
 """The comparison with Blender as data and as one page of HTML that needs no other file.
 
-A colour scale holds for all images of its kind in a section, so that views compare.
+In a section, all images of a kind share one colour scale, so that views can be compared.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from raydepth.version import __version__
 FORMAT_NAME = "raydepth-comparison"
 FORMAT_VERSION = 1
 
-# From "raydepth is nearer" over "equal" to "Blender is nearer": blue, white, orange.
+# Colours from "raydepth is nearer" through "equal" to "Blender is nearer": blue, white, orange.
 NEARER, EQUAL, FARTHER = (33, 102, 172), (247, 247, 247), (217, 95, 2)
-# The ends of the difference's scale: this percentile of |error|, so that one pixel does not grey
+# The difference's colour scale ends at this percentile of |error|, so that one pixel does not grey
 # out all others.
 DIFFERENCE_PERCENTILE = 99.9
 
-# Marks that one image gets at most; the numbers beside it are complete.
+# The most marks that one image gets; the numbers beside it are complete.
 MAX_MARKS = 200
 MARKS = {
     "only_depth": ("only raydepth hits", "#e7298a"),
@@ -36,13 +36,13 @@ MARKS = {
     "beyond": ("beyond the bound", "#ffb000"),
 }
 
-# Histogram bins, in ulps: depths that are equal, and between these edges.
+# Histogram bins, in ulps: one for equal depths, and one between each two of these edges.
 EDGES = (0.0, 1.5, 2.5, 4.5, 8.5, 16.5, 32.5, 64.5, np.inf)
 BIN_NAMES = ("0", "1", "2", "3–4", "5–8", "9–16", "17–32", "33–64", "65 +")
 
 
 class Report:
-    """A comparison of any number of meshes; keeps numbers and pictures, not the depth maps."""
+    """The comparisons of any number of meshes, kept as numbers and pictures, not as depth maps."""
 
     def __init__(self) -> None:
         self.agrees = True
@@ -53,7 +53,7 @@ class Report:
         return len(self._data)
 
     def add(self, section: Section) -> None:
-        """Take the comparison of one mesh in one mode."""
+        """Add the comparison of one mesh in one mode."""
         self.agrees &= section.agrees
         self._pages.append(_section(section))
         self._data.append(
@@ -75,7 +75,7 @@ class Report:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """All numbers as plain JSON data."""
+        """Return all numbers as plain JSON data."""
         return {
             "format": FORMAT_NAME,
             "format_version": FORMAT_VERSION,
@@ -85,7 +85,7 @@ class Report:
         }
 
     def to_html(self) -> str:
-        """The page: images are embedded, there are no scripts and no other files."""
+        """Return the page: images are embedded, and there are no scripts and no other files."""
         names = " and ".join(dict.fromkeys(data["mesh"]["name"] for data in self._data))
         versions = ", ".join(dict.fromkeys(data["blender"] for data in self._data))
         return PAGE.format(
@@ -234,7 +234,7 @@ def _spread(values: dict[str, float | None], form: str) -> str:
 
 
 def _range(section: Section) -> tuple[float, float]:
-    """Nearest and farthest depth of both, with some room where they are the same."""
+    """Return the nearest and farthest depth of both renderers, set apart where they are equal."""
     depths = [a[np.isfinite(a)] for a in (section.depth, section.reference)]
     hits = np.concatenate(depths)
     if not len(hits):
@@ -246,7 +246,7 @@ def _range(section: Section) -> tuple[float, float]:
 def _difference_limit(section: Section) -> float:
     error = np.abs(section.found.error[section.found.both])
     limit = float(np.percentile(error, DIFFERENCE_PERCENTILE)) if len(error) else 0.0
-    # Where all but a few are equal, one rounding of the farthest depth.
+    # Where all but a few depths are equal, the limit is one rounding of the farthest depth.
     return limit or 2.0**-24 * _range(section)[1]
 
 
@@ -263,7 +263,7 @@ def _difference_image(error: np.ndarray, limit: float) -> np.ndarray:
 
 
 def _diverging(share: np.ndarray) -> np.ndarray:
-    """(..., 3) colours from 0 over 0.5, where both are equal, to 1."""
+    """Return (..., 3) colours for shares from 0 to 1; at 0.5 both renderers are equal."""
     colours = np.array([NEARER, EQUAL, FARTHER], dtype=np.float64)
     return np.stack([np.interp(share, (0.0, 0.5, 1.0), colours[:, c]) for c in range(3)], axis=-1)
 
@@ -272,13 +272,13 @@ def _data_uri(pixels: np.ndarray) -> str:
     from PIL import Image
 
     buffer = io.BytesIO()
-    # 256 colours out of a one-dimensional scale: hardly a difference to see, a third of the bytes.
+    # A one-dimensional scale in 256 colours looks almost the same and takes a third of the bytes.
     Image.fromarray(pixels).quantize(256).save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _marks(found: Any, shape: tuple[int, ...]) -> str:
-    """Circles around single pixels, which nobody would see otherwise."""
+    """Return circles around single pixels, which are too small to see otherwise."""
     height, width = shape
     radius = max(width, height) / 64
     circles = []
@@ -318,7 +318,7 @@ def _legend(title: str, low: float, high: float, colours: Any) -> str:
 
 
 def _histogram(ulps: np.ndarray) -> str:
-    """Bars on a logarithmic scale, with their counts."""
+    """Return a histogram of bars on a logarithmic scale, with their counts."""
     counts = [int(np.count_nonzero(ulps == 0.0))]
     for low, high in pairwise(EDGES):
         counts.append(int(np.count_nonzero((ulps > low) & (ulps <= high))))

@@ -1,1 +1,1 @@
-"""What runs on the device, and the tables it reads: plain Numba functions, but for kernels.py."""
+"""Code that runs on the device, and its tables: plain Numba functions, except for kernels.py."""

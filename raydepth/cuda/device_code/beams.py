@@ -1,10 +1,10 @@
-"""The rays of 8x4 pixels together: what float32 has to know of them, worked out once in float64.
+"""Beams, the rays of 8x4 pixels together: prepared once in float64, to be traced in float32.
 
-A beam is what a warp traces. Its rays' origins and directions are linear in the pixel's column and
-row, and so is nearly all that is made of them: a thread finds its own ray by a few float32
-operations from the beam's record. Origins are moved towards the mesh, so that few digits are
-needed; the rounding errors of all this are bounded here, in float64, for each beam. The beam also
-goes down the hierarchy as far as there is one way only, so that its rays begin there.
+A warp traces a beam. The origins and directions of its rays are linear in the pixel's column and
+row, and so is nearly everything that is computed from them: a thread finds its own ray by a few
+float32 operations from the beam's record. Origins are moved towards the mesh, so that few digits
+are needed. The rounding errors of all this are bounded here, in float64, for each beam. The beam
+also goes down the hierarchy as long as only one child can be met, so that its rays begin there.
 
 | row of 4 | columns 0-2                                      | column 3                       |
 | -------- | ------------------------------------------------ | ------------------------------ |
@@ -17,8 +17,8 @@ goes down the hierarchy as far as there is one way only, so that its rays begin 
 
 p and q are the constants of the two sheared coordinates, see `ray`.
 
-Bounds are in units of u = 2^-24. Coordinates of the mesh are at most 1 (so it lies within sqrt(3)
-of the local origin), those of moved origins at most NEAREST.
+Bounds are in units of u = 2^-24. Coordinates of the mesh are at most 1, so the mesh lies within
+sqrt(3) of the local origin; coordinates of moved origins are at most NEAREST.
 """
 
 from __future__ import annotations
@@ -47,31 +47,32 @@ WIDTH, HEIGHT = 8, 4
 ROWS = 8
 BYTES = 16 * ROWS
 
-# What is to be done: no ray meets the mesh; float32 can tell; it cannot.
+# The kind of a beam: no ray meets the mesh; float32 can trace it; float32 cannot.
 NOTHING, FLOAT32, FLOAT64 = 0, 1, 2
 AXIS_BIT, MOVED_BIT = 2, 4
 
-# From the middle to the outermost pixels' centres.
+# From the middle of a beam to the outermost pixels' centres.
 FAR_COLUMN, FAR_ROW = (WIDTH - 1) / 2, (HEIGHT - 1) / 2
 BALL = 1.75
-RADIUS = 1.7321  # a little more than the root of 3
-# What float32 is trusted with: coordinates of moved origins, and of directions.
+RADIUS = 1.7321  # a little more than the square root of 3
+# Float32 is trusted with coordinates up to these: of moved origins, and of directions.
 NEAREST = 3.5
 STEEPEST = 1.25
-# Farther origins cost float64 the digits that the bounds count on.
+# Farther origins cost float64 the digits that the bounds rely on.
 FARTHEST_ORIGIN = 2.0**20
-# A direction's component below it moves a ray by less than 12 * 2^-40 within the ball.
+# A direction's component below this moves a ray by less than 12 * 2^-40 within the ball.
 LEAST_SLOPE = f4(2.0**-40)
 
 U = 2.0**-24
-# The error e of a sheared coordinate, with A the most of the two components of directions that are
-# in it, and C that of its constant: u(A_k + A_i)/2 as the vertex is rounded; 3u(A_k + A_i) and 3uC
-# as stored numbers are and are added to, twice; three sums up to A_k + A_i + C.
+# The error e of a sheared coordinate. A_k and A_i are the largest absolute values of the two
+# components of directions that are in it, and C is that of its constant. The error has these parts:
+# u(A_k + A_i)/2, as the vertex is rounded; 3u(A_k + A_i) and 3uC, as stored numbers are rounded and
+# then added to, twice; and three sums up to A_k + A_i + C.
 ERROR_PER_DIRECTION, ERROR_PER_CONSTANT = 6.5, 6.0
-LEAST_ERROR = 2.0**-28  # float64's own, for origins up to FARTHEST_ORIGIN
+LEAST_ERROR = 2.0**-28  # float64's own error, for origins up to FARTHEST_ORIGIN
 # An edge function p*q' - p'*q of such coordinates, with M the sum of the six absolute values, is
-# off by at most e*M + 2e^2 from the coordinates and u*M^2/2 from two roundings; M itself by some u.
-# The bound is 0.75u*M^2 + slack*M + least, the slack 1.25e, and least 4e^2.
+# off by at most e*M + 2e^2 from the coordinates and u*M^2/2 from two roundings; M itself is off by
+# some u. The bound is 0.75u*M^2 + slack*M + least, where slack is 1.25e and least is 4e^2.
 EDGE_M = f4(0.75 * U)
 SLACK_PER_ERROR = 1.25
 LEAST_PER_SLACK = f4(4.0 / 1.25**2)
@@ -79,13 +80,13 @@ LEAST_PER_SLACK = f4(4.0 / 1.25**2)
 
 @register_jitable
 def _most(middle, per_column, per_row):
-    """The largest absolute value in a beam of what is linear in column and row."""
+    """Return the largest absolute value in a beam of a number that is linear in column and row."""
     return abs(middle) + FAR_COLUMN * abs(per_column) + FAR_ROW * abs(per_row)
 
 
 @register_jitable
 def _most_of_all(a, per_column, per_row):
-    """... of the components of a vector."""
+    """Return the largest `_most` of the components of a vector."""
     return max(
         max(_most(a[0], per_column[0], per_row[0]), _most(a[1], per_column[1], per_row[1])),
         _most(a[2], per_column[2], per_row[2]),
@@ -123,20 +124,21 @@ def _times(a, factor):
 
 @register_jitable
 def _meets_nothing(o, o_column, o_row, g, g_column, g_row):
-    """Whether all rays of a beam surely pass the ball around the mesh, or leave it behind."""
+    """Return whether all rays of a beam surely miss the mesh's ball, or leave it behind."""
     spread = FAR_COLUMN * _length(o_column) + FAR_ROW * _length(o_row)
     widens = FAR_COLUMN * _length(g_column) + FAR_ROW * _length(g_row)
     far, length = _length(o), _length(g)
     if far - spread <= RADIUS or widens >= length:
         return False
-    # How far the middle's line passes; unit directions differ by at most 2|a - b| / (|a| + |b|).
+    # The distance at which the middle ray's line passes the local origin. Unit directions differ by
+    # at most 2|a - b| / (|a| + |b|).
     foot = div(-_dot(o, g), length * length)
     passes = _length(_at(o, g, g, foot, 0.0))
     if passes - spread - far * div(2.0 * widens, 2.0 * length - widens) > RADIUS:
         return True
     for x in (-FAR_COLUMN, FAR_COLUMN):
         for y in (-FAR_ROW, FAR_ROW):
-            # Not "less": NaN meets anything.
+            # "not >" instead of "<=": NaN counts as meeting.
             if not _dot(_at(o, o_column, o_row, x, y), _at(g, g_column, g_row, x, y)) > 0.0:
                 return False
     return True
@@ -144,9 +146,10 @@ def _meets_nothing(o, o_column, o_row, g, g_column, g_row):
 
 @register_jitable
 def _move(o, o_column, o_row, g, g_column, g_row):
-    """How far all origins can go towards the mesh, in lengths of g, without reaching its ball.
+    """Return how far all origins can move towards the mesh without reaching its ball.
 
-    They stay behind the plane that touches it on their side, square to the direction in the middle.
+    The result is in lengths of g. The origins stop before the plane that touches the ball on their
+    side and is perpendicular to the direction in the middle.
     """
     length = _length(g)
     nearest, fastest = -np.inf, 0.0
@@ -159,7 +162,7 @@ def _move(o, o_column, o_row, g, g_column, g_row):
 
 @register_jitable
 def _constant(k, i, g, o):
-    """Of a sheared coordinate: where the ray passes the local origin, along axis i."""
+    """Return a sheared coordinate's constant: where the ray passes the local origin, on axis i."""
     return pick(i, g[0], g[1], g[2]) * pick(k, o[0], o[1], o[2]) - (
         pick(k, g[0], g[1], g[2]) * pick(i, o[0], o[1], o[2])
     )
@@ -167,7 +170,7 @@ def _constant(k, i, g, o):
 
 @register_jitable
 def _coordinate(k, i, o, o_column, o_row, g, g_column, g_row):
-    """A sheared coordinate's constant, its changes per column and row, and its error."""
+    """Return a sheared coordinate's constant, its changes per column and row, and its error."""
     c = _constant(k, i, g, o)
     c_column = _constant(k, i, g_column, o) + _constant(k, i, g, o_column)
     c_row = _constant(k, i, g_row, o) + _constant(k, i, g, o_row)
@@ -183,7 +186,7 @@ def _coordinate(k, i, o, o_column, o_row, g, g_column, g_row):
 
 @register_jitable
 def _values_in_box(k, i, centre, half, g, constant):
-    """Between which values a sheared coordinate, or its change, is in a box: middle and half."""
+    """Return the range of a sheared coordinate, or of its change, in a box: middle and half."""
     g_k, g_i = pick(k, g[0], g[1], g[2]), pick(i, g[0], g[1], g[2])
     v_k, v_i = pick(k, centre[0], centre[1], centre[2]), pick(i, centre[0], centre[1], centre[2])
     h_k, h_i = pick(k, half[0], half[1], half[2]), pick(i, half[0], half[1], half[2])
@@ -192,7 +195,7 @@ def _values_in_box(k, i, centre, half, g, constant):
 
 @register_jitable
 def _passes(k, i, centre, half, g, g_column, g_row, c, c_column, c_row):
-    """Whether all rays of a beam surely pass a box on one side, as its coordinate i tells."""
+    """Return whether sheared coordinate i shows that all rays of a beam pass a box on one side."""
     middle, reach = _values_in_box(k, i, centre, half, g, c)
     change, more = _values_in_box(k, i, centre, half, g_column, c_column)
     reach += FAR_COLUMN * (abs(change) + more)
@@ -202,7 +205,7 @@ def _passes(k, i, centre, half, g, g_column, g_row, c, c_column, c_row):
 
 @register_jitable
 def _meets_child(nodes, at, k, i, j, g, g_column, g_row, p, p_column, p_row, q, q_column, q_row):
-    """The child's link, and whether a ray of the beam may meet its box."""
+    """Return the child's link, and whether a ray of the beam may meet its box."""
     x, y, z, link = load_float4(nodes, at)
     centre = np.float64(x), np.float64(y), np.float64(z)
     x, y, z, _ = load_float4(nodes, at + 1)
@@ -243,6 +246,7 @@ def set_up(jobs, job, nodes, beams, beam, column, row):
     start = _move(o, o_column, o_row, g, g_column, g_row) * per
     o, o_column = _at(o, d, d, start, 0.0), _at(o_column, d_column, d_column, start, 0.0)
     o_row = _at(o_row, d_row, d_row, start, 0.0)
+    # If both origins and directions change, the constants of sheared coordinates are not linear.
     trusted = (
         far <= FARTHEST_ORIGIN
         and _most_of_all(o, o_column, o_row) <= NEAREST
@@ -251,6 +255,7 @@ def set_up(jobs, job, nodes, beams, beam, column, row):
     )
     kind = NOTHING if passes else (FLOAT32 if trusted else FLOAT64)
     link = np.int32(0)
+    # The rays begin at the last node above which only one child could be met.
     while kind == FLOAT32 and link >= 0:
         at = 4 * np.int64(link)
         first, meets_first = _meets_child(
@@ -283,21 +288,21 @@ def set_up(jobs, job, nodes, beams, beam, column, row):
 
 @register_jitable
 def kind_of(beams, beam):
-    """NOTHING, FLOAT32 or FLOAT64."""
+    """Return the kind of a beam: NOTHING, FLOAT32 or FLOAT64."""
     _, _, _, code = load_float4(beams, np.int64(ROWS) * beam)
     return as_int(code) & 3
 
 
 @register_jitable
 def link_of(beams, beam):
-    """The node or leaf that the beam's rays begin at."""
+    """Return the node or leaf at which the beam's rays begin."""
     link, _, _, _ = load_float4(beams, np.int64(ROWS) * beam + 7)
     return as_int(link)
 
 
 @register_jitable
 def start_of(beams, beam):
-    """The dominant axis, and how far origins were moved, in lengths of each ray's direction."""
+    """Return axis k, and how far origins were moved, in lengths of each ray's direction."""
     _, _, _, code = load_float4(beams, np.int64(ROWS) * beam)
     axis = (as_int(code) >> AXIS_BIT) & 3
     return axis, load_float64(beams, np.int64(2 * ROWS) * beam + 13)
@@ -310,25 +315,25 @@ def _linear(a, per_column, per_row, x, y):
 
 @register_jitable
 def _slope(g):
-    """A direction's component, such that it has a reciprocal."""
+    """Return a direction's component, or LEAST_SLOPE if it is too small for a reciprocal."""
     return LEAST_SLOPE if abs(g) < LEAST_SLOPE else g
 
 
 @register_jitable
 def ray(beams, beam, lane):
-    """The ray of a beam's pixel, `lane` counted row by row.
+    """Return the ray of a beam's pixel; lanes are numbered row by row.
 
     Distances are measured along the axis k, so that the direction is g / |g_k|.
 
     Returns
     -------
-    p, q : four float32 each; p . (v, 1) and q . (v, 1) are 0 where the ray is. They are coordinates
-        in the plane of the other two axes, a face sheared along the ray and scaled by g_k (Woop,
-        Benthin, Wald, "Watertight Ray/Triangle Intersection", 2013)
+    p, q : four float32 each; p . (v, 1) and q . (v, 1) are 0 for a point v on the ray. They are the
+        sheared coordinates of v: in the plane of the other two axes, sheared along the ray and
+        scaled by g_k (Woop, Benthin, Wald, "Watertight Ray/Triangle Intersection", 2013)
     r : four; r . (v, 1) is the distance of v
     i, n : three each; reciprocal of the direction, and -origin * i
     slack, least : see `trace.judge`
-    behind : all that is farther than it is in front of the true origin
+    behind : a point whose distance is above this is in front of the true origin
     """
     at = np.int64(ROWS) * beam
     gx, gy, gz, code = load_float4(beams, at)
@@ -359,7 +364,7 @@ def ray(beams, beam, lane):
     ix = along * reciprocal(_slope(gx))
     iy = along * reciprocal(_slope(gy))
     iz = along * reciprocal(_slope(gz))
-    # All of the mesh is in front of a ray that was moved towards it.
+    # The whole mesh is in front of an origin that was moved towards it.
     behind = -one if (as_int(code) >> MOVED_BIT) & 1 else zero
     return (
         p,

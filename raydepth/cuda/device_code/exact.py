@@ -1,7 +1,7 @@
-"""The float64 maths of kernels.py, operation by operation, for CUDA devices.
+"""The float64 maths of the CPU (kernels.py, depth.py), operation by operation, for CUDA devices.
 
-Same formulas, same order, each operation rounded by itself (intrinsics.py): the bits are the CPU's.
-tests/cuda/test_cuda_maths.py holds every function against its twin in kernels.py.
+Formulas and their order are the same, and each operation is rounded by itself (intrinsics.py), so
+the bits are the CPU's. tests/cuda/test_cuda_maths.py compares them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from raydepth.cuda.device_code.jobs import (
 )
 from raydepth.kernels import ABOVE, BELOW
 
-# Types of a depth output; a launch has one.
+# Dtypes of a depth output; each launch has one.
 FLOAT32, FLOAT64, UINT16 = 0, 1, 2
 MAX_VALUE = 65535.0
 
@@ -60,7 +60,7 @@ def pick(axis, x, y, z):
 
 @register_jitable
 def _affine(jobs, word, x, y):
-    """basis[0] + x * basis[3] + y * basis[6], the words from `word` on."""
+    """Return basis[0] + x * basis[3] + y * basis[6], where basis is the words from `word` on."""
     constant = load_float64(jobs, word)
     across = mul(x, load_float64(jobs, word + 3))
     return add(add(constant, across), mul(y, load_float64(jobs, word + 6)))
@@ -68,7 +68,7 @@ def _affine(jobs, word, x, y):
 
 @register_jitable
 def pixel_ray(jobs, job, column, row):
-    """`kernels.pixel_ray`: origin x, y, z, direction x, y, z."""
+    """Compute `kernels.pixel_ray`: origin x, y, z, direction x, y, z."""
     at = WORDS * job + BASIS
     x, y = column + 0.5, row + 0.5
     return (
@@ -79,7 +79,7 @@ def pixel_ray(jobs, job, column, row):
 
 @register_jitable
 def largest_axis(x, y, z):
-    """The axis of the largest component, the first of equals."""
+    """Return the axis of the largest absolute component, the first of equal ones."""
     axis, largest = 0, abs(x)
     if abs(y) > largest:
         axis, largest = 1, abs(y)
@@ -98,7 +98,10 @@ def _sheared(vertices, at, ox, oy, oz, kx, ky, kz, sx, sy):
 
 @register_jitable
 def edge_functions(vertices, faces, face, ox, oy, oz, dx, dy, dz):
-    """`kernels.shear` and `kernels.edge_functions`: u, v, w, weighted sum, the direction's z."""
+    """Compute `kernels.shear` and `kernels.edge_functions`.
+
+    Returns u, v, w, the weighted sum, and the direction's component along axis kz.
+    """
     kz = largest_axis(dx, dy, dz)
     kx = kz + 1 if kz < 2 else 0
     ky = kx + 1 if kx < 2 else 0
@@ -119,7 +122,7 @@ def edge_functions(vertices, faces, face, ox, oy, oz, dx, dy, dz):
 
 @register_jitable
 def hit_distance(vertices, faces, face, ox, oy, oz, dx, dy, dz):
-    """`kernels.hit_distance`: how far the face is along the ray; +inf if it is not met."""
+    """Compute `kernels.hit_distance`: the face's distance on the ray; +inf if it is not met."""
     u, v, w, weighted, along = edge_functions(vertices, faces, face, ox, oy, oz, dx, dy, dz)
     if (u < 0.0 or v < 0.0 or w < 0.0) and (u > 0.0 or v > 0.0 or w > 0.0):
         return np.inf
@@ -137,7 +140,7 @@ def _dot(x, y, z, x_, y_, z_):
 
 @register_jitable
 def _basis_dot(jobs, at, x, y, z):
-    """The dot product with three words of the job table."""
+    """Return the dot product of (x, y, z) with three words of the job table."""
     return _dot(
         x, y, z, load_float64(jobs, at), load_float64(jobs, at + 1), load_float64(jobs, at + 2)
     )
@@ -145,14 +148,14 @@ def _basis_dot(jobs, at, x, y, z):
 
 @register_jitable
 def _along(jobs, word, x, y):
-    """`lanes.along` for one axis: x * basis[3] + (basis[0] + y * basis[6])."""
+    """Compute `lanes.along` for one axis: x * basis[3] + (basis[0] + y * basis[6])."""
     constant = add(load_float64(jobs, word), mul(y, load_float64(jobs, word + 6)))
     return add(mul(x, load_float64(jobs, word + 3)), constant)
 
 
 @register_jitable
 def distance(jobs, job, face, column, row):
-    """What `kernels.resolve` finds for a pixel that sees `face`: the distance, in world units."""
+    """Return the distance, in world units, that `depth.resolve` finds where a pixel sees `face`."""
     vertices, faces = address_in(jobs, job, VERTICES), address_in(jobs, job, FACES)
     i = 3 * np.int64(load_int32(faces, 3 * face))
     j = 3 * np.int64(load_int32(faces, 3 * face + 1))
@@ -182,7 +185,7 @@ def distance(jobs, job, face, column, row):
         _along(jobs, basis + 11, x, y), nx, ny, nz,
     )  # fmt: skip
     t = div(above, below)
-    # Believed within the range of the vertices' distances only.
+    # Trusted only within the range of the vertices' distances.
     projection = WORDS * job + PROJECTION
     a = _basis_dot(jobs, projection + 8, ax, ay, az)
     b = add(a, _basis_dot(jobs, projection + 8, ux, uy, uz))
@@ -199,7 +202,7 @@ def distance(jobs, job, face, column, row):
 
 @register_jitable
 def direction_length(jobs, job, column, row):
-    """What turns a distance in lengths of the pixel's ray into ray depth."""
+    """Return the factor that turns a distance in lengths of the pixel's ray into ray depth."""
     basis = WORDS * job + BASIS
     x, y = column + 0.5, row + 0.5
     dx, dy = _along(jobs, basis + 9, x, y), _along(jobs, basis + 10, x, y)
@@ -209,19 +212,19 @@ def direction_length(jobs, job, column, row):
 
 @register_jitable
 def _rint(x):
-    """The whole number nearest to x >= 0, the even one of two; beyond 2^52 x is one."""
+    """Round x >= 0 to the nearest whole number, halves to even; beyond 2^52, x is one already."""
     return sub(add(x, 2.0**52), 2.0**52)
 
 
 @register_jitable
 def write_depth(jobs, job, output, pixel, depth, hit, dtype):
-    """Store a pixel's depth, or that it has none, as the launch's type."""
+    """Store a pixel's depth, or its miss, in the launch's dtype."""
     if dtype == FLOAT32:
         store_float32(output, pixel, np.float32(depth))
     elif dtype == FLOAT64:
         store_float64(output, pixel, depth)
     else:
-        # As `export.encode_uint16` makes it of float32 depth.
+        # The value that `export.encode_uint16` makes of float32 depth.
         scale = number_in(jobs, job, VALUES_PER_UNIT)
         value = _rint(mul(np.float64(np.float32(depth)), scale)) if hit else 0.0
         if hit and not 1.0 <= value <= MAX_VALUE:
@@ -232,7 +235,7 @@ def write_depth(jobs, job, output, pixel, depth, hit, dtype):
 
 @register_jitable
 def resolve_pixel(jobs, job, face, column, row, pixel, dtype):
-    """Store the depths that are asked for of a pixel that sees `face`; -1 sees nothing."""
+    """Store the requested depths of a pixel that sees `face`; -1 is a miss."""
     z, ray = address_in(jobs, job, Z), address_in(jobs, job, RAY)
     hit = face >= 0
     t = number_in(jobs, job, MISS)

@@ -1,10 +1,10 @@
-"""What Numba has no words for, with one meaning on the CPU and on CUDA devices.
+"""Operations that Numba lacks, with the same meaning on the CPU and on CUDA devices.
 
-Every function here may be called from `njit` functions and from CUDA kernels, so that what the
-kernels are made of also runs, and is tested, on a machine without a GPU.
+Every function here may be called from `njit` functions and from CUDA kernels, so that the code of
+the kernels also runs, and is tested, on a machine without a GPU.
 
-Memory is named by addresses (uint64): of a kernel's arguments arrays are the dearest, and a table
-of jobs can hold addresses of as many meshes and images as one likes. Nothing checks bounds.
+Memory is given by addresses (uint64), because arrays are the most expensive arguments of a kernel,
+and a job table can hold the addresses of any number of meshes and images. Bounds are not checked.
 
 `add`, `sub`, `mul` and `div` are IEEE double operations, rounded one by one. A CUDA compiler would
 otherwise fuse a product with a sum, and bits would differ from the CPU's.
@@ -31,7 +31,7 @@ def _on_cuda(context: Any) -> bool:
 
 
 def _call(builder: ir.IRBuilder, name: str, type_: ir.Type, args: Any) -> ir.Value:
-    """Call an intrinsic of LLVM's whose arguments and result have one type."""
+    """Call an LLVM intrinsic whose arguments and result have one type."""
     signature = ir.FunctionType(type_, [type_] * len(args))
     return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), args)
 
@@ -42,14 +42,14 @@ def _at(context: Any, builder: ir.IRBuilder, address: Any, index: Any, element: 
 
 
 def _never_changes(context: Any, builder: ir.IRBuilder, loaded: Any) -> None:
-    """Let the load go through the read-only cache."""
+    """Mark a load as invariant, so that it goes through the read-only cache."""
     if _on_cuda(context):
         loaded.set_metadata("invariant.load", builder.module.add_metadata([]))
 
 
 @intrinsic
 def load_float4(typingctx, address, index):
-    """Four float32 from the 16 bytes number `index`, by one load; nobody may write there."""
+    """Load four float32 at once, the 16 bytes number `index`; the kernel must not write them."""
 
     def codegen(context, builder, sig, args):
         loaded = builder.load(_at(context, builder, *args, ir.VectorType(FLOAT, 4)))
@@ -75,11 +75,11 @@ def _loader(type_: types.Type, element: ir.Type, *, changes: bool = False) -> An
     return load
 
 
-# One number from an array that nobody writes while the kernel runs.
+# Load one number from an array that is not written while the kernel runs.
 load_int32 = _loader(types.int32, INT32)
 load_int64 = _loader(types.int64, INT64)
 load_float64 = _loader(types.float64, DOUBLE)
-# ... and from one that this thread may have written to.
+# Load one number from an array that this thread may have written to.
 reload_int32 = _loader(types.int32, INT32, changes=True)
 reload_float32 = _loader(types.float32, FLOAT, changes=True)
 
@@ -122,11 +122,11 @@ div = _double("div", lambda builder, a, b: builder.fdiv(a, b))
 
 @intrinsic
 def sub(typingctx, a, b):
-    """a + (-b): the same bits as a - b."""
+    """Return a + (-b), which has the same bits as a - b."""
 
     def codegen(context, builder, sig, args):
         if _on_cuda(context):
-            # The compiler's dialect of LLVM is older than the instruction fneg.
+            # The compiler's version of LLVM is older than the instruction fneg.
             negative = builder.fsub(DOUBLE(-0.0), args[1])
             return _call(builder, "llvm.nvvm.add.rn.d", DOUBLE, [args[0], negative])
         return builder.fsub(*args)
@@ -136,7 +136,7 @@ def sub(typingctx, a, b):
 
 @intrinsic
 def sqrt(typingctx, x):
-    """The square root of a double, rounded correctly."""
+    """Return the square root of a double, rounded correctly."""
 
     def codegen(context, builder, sig, args):
         return _call(builder, "llvm.sqrt.f64", DOUBLE, args)
@@ -146,7 +146,7 @@ def sqrt(typingctx, x):
 
 @intrinsic
 def fma(typingctx, a, b, c):
-    """float32 `a * b + c`, rounded once."""
+    """Return `a * b + c` in float32, rounded once."""
 
     def codegen(context, builder, sig, args):
         return _call(builder, "llvm.fma.f32", FLOAT, args)
@@ -156,7 +156,7 @@ def fma(typingctx, a, b, c):
 
 @intrinsic
 def reciprocal(typingctx, x):
-    """1 / x in float32 for a normal x, off by at most one unit in the last place."""
+    """Return 1 / x in float32 for a normal x, off by at most one unit in the last place."""
 
     def codegen(context, builder, sig, args):
         if _on_cuda(context):
@@ -169,7 +169,7 @@ def reciprocal(typingctx, x):
 
 @intrinsic
 def opaque(typingctx, x):
-    """x, in such a way that the compiler cannot tell: what is made of it is made anew."""
+    """Return x, hidden from the compiler, so that values computed from it are computed again."""
 
     def codegen(context, builder, sig, args):
         if _on_cuda(context):
@@ -198,7 +198,7 @@ as_float = _cast(types.float32, FLOAT, types.int32)
 
 @intrinsic(prefer_literal=True)
 def stack_int32(typingctx, count):
-    """`count` (a literal) int32 of this thread's own, as long as the calling function runs."""
+    """Reserve `count` (a literal) int32 for this thread, as long as the calling function runs."""
 
     def codegen(context, builder, sig, args):
         with builder.goto_entry_block():

@@ -1,11 +1,11 @@
-"""The job table: one row of 51 words of 8 bytes for each view, all that a kernel knows of it.
+"""The job table: one row of 51 words of 8 bytes per view, all that a kernel knows about the view.
 
 | word | type    | meaning                                                                       |
 | ---- | ------- | ----------------------------------------------------------------------------- |
 | 0-3  | address | of the mesh: nodes, triangles (layout.py), vertices, faces (as in a `Bvh`)    |
 | 4    | address | triangle_id output, (height, width) int32, or 0: not asked for                |
 | 5, 6 | address | z depth and ray depth outputs, (height, width) of the launch's type, or 0     |
-| 7    | int64   | width + (height << 32); for single rays: how many                             |
+| 7    | int64   | width + (height << 32); for single rays: their number                         |
 | 8    | address | int32 that is set to 1 if a depth does not fit 16 bits                        |
 | 9    | float64 | world units per unit of the local frame, a power of two                       |
 | 10   | float64 | the depth of a miss                                                           |
@@ -15,9 +15,9 @@
 | 44   | address | of the beams' records (beams.py), which the device fills                      |
 | 45   | address | single rays: origins, directions (n_rays, 3) float64 in the local frame       |
 | 47   | address | single rays: distances (n_rays,) and barycentric (n_rays, 3), float64 outputs |
-| 49   | float64 | what is nearer, what is farther does not count; local units. 0 and inf: all   |
+| 49   | float64 | near and far limits of what counts, in local units; 0 and inf: no limits      |
 
-Meshes and images are named by address: any number of them goes through one launch.
+Meshes and images are given by address, so one launch handles any number of them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ BEAMS, ORIGINS, DIRECTIONS, DISTANCE, BARYCENTRIC, NEAR, FAR = 44, 45, 46, 47, 4
 
 
 def table(n_views: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of zeros: (n_views, 51) as int64, and the same memory as float64."""
+    """Make rows of zeros: (n_views, 51) as int64, and the same memory as float64."""
     rows = np.zeros((n_views, WORDS), np.int64)
     return rows, rows.view(np.float64)
 
@@ -50,7 +50,7 @@ def fill_views(
     miss: float,
     values_per_unit: float = 0.0,
 ) -> None:
-    """Say of each view what it looks at and how; where outputs go is `fill_outputs`'.
+    """Fill the mesh, camera and limits of each view; `fill_outputs` fills in where outputs go.
 
     Parameters
     ----------
@@ -73,5 +73,5 @@ def fill_views(
 
 
 def fill_outputs(rows: np.ndarray, word: int, address: int, n_bytes: int) -> None:
-    """Let the outputs of consecutive views, each of `n_bytes`, lie one behind the other."""
+    """Place the outputs of consecutive views, each of `n_bytes`, one after the other."""
     rows[:, word] = address + n_bytes * np.arange(len(rows))

@@ -1,7 +1,7 @@
-"""The kernels. `blockIdx.y` is the row of the job table, what a thread does is in threads.py.
+"""The kernels. `blockIdx.y` is the row of the job table; the work of a thread is in threads.py.
 
-Arguments are addresses and numbers only: arrays cost too much time at a launch. This is the one
-module that imports Numba's CUDA target; device.py imports it when a device is asked for.
+Arguments are only addresses and numbers, because arrays cost too much time at a launch. This is the
+one module that imports Numba's CUDA target; device.py imports it when a device is asked for.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 if not hasattr(np, "row_stack"):
-    # numba-cuda 0.30 names it while it compiles its first kernel; NumPy 2.5 has dropped it.
+    # numba-cuda 0.30 uses it when it compiles its first kernel; NumPy 2.5 has dropped it.
     np.row_stack = np.vstack  # noqa: NPY201
 from numba import cuda
 from numba.cuda import config, dispatcher, utils  # type: ignore[attr-defined]
@@ -23,8 +23,8 @@ from raydepth.system.code_cache import CodeCache
 
 __all__ = ["SIGNATURES", "compiled", "cuda", "driver", "nvvm"]
 
-# At most so many a thread, so that many threads share a processor. What a kernel would like more of
-# goes to memory, but not in the loops over nodes and faces: see tests/cuda/test_cuda_ptx.py.
+# Most registers per thread, so that many threads share a processor. A kernel that needs more keeps
+# the rest in memory, but not in the loops over nodes and faces: see tests/cuda/test_cuda_ptx.py.
 REGISTERS = {
     "set_up_beams": 168,
     "find_visible": 64,
@@ -34,12 +34,12 @@ REGISTERS = {
     "build_step": 80,
 }
 
-# A small image is no mistake.
+# A small image has low occupancy, which is not a mistake.
 config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # type: ignore[attr-defined]
 
 
 def set_up_beams(jobs):
-    """Fill the beams of each job, from which `find_visible` traces; a thread a beam.
+    """Fill the beams of each job, which `find_visible` traces; one thread per beam.
 
     Parameters
     ----------
@@ -50,19 +50,19 @@ def set_up_beams(jobs):
 
 
 def find_visible(jobs):
-    """Fill the triangle_id of each job, but for beams that float32 cannot trace."""
+    """Fill the triangle_id of each job, except in beams that float32 cannot trace."""
     job = np.int64(cuda.blockIdx.y)
     threads.find_visible(jobs, job, np.int32(cuda.blockIdx.x), np.int32(cuda.threadIdx.x))
 
 
 def find_visible_exactly(jobs):
-    """`find_visible` for the other beams, in float64 throughout; and views' near and far limits."""
+    """Trace the other beams, in float64 throughout, and apply views' near and far limits."""
     job = np.int64(cuda.blockIdx.y)
     threads.find_visible_exactly(jobs, job, np.int32(cuda.blockIdx.x), np.int32(cuda.threadIdx.x))
 
 
 def resolve(jobs, dtype):
-    """Turn each job's triangle_id into the depths that are asked for.
+    """Turn each job's triangle_id into the requested depths.
 
     Parameters
     ----------
@@ -74,18 +74,18 @@ def resolve(jobs, dtype):
 
 
 def cast_rays(jobs):
-    """Single rays of any origin and direction: `rays.cast` on the device, row 0 of the table."""
+    """Cast single rays of any origin and direction, as `rays.cast` does; row 0 of the table."""
     threads.cast_ray(jobs, np.int32(cuda.blockIdx.x), np.int32(cuda.threadIdx.x))
 
 
 def build_step(build, step, n, a, b, c):
-    """One step of the builder (lbvh.py) for n threads; a, b and c are its arguments."""
+    """Run one step of the builder (lbvh.py) on n threads; a, b and c are its arguments."""
     i = np.int64(cuda.blockIdx.x) * threads.THREADS + np.int64(cuda.threadIdx.x)
     if i < n:
         lbvh.run_step(build, step, i, a, b, c)
 
 
-# What is compiled, with the types of the arguments.
+# The kernels that are compiled, with the types of their arguments.
 SIGNATURES = {
     set_up_beams: "void(uint64)",
     find_visible: "void(uint64)",
@@ -97,13 +97,13 @@ SIGNATURES = {
 
 
 def compiled(name: str) -> Any:
-    """A kernel, compiled or from the disk cache, and bound to the current device."""
+    """Return a kernel, compiled or from the disk cache, and bound to the current device."""
     function = globals()[name]
     dispatched: Any = cuda.jit(max_registers=REGISTERS[name])(function)  # type: ignore[call-arg]
-    # After numba-cuda's CUDACache.
+    # Modelled on numba-cuda's CUDACache.
     dispatched._cache = CodeCache(function, lambda kernel: kernel._reduce_states(), _rebuilt)
     dispatched.compile(SIGNATURES[function])
-    # Numba loads it at the first launch, which threads may come to at once.
+    # Numba would load it at the first launch, which several threads may reach at once.
     for kernel in dispatched.overloads.values():
         kernel.bind()
     return dispatched

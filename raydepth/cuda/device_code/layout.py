@@ -7,8 +7,9 @@
 | triangles | 3s         | slot s: vertex 0   | the face's index                                 |
 |           | 3s+1, 3s+2 | vertices 1 and 2   | 0                                                |
 
-Both are (n, 4) float32, in the local frame. Vertices stand in the order of `Bvh.faces`. The second
-child of a tree of one leaf is that leaf once more: a ray that asks twice gets the same answer.
+Both are (n, 4) float32, in the local frame. Vertices are in the order of `Bvh.faces`. If the tree
+is one leaf, its second child is that leaf once more: a ray that tests it twice gets the same
+result.
 """
 
 from __future__ import annotations
@@ -27,24 +28,26 @@ COUNT_BITS = 4
 assert MAX_LEAF < 1 << COUNT_BITS
 MAX_SLOTS = 1 << (31 - COUNT_BITS)
 
-# Nodes that a ray may have to come back to: one a level. The device's own builder (lbvh.py) makes
-# up to 63 levels of codes and 32 of indices.
+# Nodes that a ray may have to come back to: one per level. The device's own builder (lbvh.py) makes
+# up to 63 levels from codes and 32 from indices.
 STACK = 97
 
-# What the float32 box test (trace.enter) may be off by, with u = 2^-24, coordinates up to 1,
-# origins up to 3.5 and distances up to 4.5: origin 10.5u; direction 3u * 1.25 / 0.75 of a distance,
-# 22.5u; origin times reciprocal 3.5u; two sums 4.5u each; the reciprocal's own 4u of a distance,
-# 18u. Together 63.5u. Distances along the ray as computed and as it is differ by 2.3u of
-# themselves, since |g_k| is 1 in the middle of a beam: where what is met ends the box test, that
-# moves the ray by 17u more. The rest is for centre and extent.
+# The most that the float32 box test (trace.enter) may be off by, with u = 2^-24, coordinates up to
+# 1, origins up to 3.5 and distances up to 4.5: origin 10.5u; direction 3u * 1.25 / 0.75 of a
+# distance, 22.5u; origin times reciprocal 3.5u; two sums 4.5u each; the reciprocal's own 4u of a
+# distance, 18u. Together 63.5u. Computed and true distances along the ray differ by 2.3u of
+# themselves, since |g_k| is 1 in the middle of a beam. Where a face that is met ends the box test,
+# that moves the ray by another 17u. The rest is for centre and extent.
 PAD = f4(2.0**-17.5)
 
 
 def flatten(bvh: Bvh) -> tuple[np.ndarray, np.ndarray]:
-    """The arrays `nodes` and `triangles` of a hierarchy."""
+    """Make the arrays `nodes` and `triangles` of a hierarchy."""
     n_slots = len(bvh.slot_face)
     if n_slots >= MAX_SLOTS:
-        raise ValueError(f"{n_slots} faces; a CUDA device takes at most {MAX_SLOTS - 1}")
+        raise ValueError(
+            f"the mesh has {n_slots} faces; a CUDA device takes at most {MAX_SLOTS - 1}"
+        )
     nodes = np.empty((4 * len(bvh.nodes), 4), np.float32)
     triangles = np.zeros((3 * n_slots, 4), np.float32)
     _flatten_nodes(bvh.nodes, bvh.nodes.view(np.int32), nodes, nodes.view(np.int32))
@@ -56,6 +59,7 @@ def flatten(bvh: Bvh) -> tuple[np.ndarray, np.ndarray]:
 def _flatten_nodes(nodes, links, out, out_links):
     box, link, to, to_link = pointer(nodes), pointer(links), pointer(out), pointer(out_links)
     for child in range(2 * nodes.shape[0]):
+        # The empty side of a tree of one leaf becomes that leaf.
         whose = child
         if count_of(link, child) == 0 and not is_inner(link, child):
             whose = child - 1

@@ -1,15 +1,16 @@
-"""The steps of the device's own builder: what thread `i` of each step does.
+"""The steps of the device's own builder: the work of thread `i` in each step.
 
-A linear BVH: faces sorted along a space-filling curve, and the hierarchy read off the sorted codes,
-all nodes at once (Karras, "Maximizing Parallelism in the Construction of BVHs, Octrees, and k-d
-Trees", 2012). Built in about a hundred short steps without atomics or barriers, so that each runs,
-and is tested, on the CPU as well. build.py runs them in order.
+It builds a linear BVH: faces are sorted along a space-filling curve, and the sorted codes give all
+nodes of the hierarchy at once (Karras, "Maximizing Parallelism in the Construction of BVHs,
+Octrees, and k-d Trees", 2012). The build takes about a hundred short steps without atomics or
+barriers, so that each step also runs, and is tested, on the CPU. build.py runs them in order.
 
-Boxes are eight float32: minimum, 0, negated maximum, 0, so that joining two is one minimum. Those
-of nodes come from a tree of boxes over the sorted faces (each level joins pairs of the one below):
-a node covers a range of faces, and a range is joined from a few boxes of that tree.
+A box is eight float32: minimum, 0, negated maximum, 0, so that joining two is one minimum. The
+boxes of nodes come from a tree of boxes over the sorted faces, in which each level joins pairs of
+the level below. A node covers a range of faces, and its box is joined from a few boxes of that
+tree.
 
-The local frame, corners in lexicographic order, and which faces are left out, are those of
+The local frame, the lexicographic order of corners and the faces that are left out are those of
 local_frame.py, bit for bit.
 """
 
@@ -41,7 +42,7 @@ f4 = np.float32
 # The build's table, int64 and float64 words. Addresses:
 WORLD, FACES = 0, 1  # as given: (n_vertices, 3) float64 or float32, (n_faces, 3) int32
 VERTICES, CORNERS = 2, 3  # local frame, float64; corners in lexicographic order, int32
-CODES = 4  # two of (n_faces,) int64: sorted from one to the other
+CODES = 4  # two of (n_faces,) int64, sorted from one to the other
 ORDER = 6  # two of (n_faces,) int32
 COUNTS = 8  # scans of digit counts, int32, level after level
 BOXES = 9  # levels of boxes, (.., 8) float32; level 0 is in sorted order
@@ -55,13 +56,13 @@ CENTRE, SCALE = 20, 23
 BOX_LEVELS = 24  # where each level of boxes begins, 32 of them
 WORDS = 56
 
-# Threads that look at all faces, each at every N_PARTIALS-th.
+# Threads that share the reading of all faces; each reads every N_PARTIALS-th.
 N_PARTIALS = 1 << 14
 # Faces, or counts, that one thread handles.
 RUN = 64
 DIGIT_BITS = 4
 N_DIGITS = 1 << DIGIT_BITS
-LAST_CODE = np.int64(2**62)  # of faces without an area; others' are smaller
+LAST_CODE = np.int64(2**62)  # of faces without an area; other codes are smaller
 
 
 @register_jitable
@@ -71,7 +72,7 @@ def _address(build, word):
 
 @register_jitable
 def _corner(build, vertex, axis):
-    """A coordinate as given, in float64."""
+    """Return a coordinate as given, in float64."""
     if load_int64(build, IS_FLOAT32) != 0:
         return np.float64(reload_float32(_address(build, WORLD), 3 * vertex + axis))
     return load_float64(_address(build, WORLD), 3 * vertex + axis)
@@ -79,7 +80,7 @@ def _corner(build, vertex, axis):
 
 @register_jitable
 def bounds(build, i):
-    """Part i of the bounds of all faces; and how many of their indices are out of range."""
+    """Find part i of the bounds of all faces, and count their indices that are out of range."""
     n_faces, n_vertices = load_int64(build, N_FACES), load_int64(build, N_VERTICES)
     faces, partials = _address(build, FACES), _address(build, PARTIALS)
     low_x = low_y = low_z = np.inf
@@ -117,7 +118,7 @@ def bounds(build, i):
 
 @register_jitable
 def localize(build, i):
-    """Vertex i in the local frame."""
+    """Transform vertex i to the local frame."""
     vertices, scale = _address(build, VERTICES), load_float64(build, SCALE)
     for axis in range(3):
         x = sub(_corner(build, i, axis), load_float64(build, CENTRE + axis))
@@ -127,7 +128,7 @@ def localize(build, i):
 
 @register_jitable
 def _before(vertices, i, j):
-    """Whether vertex i comes before vertex j in lexicographic order."""
+    """Return whether vertex i comes before vertex j in lexicographic order."""
     for axis in range(3):
         x, y = load_float64(vertices, 3 * i + axis), load_float64(vertices, 3 * j + axis)
         if x != y:
@@ -160,7 +161,7 @@ def _round_down(x):
 
 @register_jitable
 def _spread(x):
-    """Bit b of 21 to bit 3b."""
+    """Move each bit b of 21 bits to bit 3b."""
     x = np.int64(x)
     x = (x | x << 32) & 0x1F00000000FFFF
     x = (x | x << 16) & 0x1F0000FF0000FF
@@ -171,13 +172,13 @@ def _spread(x):
 
 @register_jitable
 def encode(build, i):
-    """Face i: sort its corners, box it, and find its place on the curve."""
+    """Sort the corners of face i, find its box and its code on the curve."""
     faces, corners = _address(build, FACES), _address(build, CORNERS)
     vertices, boxes = _address(build, VERTICES), _address(build, FACE_BOXES)
     a = np.int64(reload_int32(faces, 3 * i))
     b = np.int64(reload_int32(faces, 3 * i + 1))
     c = np.int64(reload_int32(faces, 3 * i + 2))
-    # The place of each is the number of those before it; equal ones stay in order.
+    # The place of each corner is the number of corners before it; equal ones stay in order.
     ba, ca, cb = _before(vertices, b, a), _before(vertices, c, a), _before(vertices, c, b)
     place_a = np.int64(ba) + np.int64(ca)
     place_b = np.int64(1) - np.int64(ba) + np.int64(cb)
@@ -195,7 +196,7 @@ def encode(build, i):
         low, high = _round_down(min(min(x, y), z)), _round_down(-max(max(x, y), z))
         store_float32(boxes, 8 * i + axis, low)
         store_float32(boxes, 8 * i + 4 + axis, high)
-        # The middle of the box, -1 to 1, as a cell of the grid.
+        # The cell of the grid in which the middle of the box, -1 to 1, lies.
         cell = np.int64((0.25 * (np.float64(low) - np.float64(high)) + 0.5) * cells)
         cell = min(max(cell, np.int64(0)), (np.int64(1) << bits) - 1)
         code |= _spread(cell) << (2 - axis)
@@ -221,9 +222,10 @@ def _load_code(codes, i):
 
 @register_jitable
 def count_digits(build, i, shift, source):
-    """How often each digit occurs in run i of the codes.
+    """Count how often each digit occurs in run i of the codes.
 
-    Runs are counted digit by digit: so the scan of the counts says where each run's digits go.
+    The counts of all runs are stored digit by digit, so that their scan gives the place to which
+    each run's digits go.
     """
     n = load_int64(build, N_FACES)
     n_runs = (n + RUN - 1) // RUN
@@ -240,7 +242,7 @@ def count_digits(build, i, shift, source):
 
 @register_jitable
 def sum_counts(build, i, begin, n, to):
-    """Sum run i of the n counts at `begin`, into entry i at `to`."""
+    """Sum run i of the n counts at `begin` into entry i at `to`."""
     counts = _address(build, COUNTS)
     total = np.int32(0)
     for at in range(begin + RUN * i, begin + min(RUN * i + RUN, n)):
@@ -250,9 +252,9 @@ def sum_counts(build, i, begin, n, to):
 
 @register_jitable
 def scan_counts(build, i, begin, n, above):
-    """Replace run i of counts by the sums of those before; `above` has what comes before runs.
+    """Replace each count of run i by the sum of the counts before it.
 
-    `above` < 0: there is one run, and nothing before it.
+    Entry i at `above` is the sum of all runs before run i. If `above` < 0, there is only one run.
     """
     counts = _address(build, COUNTS)
     total = reload_int32(counts, above + i) if above >= 0 else np.int32(0)
@@ -264,7 +266,7 @@ def scan_counts(build, i, begin, n, above):
 
 @register_jitable
 def move_digits(build, i, shift, source):
-    """Move run i of codes and faces to where their digits go; equal ones stay in order."""
+    """Move run i of codes and faces to the places of their digits; equal ones stay in order."""
     n = load_int64(build, N_FACES)
     n_runs = (n + RUN - 1) // RUN
     counts = _address(build, COUNTS)
@@ -284,7 +286,7 @@ def move_digits(build, i, shift, source):
 
 @register_jitable
 def count_live(build, i, source):
-    """Part i of the number of faces that have an area."""
+    """Count part i of the faces that have an area."""
     n = load_int64(build, N_FACES)
     codes = _address(build, CODES + source)
     n_live = 0.0
@@ -298,7 +300,7 @@ def count_live(build, i, source):
 
 @register_jitable
 def place(build, i, source):
-    """Put face number i in sorted order into its slot, and its box to the level of faces."""
+    """Write the i-th face in sorted order to its slot, and its box to the level of faces."""
     face = np.int64(reload_int32(_address(build, ORDER + source), i))
     triangles, corners = _address(build, TRIANGLES), _address(build, CORNERS)
     vertices, boxes = _address(build, VERTICES), _address(build, BOXES)
@@ -315,7 +317,7 @@ def place(build, i, source):
 
 @register_jitable
 def join(build, i, below, n_below, to):
-    """Box i of a level at `to`, from two of the n_below at `below`; counted in boxes."""
+    """Join two of the n_below boxes at `below` to box i at `to`; positions are in boxes."""
     boxes = _address(build, BOXES)
     first = below + 2 * i
     second = first + 1 if 2 * i + 1 < n_below else first
@@ -327,7 +329,7 @@ def join(build, i, below, n_below, to):
 
 @register_jitable
 def _length(x):
-    """The number of bits of x >= 0."""
+    """Return the number of bits of x >= 0."""
     n = np.int64(0)
     for step in (32, 16, 8, 4, 2, 1):
         if x >= np.int64(1) << step:
@@ -338,7 +340,10 @@ def _length(x):
 
 @register_jitable
 def common_prefix(codes, i, j, n):
-    """How many leading bits faces i and j in sorted order share, by index if by code all; or -1."""
+    """Return the number of leading bits that the codes of sorted faces i and j share.
+
+    Faces with equal codes are compared by index, too. If there is no face j, the result is -1.
+    """
     if j < 0 or j >= n:
         return np.int64(-1)
     a, b = _load_code(codes, i), _load_code(codes, j)
@@ -349,9 +354,10 @@ def common_prefix(codes, i, j, n):
 
 @register_jitable
 def split(build, i, source):
-    """Node i: the range of faces below it, and where it is split. Karras 2012, figure 4."""
+    """Find the range of faces below node i, and its split. Source: Karras 2012, figure 4."""
     n = load_int64(build, N_LIVE)
     codes = _address(build, CODES + source)
+    # One end of the range is i; it extends towards the neighbour that shares more bits with i.
     forward = common_prefix(codes, i, i + 1, n) > common_prefix(codes, i, i - 1, n)
     d = np.int64(1) if forward else np.int64(-1)
     least = common_prefix(codes, i, i - d, n)
@@ -381,12 +387,13 @@ def split(build, i, source):
 
 @register_jitable
 def _box_of(build, first, last, column):
-    """A column of the box of sorted faces first to last."""
+    """Return a column of the box of sorted faces first to last."""
     boxes = _address(build, BOXES)
     least = f4(np.inf)
     level = np.int64(0)
     while first <= last:
         begin = load_int64(build, BOX_LEVELS + level)
+        # A box at an end of the range whose pair reaches out of the range is taken by itself.
         if first & 1:
             x = reload_float32(boxes, 8 * (begin + first) + column)
             least = x if x < least else least
@@ -403,7 +410,7 @@ def _box_of(build, first, last, column):
 
 @register_jitable
 def _write_child(build, i, side, first, last, node, leaf_size):
-    """A child of node i: the box of its faces, and a leaf if they are few."""
+    """Write a child of node i: the box of its faces, and a leaf if they are few, else `node`."""
     nodes = _address(build, NODES)
     at = 16 * i + 8 * side
     for axis in range(3):
@@ -423,10 +430,10 @@ def _write_child(build, i, side, first, last, node, leaf_size):
 
 @register_jitable
 def write_node(build, i, leaf_size):
-    """Node i as layout.py has it. Subtrees of at most `leaf_size` faces become leaves."""
+    """Write node i as layout.py has it. Subtrees of at most `leaf_size` faces become leaves."""
     n = load_int64(build, N_LIVE)
     if n <= leaf_size:
-        # One leaf, twice.
+        # The tree is one leaf, which is both children of its node.
         _write_child(build, i, 0, np.int64(0), n - 1, np.int64(0), leaf_size)
         _write_child(build, i, 1, np.int64(0), n - 1, np.int64(0), leaf_size)
         return
@@ -446,7 +453,7 @@ STEPS = (
 
 @register_jitable
 def run_step(build, step, i, a, b, c):
-    """Step number `step` of STEPS for thread i."""
+    """Run step number `step` of STEPS for thread i."""
     if step == 0:
         bounds(build, i)
     elif step == 1:

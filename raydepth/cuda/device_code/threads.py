@@ -1,7 +1,8 @@
-"""What one thread of each kernel does. The kernels (kernels.py) only say which thread it is.
+"""The work of one thread of each kernel. The kernels (kernels.py) only pass the thread's number.
 
-A block of 128 threads renders 16x8 pixels of one view, a warp 8x4 of them, a beam: rays that stay
-together walk the same nodes. Blocks of an image are counted row by row, beams block by block.
+A block of 128 threads renders 16x8 pixels of one view. A warp renders 8x4 of them, a beam, because
+rays that stay together walk the same nodes. Blocks of an image are numbered row by row, beams block
+by block.
 """
 
 from __future__ import annotations
@@ -48,23 +49,23 @@ from raydepth.cuda.device_code.trace import NO_FACE, nearest_face, walk_exactly
 BLOCK_WIDTH, BLOCK_HEIGHT = 16, 8
 THREADS = BLOCK_WIDTH * BLOCK_HEIGHT
 BEAMS_OF_BLOCK = THREADS // 32
-BEAMS_OF_WARP = 8  # of `find_visible_exactly`
+BEAMS_OF_WARP = 8  # in `find_visible_exactly`
 
 
 @register_jitable
 def blocks_of(size):
-    """How many blocks render an image of (width, height)."""
+    """Return the number of blocks that render an image of (width, height)."""
     across = (size[0] + (BLOCK_WIDTH - 1)) // BLOCK_WIDTH
     return across * ((size[1] + (BLOCK_HEIGHT - 1)) // BLOCK_HEIGHT)
 
 
 def beam_bytes(size: tuple[int, int]) -> int:
-    """Memory of the beams of one view."""
+    """Bytes of the beams of one view."""
     return BEAMS_OF_BLOCK * blocks_of(size) * beams.BYTES
 
 
 def launches(size: tuple[int, int]) -> dict[str, int]:
-    """How many blocks each kernel of a rendering takes for a view, in the order of launches."""
+    """Return the number of blocks per view for each kernel, in the order of launches."""
     n_blocks = blocks_of(size)
     n_beams = BEAMS_OF_BLOCK * n_blocks
     return {
@@ -83,8 +84,8 @@ def _size_of(jobs, job):
 
 @register_jitable
 def corner_of(width, block, warp):
-    """Column and row of a beam's upper left pixel."""
-    # Without signs, so that the division is one of 32 bits.
+    """Return column and row of a beam's upper left pixel."""
+    # Unsigned, so that the division is one of 32 bits.
     per_row = np.uint32(width + (BLOCK_WIDTH - 1)) >> np.uint32(4)
     block_row = np.uint32(np.uint32(block) // per_row)
     block_column = np.uint32(np.uint32(block) - np.uint32(block_row * per_row))
@@ -96,7 +97,7 @@ def corner_of(width, block, warp):
 
 @register_jitable
 def pixel_of(jobs, job, block, thread):
-    """Column, row and number of a thread's pixel; the number is -1 beyond the image."""
+    """Return column, row and number of a thread's pixel; the number is -1 outside the image."""
     width, height = _size_of(jobs, job)
     column, row = corner_of(width, block, np.int32(thread >> 5))
     column, row = np.int32(column + (thread & 7)), np.int32(row + ((thread & 31) >> 3))
@@ -112,12 +113,12 @@ def beam_of(block, thread):
 
 @register_jitable
 def set_up_beam(jobs, job, block, thread):
-    """One thread a beam."""
+    """Set up one beam per thread."""
     beam = np.int64(block) * THREADS + np.int64(thread)
     width, height = _size_of(jobs, job)
     of_beam = np.int32(beam // BEAMS_OF_BLOCK)
     column, row = corner_of(width, of_beam, np.int32(beam % BEAMS_OF_BLOCK))
-    # Blocks begin within the image, or there are no more.
+    # The last threads have no beam: their block would begin below the image.
     if row - (row & (BLOCK_HEIGHT - 1)) < height:
         nodes, records = address_in(jobs, job, NODES), address_in(jobs, job, BEAMS)
         beams.set_up(jobs, job, nodes, records, beam, column, row)
@@ -125,7 +126,7 @@ def set_up_beam(jobs, job, block, thread):
 
 @register_jitable
 def find_visible(jobs, job, block, thread):
-    """Not of beams that float32 cannot trace: `find_visible_exactly`."""
+    """Find a pixel's face, except in beams that `find_visible_exactly` has to trace."""
     column, row, pixel = pixel_of(jobs, job, block, thread)
     if pixel < 0:
         return
@@ -141,9 +142,10 @@ def find_visible(jobs, job, block, thread):
 
 @register_jitable
 def find_visible_exactly(jobs, job, block, thread):
-    """What `find_visible` leaves, and views with limits. A warp looks after several beams.
+    """Trace the beams that `find_visible` leaves, and apply the limits of views that have them.
 
-    Mostly there is nothing to do, and a block for every four beams would take its time to say so.
+    A warp handles several beams: mostly there is nothing to do, and it would take time to launch a
+    block for every four beams only to find that out.
     """
     n_beams = np.int64(BEAMS_OF_BLOCK) * blocks_of(_size_of(jobs, job))
     records = address_in(jobs, job, BEAMS)
@@ -166,6 +168,7 @@ def _find_exactly(jobs, job, block, thread, kind, near, far):
     vertices, faces = address_in(jobs, job, VERTICES), address_in(jobs, job, FACES)
     ox, oy, oz, dx, dy, dz = pixel_ray(jobs, job, column, row)
     face, t = NO_FACE, np.inf
+    # Float32 has found the face already, and only the limits are left to apply.
     if kind == beams.FLOAT32:
         face = reload_int32(triangle_id, pixel)
         if face < 0:

@@ -1,10 +1,10 @@
-"""Which face a ray meets first: one ray, in float32 that decides only what it is sure of.
+"""Find the face that a ray meets first, in float32 that decides only what it is sure of.
 
-The result is the one that asking `kernels.hit_distance` about every face would give. Float32 spares
-most of the asking: each of its tests comes with a bound on its rounding error, derived here and in
-beams.py, and what lies within the bound goes to `exact.hit_distance`.
+The result is the one that testing every face with `kernels.hit_distance` would give. Float32 spares
+most of these tests: each of its own tests has a bound on its rounding error, derived here and in
+beams.py, and a face that lies within the bound goes to `exact.hit_distance`.
 
-Below u is 2^-24, half a unit in the last place of 1.
+In the comments below, u is 2^-24, half a unit in the last place of 1.
 """
 
 from __future__ import annotations
@@ -30,13 +30,15 @@ from raydepth.cuda.device_code.layout import COUNT_BITS, STACK
 
 f4 = np.float32
 
-# A face whose area is not far above the error of its edge functions is not asked in float32.
+# Float32 gives no distance to a face whose area is less than this many times the bound on the error
+# of its edge functions.
 SOUND = f4(12.0)
-# A distance: weights off by B each move it by 3B * range / (area - 3B) <= 4B * range / area; the
-# vertices' distances are off by 16u, and sums of numbers up to 4.5 round by another 25u.
+# The error of a distance: weights that are each off by B move it by 3B * range / (area - 3B), which
+# is <= 4B * range / area; the vertices' distances are off by 16u, and sums of numbers up to 4.5
+# round by another 25u.
 WEIGHT_ERROR = f4(5.0)
 DISTANCE_ERROR = f4(2.0**-18.5)
-# What float64 found, as float32, is off by one rounding of a number up to 4.5.
+# A distance found in float64 is off, as float32, by one rounding of a number up to 4.5.
 ROUNDED = f4(2.0**-20)
 
 STACK_WORDS = 2 * STACK
@@ -58,11 +60,12 @@ def _smaller(a, b):
 
 @register_jitable
 def enter(cx, cy, cz, hx, hy, hz, ix, iy, iz, nx, ny, nz, best):
-    """Distances at which a ray enters and leaves a box (centre c, half extent h), as bits.
+    """Return the distances at which a ray enters and leaves a box, as the bits of floats.
 
-    i is the direction's reciprocal, n is -o * i. The ray meets the box if `enters <= leaves`:
-    non-negative floats are ordered as their bits, and a negative distance has negative bits.
-    `layout.PAD` covers the rounding.
+    The box has centre c and half extent h. i is the direction's reciprocal, and n is -o * i with
+    the origin o. The ray meets the box if `enters <= leaves`: the bits of non-negative floats are
+    ordered as the floats are, and a negative distance has negative bits. `layout.PAD` covers the
+    rounding.
     """
     ax, ay, az = abs(ix), abs(iy), abs(iz)
     tx = fma(cx, ix, nx)
@@ -80,16 +83,17 @@ def sheared(x, y, z, px, py, pz, pc):
     return fma(x, px, fma(y, py, fma(z, pz, pc)))
 
 
-# What `judge` says of a face.
+# The verdicts of `judge`.
 MISSED, MET, DOUBTFUL = 0, 1, 2
 
 
 @register_jitable
 def judge(ax, ay, bx, by, cx, cy, slack, least):
-    """Whether the ray, the axis, surely misses or meets a face of these sheared vertices.
+    """Tell whether a ray surely misses or meets a face, given the face's sheared vertices.
 
-    Bits of floats are compared in place of floats, so that three make one instruction: as signed
-    numbers the largest is the most positive one, as unsigned numbers the most negative one.
+    The ray is the axis of the sheared frame. Bits of floats are compared in place of floats, so
+    that one instruction compares three: read as signed integers, the largest is the most positive
+    float; read as unsigned integers, it is the most negative one.
 
     Returns the verdict, the edge functions u, v, w, and the bound on their errors.
     """
@@ -110,9 +114,9 @@ def judge(ax, ay, bx, by, cx, cy, slack, least):
 
 @register_jitable
 def distance_range(u, v, w, bound, a, b, c):
-    """Between which distances a face that is surely met is met, given those of its vertices.
+    """Return the least and the greatest distance of a face that is surely met.
 
-    Also whether that is known at all.
+    a, b and c are the distances of its vertices. Also returned is whether the range is known.
     """
     area = u + v + w
     inverse = reciprocal(area)
@@ -132,7 +136,7 @@ def _push(stack, top, link, enters):
 
 @register_jitable
 def _pop(stack, top, best_far):
-    """The next link that the ray enters before what it has met; DONE is entered at 0."""
+    """Pop the next link that the ray enters before the best face; DONE is always entered, at 0."""
     link = get(stack, 2 * top)
     enters = get(stack, 2 * top + 1)
     top = np.int32(top - 1)
@@ -145,11 +149,11 @@ def _pop(stack, top, best_far):
 
 @register_jitable
 def nearest_face(jobs, job, beam, lane, column, row):
-    """The face that a pixel's ray meets first, -1 if none; of equally near ones the lowest index.
+    """Return the face that a pixel's ray meets first, or -1; of equally near ones the lowest index.
 
     The beam is one that float32 can trace. When float32 is in doubt about a face, the loop is left
-    with `doubt` set, float64 is asked, and the ray set up anew: so the two never hold registers at
-    the same time.
+    with `doubt` set, float64 decides, and the ray is set up again. So the two parts never hold
+    registers at the same time.
     """
     nodes, triangles = address_in(jobs, job, NODES), address_in(jobs, job, TRIANGLES)
     best = NO_FACE
@@ -244,7 +248,7 @@ def nearest_face(jobs, job, beam, lane, column, row):
 
 @register_jitable
 def _slab(c, h, o, d, enters, leaves):
-    """The part of a ray (enters, leaves) between two planes c - h and c + h, in float64."""
+    """Cut (enters, leaves) of a ray to the part between planes c - h and c + h, in float64."""
     if d == 0.0:
         return (enters, leaves) if abs(c - o) <= h else (np.inf, -np.inf)
     a, b = (c - h - o) / d, (c + h - o) / d
@@ -264,13 +268,14 @@ def _enter_exactly(nodes, at, ox, oy, oz, dx, dy, dz, slack, best):
 
 @register_jitable
 def walk_exactly(nodes, triangles, vertices, faces, ox, oy, oz, dx, dy, dz, t_min):
-    """`nearest_face` for any origin and direction, in float64 throughout; slower.
+    """Do what `nearest_face` does for any origin and direction, in float64 throughout; slower.
 
     Faces nearer than `t_min` do not count. Returns the face and its distance, in lengths of the
-    direction; -1 and +inf if none.
+    direction; -1 and +inf if there is none.
     """
     best, best_t = NO_FACE, np.inf
-    # Distances are off by a few 2^-53 of themselves, and so of the origin's distance to the box.
+    # Distances are off by a few 2^-53 of themselves, and so by a few 2^-53 of the origin's distance
+    # to the box.
     slack = 2.0**-48 * max(max(abs(ox), abs(oy)), abs(oz))
     stack = stack_int32(STACK)
     put(stack, 0, DONE)

@@ -1,4 +1,4 @@
-"""COLLADA (.dae): triangles and polygons of the visual scene, at their nodes' places.
+"""COLLADA (.dae): triangles and polygons of the visual scene, placed by their nodes.
 
 Specification: Khronos Group, "COLLADA 1.4.1" and "1.5.0". Coordinates stay in the file's own unit
 and axes (`<unit>` and `<up_axis>` are not applied). Skinned geometry stands in its bind pose.
@@ -20,9 +20,9 @@ from raydepth.mesh.readers.text import numbers
 
 Element = ElementTree.Element
 
-# Real files nest library nodes a few deep; a chain that is longer goes in circles.
+# Real files nest library nodes a few levels deep; a longer chain is circular.
 DEEPEST = 64
-# Nodes of nodes multiply: a small file can ask for more than any memory holds.
+# Nested nodes multiply: a small file can ask for more instances than fit in any memory.
 MOST_INSTANCES = 1_000_000
 
 SKIPPED = {"lines": "line", "linestrips": "line strip"}
@@ -30,7 +30,7 @@ TRANSFORMS = ("matrix", "translate", "rotate", "scale", "lookat", "skew")
 
 
 class Geometry(NamedTuple):
-    """What the primitives of a geometry hold together."""
+    """The primitives of a geometry, joined."""
 
     vertices: np.ndarray  # (n_vertices, 3) float64
     faces: np.ndarray  # (n_faces, 3) int64
@@ -39,13 +39,12 @@ class Geometry(NamedTuple):
 
 
 def read(data: bytes, path: Path, uv: bool = False) -> Contents:
-    """Read the triangles of a COLLADA file's scene, and their first texture coordinates if `uv`.
+    """Read the triangles of a COLLADA scene, and their first set of texture coordinates if `uv`.
 
     Raises
     ------
     MeshError
-        When the XML is truncated, something referred to is missing, or the scene holds no
-        triangles.
+        If the XML is truncated, a referenced element is missing, or the scene holds no triangles.
     """
     try:
         root = ElementTree.fromstring(data)
@@ -71,7 +70,7 @@ class _Document:
         """Flatten the visual scene that the file instantiates."""
         scene = self.root.find("{*}scene/{*}instance_visual_scene")
         if scene is None:
-            raise MeshError("nothing renderable: it instantiates no visual scene")
+            raise MeshError("nothing renderable: the file instantiates no visual scene")
         instances = [
             instance
             for node in self.target(scene, "url").findall("{*}node")
@@ -80,7 +79,7 @@ class _Document:
         return flatten(instances, self.notes)
 
     def target(self, element: Element, attribute: str) -> Element:
-        """Follow a reference within the document."""
+        """Return the element that a reference within the document names."""
         reference = element.get(attribute, "")
         if not reference.startswith("#") or reference[1:] not in self.by_id:
             raise MeshError(f"<{_tag(element)}> refers to {reference!r}, which is not in the file")
@@ -113,14 +112,14 @@ class _Document:
         vertices, faces, uv, uv_faces = self.geometries[key]
         if len(faces):
             name = node.get("name") or node.get("id") or geometry.get("name") or key
-            # A node that is instantiated twice stands at two places.
+            # The matrix is part of it, as a node that is instantiated twice stands at two places.
             place = id(node), matrix.tobytes()
             yield Instance(key, vertices, faces, matrix, name, place, uv, uv_faces)
 
     def controlled(
         self, controller: Element, matrix: np.ndarray, node: Element
     ) -> Iterator[Instance]:
-        """Yield the geometry under a skin or a morph, as it is before they act."""
+        """Yield the geometry that a skin or a morph deforms, as it is before the deformation."""
         skin, morph = controller.find("{*}skin"), controller.find("{*}morph")
         deformer = skin if skin is not None else morph
         if deformer is None:
@@ -137,7 +136,7 @@ class _Document:
     def geometry(self, geometry: Element) -> Geometry:
         """Read all primitives of a geometry."""
         vertices, faces, first = [], [], 0
-        # A corner without coordinates has the first.
+        # The first row, NaN, is for corners without texture coordinates.
         uv, uv_faces, n_uv = [np.full((1, 2), np.nan)], [], 1
         for primitive in geometry.findall("{*}mesh/*"):
             tag = _tag(primitive)
@@ -151,7 +150,7 @@ class _Document:
             points, position = self.positions(primitive)
             corners = rows[:, position]
             check_indices(corners, len(points))
-            # Of corners, not of vertices: they have other texture coordinates.
+            # Triangulate corners, not vertices: corners have their own texture coordinates.
             triangles, notes = triangulate(points[corners], np.arange(len(corners)), sizes)
             self.notes += notes
             vertices.append(points)
@@ -177,7 +176,7 @@ class _Document:
         return found._replace(uv=np.concatenate(uv), uv_faces=np.concatenate(uv_faces))
 
     def texture_coordinates(self, primitive: Element) -> tuple[np.ndarray | None, int]:
-        """Give those of the lowest set, (n, 2) float64, and their index column; None if none."""
+        """Return the lowest set, (n, 2) float64, or None without one, and its index column."""
         inputs = [i for i in primitive.findall("{*}input") if i.get("semantic") == "TEXCOORD"]
         if not inputs or not self.wants_uv:
             return None, 0
@@ -185,7 +184,7 @@ class _Document:
         return self.source(self.target(first, "source"), 2), int(first.get("offset", 0))
 
     def positions(self, primitive: Element) -> tuple[np.ndarray, int]:
-        """Give the positions a primitive draws from, and which of its index columns they use."""
+        """Return the positions that a primitive uses, (n, 3), and their index column."""
         for entry in primitive.findall("{*}input"):
             if entry.get("semantic") != "VERTEX":
                 continue
@@ -202,10 +201,12 @@ class _Document:
         array = self.target(accessor, "source")
         values = _floats(array)
         if len(values) != int(array.get("count", len(values))):
-            raise MeshError(f"{array.get('id')!r} has {len(values)} of {array.get('count')} values")
+            raise MeshError(
+                f"{array.get('id')!r} has {len(values)} values; expected {array.get('count')}"
+            )
         count, stride = int(accessor.get("count", 0)), int(accessor.get("stride", 1))
         offset = int(accessor.get("offset", 0))
-        # A parameter without a name is a column to be left out.
+        # A parameter without a name marks a column to skip.
         named = [i for i, p in enumerate(accessor.findall("{*}param")) if p.get("name")]
         columns = named or list(range(n_columns))
         if n_columns == 2:
@@ -236,8 +237,8 @@ def _inputs(primitive: Element) -> int:
     return max(offsets, default=0) + 1
 
 
-# Each of these gives the index rows of all corners, (n_corners, n_inputs), and the corners of each
-# polygon, (n_polygons,).
+# Each of these functions returns the index rows of all corners, (n_corners, n_inputs), and the
+# number of corners of each polygon, (n_polygons,).
 
 
 def _triangles(primitive: Element, n_inputs: int) -> tuple[np.ndarray, np.ndarray]:
@@ -250,7 +251,7 @@ def _polylist(primitive: Element, n_inputs: int) -> tuple[np.ndarray, np.ndarray
     rows = _ints(primitive.find("{*}p")).reshape(-1, n_inputs)
     sizes = _ints(primitive.find("{*}vcount"))
     if sizes.size and sizes.min() < 0:
-        raise MeshError("a polygon with a negative number of corners")
+        raise MeshError("a polygon has a negative number of corners")
     _check_count(primitive, len(sizes), int(primitive.get("count", 0)))
     _check_count(primitive, len(rows), int(sizes.sum()))
     return rows, sizes
@@ -295,7 +296,7 @@ def _check_count(primitive: Element, found: int, declared: int) -> None:
 
 
 def _transform(element: Element) -> np.ndarray:
-    """Give the (4, 4) matrix of one transformation element."""
+    """Return the (4, 4) matrix of one transformation element."""
     values, matrix = _floats(element), np.eye(4)
     match _tag(element), len(values):
         case "matrix", 16:
@@ -312,7 +313,7 @@ def _transform(element: Element) -> np.ndarray:
 
 
 def _rotation(axis: np.ndarray, angle: float) -> np.ndarray:
-    """Turn by an angle in radians around an axis of any length (O. Rodrigues, 1840)."""
+    """Return a (3, 3) rotation; angle in radians, axis of any length (O. Rodrigues, 1840)."""
     length = np.linalg.norm(axis)
     if length == 0:
         return np.eye(3)

@@ -1,4 +1,4 @@
-"""glTF 2.0 (.gltf with its buffers, .glb): every mesh of the default scene at its nodes' places.
+"""glTF 2.0 (.gltf with its buffers, .glb): every mesh of the default scene, placed by its nodes.
 
 Specification: Khronos Group, "glTF 2.0", https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html.
 Skins are applied in their rest pose and morph targets with their default weights; animations,
@@ -29,7 +29,7 @@ POINTS, LINES, TRIANGLES, STRIP, FAN = (0,), (1, 2, 3), 4, 5, 6
 DRACO = "KHR_draco_mesh_compression"
 MESHOPT = ("EXT_meshopt_compression", "KHR_meshopt_compression")
 INSTANCING = "EXT_mesh_gpu_instancing"
-# Required extensions that do not change where the triangles are, by the beginnings of their names.
+# Prefixes of the required extensions that do not change where the triangles are.
 HARMLESS = ("KHR_materials_", "KHR_texture_", "EXT_texture_", "KHR_lights_", "EXT_lights_",
             "KHR_animation_", "KHR_xmp", "KHR_mesh_quantization", DRACO, *MESHOPT)  # fmt: skip
 
@@ -42,12 +42,12 @@ def read(data: bytes, path: Path, uv: bool = False) -> Contents:
     data : bytes
         The .gltf or .glb file.
     path : Path
-        Where it lies; external buffers are looked up beside it.
+        The path of the file; external buffers are looked up relative to its folder.
 
     Raises
     ------
     MeshError
-        When the file or a buffer is truncated or missing, compressed without a decoder at hand,
+        If the file or a buffer is truncated or missing, is compressed and no decoder is available,
         needs an unknown extension, or holds no triangles.
     """
     document, binary_chunk = _unpack(data)
@@ -65,8 +65,8 @@ def _unpack(data: bytes) -> tuple[dict[str, Any], bytes | None]:
         if version != 2:
             raise MeshError(f"glTF version {version}; expected 2")
         if length > len(data):
-            raise MeshError(f"truncated: the header declares {length} bytes, {len(data)} are there")
-        chunks = dict(reversed(list(_chunks(data[:length]))))  # of each type the first
+            raise MeshError(f"truncated: the header declares {length} bytes, got {len(data)}")
+        chunks = dict(reversed(list(_chunks(data[:length]))))  # the first of each type
         if b"JSON" not in chunks:
             raise MeshError("no JSON chunk in the GLB")
         data, chunk = chunks[b"JSON"], chunks.get(b"BIN\0")
@@ -101,7 +101,7 @@ def _check_extensions(document: dict[str, Any]) -> None:
 
 
 class _Document:
-    """A glTF document with its buffers at hand; every index into it is checked when used."""
+    """A glTF document and its buffers; every index into it is checked when used."""
 
     def __init__(
         self, document: dict[str, Any], binary_chunk: bytes | None, folder: Path, uv: bool
@@ -134,7 +134,7 @@ class _Document:
         return flatten(instances, self.notes)
 
     def placements(self) -> dict[int, np.ndarray]:
-        """Give the (4, 4) float64 world matrix of every node of the default scene."""
+        """Return the (4, 4) float64 world matrix of every node of the default scene."""
         nodes = self.document.get("nodes", [])
         if self.document.get("scenes"):
             roots = self.item("scenes", self.document.get("scene", 0)).get("nodes", [])
@@ -155,7 +155,7 @@ class _Document:
     def instances(
         self, index: int, matrix: np.ndarray, world_from_node: dict[int, np.ndarray]
     ) -> Iterator[Instance]:
-        """Yield what the primitives of a node's mesh put into the scene."""
+        """Yield an instance for each primitive of triangles of a node's mesh."""
         node = self.item("nodes", index)
         mesh = self.item("meshes", node["mesh"])
         weights = node.get("weights", mesh.get("weights", []))
@@ -182,7 +182,7 @@ class _Document:
             yield Instance(key, vertices, faces, world, str(name), index, uv)
 
     def texture_coordinates(self, primitive: dict[str, Any], n_vertices: int) -> np.ndarray | None:
-        """Give TEXCOORD_0, (n_vertices, 2) float64; None where a primitive has none."""
+        """Return TEXCOORD_0, (n_vertices, 2) float64, or None if the primitive has none."""
         index = primitive["attributes"].get("TEXCOORD_0")
         if index is None:
             return None
@@ -198,7 +198,7 @@ class _Document:
         return uv
 
     def geometry(self, primitive: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-        """Give the positions, (n, 3) float64, and the vertex indices, (m,) int64."""
+        """Return the positions, (n, 3) float64, and the vertex indices, (m,) int64."""
         position = primitive["attributes"]["POSITION"]
         compressed = primitive.get("extensions", {}).get(DRACO)
         if compressed and "bufferView" not in self.item("accessors", position):
@@ -211,7 +211,7 @@ class _Document:
     def draco(
         self, extension: dict[str, Any], primitive: dict[str, Any]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Decode a primitive whose accessors are empty."""
+        """Decode a primitive compressed with Draco, whose accessors have no data of their own."""
         decoded = self.decoded(extension)
         vertices = np.asarray(decoded.points, dtype=np.float64).reshape(-1, 3)
         indices = np.asarray(decoded.faces, dtype=np.int64).ravel()
@@ -221,7 +221,7 @@ class _Document:
         return vertices, indices
 
     def decoded(self, extension: dict[str, Any]) -> Any:
-        """What DracoPy makes of a primitive; kept, for texture coordinates are asked for next."""
+        """Decode with DracoPy; keep the result, because texture coordinates are requested next."""
         if importlib.util.find_spec("DracoPy") is None:
             raise MeshError("compressed with Draco; reading it needs: pip install DracoPy")
         import DracoPy
@@ -247,7 +247,7 @@ class _Document:
         index: int,
         world_from_node: dict[int, np.ndarray],
     ) -> np.ndarray:
-        """Move vertices with the joints' rest pose, into world coordinates."""
+        """Transform vertices by the rest pose of the joints, into world coordinates."""
         skin = self.item("skins", index)
         joints = skin["joints"]
         if not set(joints) <= world_from_node.keys():
@@ -269,7 +269,7 @@ class _Document:
         return moved / np.where(total > 0, total, 1)
 
     def accessor(self, index: int, kind: str) -> np.ndarray:
-        """Read an accessor, (count, width) float64, its sparse values put in."""
+        """Read an accessor, (count, width) float64, with its sparse values filled in."""
         accessor = self.item("accessors", index)
         dtype = np.dtype(COMPONENTS[accessor["componentType"]])
         count, width = accessor["count"], WIDTHS[kind]
@@ -279,7 +279,7 @@ class _Document:
         if "bufferView" in accessor:
             values = self.rows(accessor, dtype, count, width).astype(np.float64)
         elif sparse and count <= sum(b["byteLength"] for b in self.document["buffers"]):
-            # A face needs a byte per index, so that more vertices than bytes are a made-up count.
+            # A face needs a byte per index, so a count of more vertices than bytes is made up.
             values = np.zeros((count, width))
         else:
             raise MeshError(f"accessor {index} has no data of its own")
@@ -288,7 +288,7 @@ class _Document:
             index_type = np.dtype(COMPONENTS[sparse["indices"]["componentType"]])
             where = self.rows(sparse["indices"], index_type, n_set, 1)[:, 0]
             if n_set and where.max() >= count:
-                raise MeshError(f"accessor {index} sets an element beyond its {count}")
+                raise MeshError(f"accessor {index} sets an element beyond its {count} elements")
             values[where] = self.rows(sparse["values"], dtype, n_set, width)
         if accessor.get("normalized") and dtype.kind in "iu":
             values = np.maximum(values / np.iinfo(dtype).max, -1.0)
@@ -300,14 +300,14 @@ class _Document:
         offset, row_bytes = place.get("byteOffset", 0), width * dtype.itemsize
         stride = stride or row_bytes
         if not (count >= 0 and offset >= 0 and stride >= row_bytes):
-            raise MeshError("an accessor with a negative size or overlapping rows")
+            raise MeshError("an accessor has a negative size or overlapping rows")
         if count and offset + (count - 1) * stride + row_bytes > len(view):
             raise MeshError(f"an accessor of {count} rows does not fit its {len(view)} bytes")
         strides = (stride, dtype.itemsize)
         return np.ndarray((count, width), dtype, view, offset if count else 0, strides)
 
     def view(self, index: int) -> tuple[memoryview, int]:
-        """Give the bytes of a buffer view and its stride, 0 where rows are packed."""
+        """Return the bytes of a buffer view and its stride, which is 0 if rows are packed."""
         view = self.item("bufferViews", index)
         buffer = self.buffer(view["buffer"], compressed=any(map(_extensions(view).get, MESHOPT)))
         start, length = view.get("byteOffset", 0), view["byteLength"]
@@ -316,7 +316,7 @@ class _Document:
         return memoryview(buffer)[start : start + length], view.get("byteStride", 0)
 
     def buffer(self, index: int, compressed: bool) -> bytes:
-        """Give a buffer's bytes: the GLB's chunk, a data URI, or a file beside the document."""
+        """Return a buffer's bytes: the GLB's chunk, a data URI, or a file beside the document."""
         if index in self.buffers:
             return self.buffers[index]
         buffer = self.item("buffers", index)
@@ -339,7 +339,7 @@ class _Document:
         return data
 
     def external(self, uri: str) -> bytes:
-        """Read a buffer that lies beside the document."""
+        """Read a buffer from a file beside the document."""
         if "://" in uri:
             raise MeshError(f"the buffer {uri} is not a local file")
         try:
@@ -353,7 +353,7 @@ def _extensions(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _local_matrix(node: dict[str, Any]) -> np.ndarray:
-    """Give the (4, 4) matrix from a node to its parent: translation @ rotation @ scale."""
+    """Return the (4, 4) matrix from a node to its parent: translation @ rotation @ scale."""
     if "matrix" in node:
         return np.array(node["matrix"], dtype=np.float64).reshape(4, 4).T
     matrix = np.eye(4)
@@ -363,7 +363,7 @@ def _local_matrix(node: dict[str, Any]) -> np.ndarray:
 
 
 def _rotation(quaternion: list[float]) -> np.ndarray:
-    """Turn a quaternion x, y, z, w into a (3, 3) rotation; its length does not matter."""
+    """Convert a quaternion x, y, z, w of any length to a (3, 3) rotation."""
     x, y, z, w = np.array(quaternion, dtype=np.float64) / np.linalg.norm(quaternion)
     return np.array(
         [
@@ -375,13 +375,13 @@ def _rotation(quaternion: list[float]) -> np.ndarray:
 
 
 def _triangles(indices: np.ndarray, mode: int) -> np.ndarray:
-    """Give the (n, 3) triangles of an index list in one of the triangle modes."""
+    """Return the (n, 3) triangles of an index list in one of the triangle modes."""
     if mode == TRIANGLES:
         if len(indices) % 3:
             raise MeshError(f"{len(indices)} indices do not make triangles")
         return indices.reshape(-1, 3)
     if mode == STRIP:
-        # Every other triangle faces backwards; that is no matter, as both sides are seen.
+        # Every other triangle faces backwards, which is harmless: both sides are visible.
         return np.column_stack((indices[:-2], indices[1:-1], indices[2:]))
     if mode == FAN:
         return np.column_stack((np.full(len(indices[2:]), indices[0]), indices[1:-1], indices[2:]))

@@ -1,8 +1,8 @@
-"""Wavefront OBJ: `v` and `f` lines, of any number of corners, with absolute or relative indices.
+"""Wavefront OBJ: `v` lines, and `f` lines with any number of absolute or relative indices.
 
-Names, groups, materials and normals are not read, texture coordinates (`vt`) when asked for.
-What truncation leaves behind in an OBJ is often a smaller OBJ: the format has no counts and no
-end mark. Found out are a line cut within its numbers, and faces without their vertices.
+Texture coordinates (`vt`) are read if requested; names, groups, materials and normals are not read.
+A truncated OBJ is often a valid smaller OBJ, because the format has no counts and no end mark.
+The reader detects a line that is cut within its numbers, and faces whose vertices are missing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from raydepth.mesh.contents import Contents, Notes, Texture, check_indices, plai
 from raydepth.mesh.readers.polygons import triangulate
 from raydepth.mesh.readers.text import numbers, points, shown
 
-# Statements with geometry that holds no triangles, and what to call it.
+# Keywords of geometry that has no triangles, and its name in notes.
 SKIPPED = {
     b"l": "line element",
     b"p": "point element",
@@ -34,11 +34,11 @@ WHITE_SPACE = np.isin(np.arange(256), list(b" \t\n\r\v\f"))
 class Rows(NamedTuple):
     """The statements of one keyword."""
 
-    text: bytes  # what stands behind the keyword, a line each
-    lines: np.ndarray  # (n_rows,) int64, which lines of the file they are
+    text: bytes  # the statements without the keyword, one per line
+    lines: np.ndarray  # (n_rows,) int64, their line numbers in the file
 
     def split(self) -> list[bytes]:
-        """The rows, without white space around them."""
+        """Return the rows, without white space around them."""
         return [row.strip() for row in self.text.split(b"\n")] if len(self.lines) else []
 
 
@@ -48,8 +48,8 @@ def read(data: bytes, path: Path, uv: bool = False) -> Contents:
     Raises
     ------
     MeshError
-        When a vertex or face line is malformed, an index is 0 or out of range, or nothing in the
-        file is a face.
+        If a vertex or face line is malformed, an index is 0 or out of range, or the file has no
+        face.
     """
     vertex_rows, face_rows, uv_rows, skipped = _statements(data)
     if not len(face_rows.lines):
@@ -59,14 +59,14 @@ def read(data: bytes, path: Path, uv: bool = False) -> Contents:
         _check_last_face(face_rows.text[face_rows.text.rfind(b"\n") + 1 :].strip())
     vertices = _vertices(vertex_rows)
     corners, sizes = _corners(face_rows)
-    # Relative indices count back from where they stand.
+    # Relative indices count back from the line in which they stand.
     before = np.searchsorted(vertex_rows.lines, face_rows.lines)
     corners = _absolute(corners, np.repeat(before, sizes))
     if not uv or not len(uv_rows.lines):
         faces, notes = triangulate(vertices, corners, sizes)
         return Contents(vertices, faces, notes + skipped)
     check_indices(corners, len(vertices))
-    # Cut with every corner as a vertex of its own, so that its other index can be looked up.
+    # Make each corner a vertex of its own, so that its `vt` index can be looked up afterwards.
     places, notes = triangulate(vertices[corners], np.arange(len(corners)), sizes)
     before = np.searchsorted(uv_rows.lines, face_rows.lines)
     n_before = np.repeat(before, sizes)
@@ -77,7 +77,7 @@ def read(data: bytes, path: Path, uv: bool = False) -> Contents:
 def _statements(data: bytes) -> tuple[Rows, Rows, Rows, Notes]:
     """Find the 'v', 'f' and 'vt' lines, and count those in `SKIPPED`.
 
-    All lines are told apart at once by their first bytes, which is many times as fast as one after
+    All lines are classified at once by their first bytes, which is many times as fast as one after
     the other.
     """
     text, starts, ends = _lines(data)
@@ -104,15 +104,15 @@ def _statements(data: bytes) -> tuple[Rows, Rows, Rows, Notes]:
 
 
 def _lines(data: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give the bytes, and where lines begin and end."""
-    # Behind the last line, so that each has three bytes.
+    """Return the bytes, and the offsets at which lines begin and end."""
+    # Padded after the last line, so that three bytes can be read from the start of each.
     text = np.frombuffer(data + b"\n\n\n", np.uint8)
     ends = np.flatnonzero(text == ord("\n"))[:-2]
     return text, np.append(0, ends[:-1] + 1), ends
 
 
 def _are_statements(data: bytes, text: np.ndarray, starts: np.ndarray) -> bool:
-    """Whether every line is a comment, nothing, or a statement from its first to its last byte."""
+    """Return True if every line is a comment, blank, or a statement from first to last byte."""
     if b"\\" in data or data.count(b"\r") != data.count(b"\r\n"):
         return False
     first = text[starts]
@@ -128,7 +128,7 @@ def _are_statements(data: bytes, text: np.ndarray, starts: np.ndarray) -> bool:
 def _rows(
     text: np.ndarray, starts: np.ndarray, ends: np.ndarray, chosen: np.ndarray, n_letters: int
 ) -> Rows:
-    """Join the chosen lines, with white space in place of a keyword of so many letters."""
+    """Join the chosen lines, with spaces in place of their keyword of `n_letters` letters."""
     is_in = np.repeat(chosen, ends - starts + 1)
     joined = text[: len(is_in)][is_in]
     lengths = (ends - starts + 1)[chosen]
@@ -158,13 +158,13 @@ def _vertices(rows: Rows) -> np.ndarray:
 def _texture(
     uv_rows: list[bytes], face_rows: list[bytes], n_before: np.ndarray, places: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Texture coordinates, (n_uv + 1, 2) with NaN in the last row, and each triangle's indices."""
+    """Return (n_uv + 1, 2) texture coordinates, the last row NaN, and each triangle's indices."""
     widths = set(map(len, map(bytes.split, uv_rows)))
     if min(widths) < 2:
         short = next(row for row in uv_rows if len(row.split()) < 2)
         raise MeshError(f"texture coordinates of fewer than two numbers: {shown(short)}")
     uv = numbers(b"\n".join(b" ".join(row.split()[:2]) for row in uv_rows)).reshape(-1, 2)
-    # 7/1/3 -> 1; 0, which OBJ does not have, where a corner has none: 7 or 7//3
+    # 7/1/3 -> 1; no index (7 or 7//3) -> 0, which is not a valid index in OBJ
     text = re.sub(rb"(\S+)", _second_index, b" ".join(face_rows))
     indices = numbers(text, np.int64)
     none = indices == 0
@@ -183,7 +183,7 @@ def _second_index(corner: re.Match[bytes]) -> bytes:
 
 
 def _logical_lines(data: bytes) -> Iterator[bytes]:
-    """Yield the lines without comments, empty lines and line continuations."""
+    """Yield the lines without comments and empty lines, and with continued lines joined."""
     comments = b"#" in data
     continuations = b"\\" in data
     held = b""
@@ -202,7 +202,7 @@ def _logical_lines(data: bytes) -> Iterator[bytes]:
 
 
 def _corners(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-    """Read the vertex index of every corner as it stands, and the number of corners per face."""
+    """Read the vertex index of every corner as written, and the number of corners per face."""
     text = rows.text
     if b"/" in text:
         text = re.sub(rb"/\S*", b"", text)  # 7/1/3 -> 7
@@ -217,7 +217,7 @@ def _corners(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
 def _absolute(
     corners: np.ndarray, n_before: np.ndarray, what: str = "vertex", keyword: str = "v"
 ) -> np.ndarray:
-    """Turn indices from 1, or from -1 for the one read last, into indices from 0."""
+    """Convert indices that count from 1, or back from -1 for the last one read, to count from 0."""
     if not corners.all():
         raise MeshError("a face uses vertex 0; OBJ counts vertices from 1")
     beyond = corners + n_before < 0
@@ -231,7 +231,7 @@ def _absolute(
 
 
 def _check_last_face(row: bytes) -> None:
-    """Refuse a last line without line end whose corners are not all written alike: 7/1 8/2 9/."""
+    """Refuse a last line without a line end if its corners differ in form: 7/1 8/2 9/."""
     shapes = {re.sub(rb"-?\d+", b"n", corner) for corner in row.split()}
     if len(shapes) > 1:
         raise MeshError(f"truncated: the last face is cut off: {shown(row)}")

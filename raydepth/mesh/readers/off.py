@@ -13,7 +13,7 @@ from raydepth.mesh.contents import Contents
 from raydepth.mesh.readers.polygons import triangulate
 from raydepth.mesh.readers.text import numbers, points, shown
 
-# ModelNet40 is known for headers without the line end: "OFF490 518 0".
+# ModelNet40 has headers without a line end: "OFF490 518 0".
 HEADER = re.compile(rb"(ST)?(C)?(N)?(4)?(n)?OFF\b|OFF(?=\d)")
 
 
@@ -23,8 +23,8 @@ def read(data: bytes, path: Path) -> Contents:
     Raises
     ------
     MeshError
-        When the header is not one of plain OFF, the file holds fewer vertices or faces than the
-        header counts, or a line is malformed.
+        If the header is not that of plain text OFF, the file holds fewer vertices or faces than
+        the header counts, or a line is malformed.
     """
     if b"#" in data:
         data = re.sub(rb"#[^\r\n]*", b"", data)
@@ -49,7 +49,7 @@ def read(data: bytes, path: Path) -> Contents:
     indices = [row[1 : size + 1] for row, size in zip(rows, sizes.tolist(), strict=True)]
     for row, index, size in zip(rows, indices, sizes, strict=True):
         if len(index) != size:
-            raise MeshError(f"a face has fewer indices than it announces: {shown(b' '.join(row))}")
+            raise MeshError(f"a face has fewer indices than it declares: {shown(b' '.join(row))}")
     corners = numbers(b" ".join(chain.from_iterable(indices)), np.int64)
     if not n_faces:
         raise MeshError(f"nothing renderable: {n_vertices} vertices and no faces")

@@ -1,7 +1,7 @@
-"""PLY, the Stanford polygon format: ASCII and binary of both byte orders.
+"""PLY, the Stanford polygon format: ASCII, and binary in both byte orders.
 
 The header declares elements (vertex, face, ...), each a table whose columns are scalars or lists.
-ASCII bodies are first turned into float64 throughout, so that one reader serves all of them.
+ASCII bodies are first converted to binary with float64 values, so that one reader serves all files.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Element(NamedTuple):
 
 
 class Lists(NamedTuple):
-    """A column of lists: all values, and how many of them belong to each row."""
+    """A column of lists: all values, and the number of values in each row."""
 
     values: np.ndarray
     sizes: np.ndarray
@@ -54,20 +54,21 @@ class Lists(NamedTuple):
 Columns = dict[str, "np.ndarray | Lists"]
 
 
-# What texture coordinates are called, as columns of the vertices.
+# Names of texture coordinates as columns of the vertices.
 UV_NAMES = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"), ("texture_s", "texture_t"))
 
 
 def read(data: bytes, path: Path, uv: bool = False) -> Contents:
     """Read the vertices and faces of a PLY file, and its texture coordinates if `uv`.
 
-    Those are columns of the vertices or, as MeshLab writes them, a list `texcoord` of each face.
+    Texture coordinates are columns of the vertices or, as written by MeshLab, a list `texcoord` of
+    each face.
 
     Raises
     ------
     MeshError
-        When the header is malformed, the body is shorter or longer than it declares, or the file
-        has no faces (point clouds, triangle strips).
+        If the header is malformed, the body is shorter or longer than the header declares, or the
+        file has no faces (point clouds, triangle strips).
     """
     is_ascii, elements, start = _header(data)
     n_rows = {element.name: element.n_rows for element in elements}
@@ -77,7 +78,8 @@ def read(data: bytes, path: Path, uv: bool = False) -> Contents:
     try:
         return _contents(_tables(numbers(text).tobytes(), 0, elements), n_rows, uv)
     except MeshError:
-        # Some writers put more into a line than their header says, MeshLab's early ones for one.
+        # Some writers, such as early versions of MeshLab, put more values into a line than their
+        # header declares.
         lines = [line for line in text.splitlines() if line and not line.isspace()]
         if len(lines) != sum(n_rows.values()):
             raise
@@ -88,17 +90,17 @@ def read(data: bytes, path: Path, uv: bool = False) -> Contents:
 
 
 def _tables(body: bytes, offset: int, elements: list[Element]) -> dict[str, Columns]:
-    """Read all elements from `offset` on, to the very end of the body."""
+    """Read all elements from `offset` on; they must fill the rest of the body."""
     tables = {}
     for element in elements:
         tables[element.name], offset = _table(body, offset, element)
     if body[offset:].strip():
-        raise MeshError("more follows after all the rows that the header declares")
+        raise MeshError("data follows after the last row that the header declares")
     return tables
 
 
 def _trimmed(lines: list[bytes], elements: list[Element]) -> tuple[np.ndarray, int]:
-    """Cut every line of an ASCII body to the values its element declares; also count the cut."""
+    """Cut each line of an ASCII body to its declared values; also return how many were cut."""
     kept, n_trimmed, line = [], 0, iter(lines)
     for element in elements:
         for _ in range(element.n_rows):
@@ -130,7 +132,7 @@ def _contents(tables: dict[str, Columns], n_rows: dict[str, int], uv: bool) -> C
     texcoord = tables["face"].get("texcoord")
     texture = None
     if uv and isinstance(texcoord, Lists) and np.array_equal(texcoord.sizes, 2 * sizes):
-        # Cut with every corner as a vertex of its own: each has texture coordinates.
+        # Make each corner a vertex of its own: corners have their own texture coordinates.
         check_indices(corners, len(vertices))
         places, notes = triangulate(vertices[corners], np.arange(len(corners)), sizes)
         texture = Texture(texcoord.values.astype(np.float64).reshape(-1, 2), places)
@@ -157,10 +159,10 @@ def _polygons(face: Columns) -> Lists:
 
 
 def _header(data: bytes) -> tuple[bool, list[Element], int]:
-    """Parse the header: is it ASCII, its elements, and where the body begins."""
+    """Parse the header; return whether it is ASCII, its elements, and the offset of the body."""
     end = END_OF_HEADER.search(data)
     if not data.startswith(b"ply") or end is None:
-        raise MeshError("expected a PLY header from 'ply' to 'end_header'; truncated or no PLY")
+        raise MeshError("expected a PLY header from 'ply' to 'end_header'; truncated or not PLY")
     encoding = order = ""
     elements: list[Element] = []
     for line in data[: end.start()].splitlines()[1:]:
@@ -191,13 +193,13 @@ def _dtype(word: str, encoding: str, order: str) -> np.dtype:
 
 
 def _table(body: bytes, offset: int, element: Element) -> tuple[Columns, int]:
-    """Read one element's columns from `offset` on; also give the offset behind it."""
+    """Read one element's columns from `offset` on; also return the offset after it."""
     size = len(body)
     least = sum((p.count_dtype or p.dtype).itemsize for p in element.properties)
     if element.n_rows * least > size - offset:
         raise MeshError(
             f"truncated: the header declares {element.n_rows} rows of {element.name!r}, "
-            f"at most {(size - offset) // least} are there"
+            f"but the file holds at most {(size - offset) // least}"
         )
     if element.n_rows == 0 or least == 0:
         return {}, offset
@@ -206,7 +208,7 @@ def _table(body: bytes, offset: int, element: Element) -> tuple[Columns, int]:
 
 
 def _uniform_rows(body: bytes, offset: int, element: Element) -> tuple[Columns, int] | None:
-    """Read all rows at once, if every list is as long as in the first row."""
+    """Read all rows at once if every list is as long as in the first row; else return None."""
     first, _ = _walk_rows(body, offset, element._replace(n_rows=1))
     fields: list[tuple] = []
     for i, prop in enumerate(element.properties):
@@ -226,7 +228,7 @@ def _uniform_rows(body: bytes, offset: int, element: Element) -> tuple[Columns, 
         if prop.count_dtype is None:
             columns[prop.name] = values
             continue
-        # Counts that are all alike at these places prove that each row begins where assumed.
+        # If all counts at these places are equal, each row begins where assumed.
         sizes = table[f"count {i}"]
         if not np.all(sizes == values.shape[1]):
             return None
@@ -261,7 +263,9 @@ def _walk_rows(body: bytes, offset: int, element: Element) -> tuple[Columns, int
 
 
 def _list_length(values: np.ndarray) -> int:
-    """Take the length of a list from where it should stand."""
+    """Return the length of a list, which should be the first of `values`."""
     if not len(values) or not 0 <= values[0] <= 2**32 or values[0] != int(values[0]):
-        raise MeshError(f"a list announces a length of {values[:1]}")
+        raise MeshError(
+            f"a list has length {values[:1]}; expected a whole number from 0 to 4294967296"
+        )
     return int(values[0])

@@ -1,8 +1,8 @@
-"""Polygons into triangles: fans where a fan is right, ear clipping where it is not.
+"""Cut polygons into triangles: as a fan where a fan is correct, else by ear clipping.
 
 A fan from the first corner covers a polygon exactly when each of its triangles turns the same way
-as the polygon as a whole. That is so for every convex polygon and for many others. The rest are
-cut by ear clipping (G. Meisters, "Polygons have ears", 1975).
+as the polygon as a whole. This holds for every convex polygon and for many others. The remaining
+ones are cut by ear clipping (G. Meisters, "Polygons have ears", 1975).
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ def triangulate(
     Returns
     -------
     faces : (n_faces, 3) int64
-        The size - 2 triangles of each polygon stand together. Polygons of fewer than three
-        corners give none.
+        The size - 2 triangles of each polygon, one polygon after the other; none for a polygon
+        of fewer than three corners.
     notes : Notes
 
     Raises
     ------
     MeshError
-        When an index is out of range.
+        If an index is out of range.
     """
     check_indices(corners, len(vertices))
     if np.all(sizes == 3):
@@ -73,18 +73,18 @@ def _fans(polygons: np.ndarray) -> np.ndarray:
 
 
 def _fans_are_right(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Tell for each fan, (n,) bool, whether no triangle turns against the whole polygon."""
+    """Return for each fan, (n,) bool, True if no triangle turns against the whole polygon."""
     if triangles.shape[1] == 1:
         return np.ones(len(triangles), dtype=bool)
     apex = vertices[triangles[:, :, 0]]
     normals = np.cross(vertices[triangles[:, :, 1]] - apex, vertices[triangles[:, :, 2]] - apex)
-    # The triangles' normals add up to the polygon's (M. Newell's), scaled by area.
+    # The triangles' normals, scaled by area, add up to that of the polygon (M. Newell's).
     whole = normals.sum(axis=1, keepdims=True)
     return ((normals * whole).sum(axis=2) >= 0).all(axis=1)
 
 
 def _flat(corners: np.ndarray) -> np.ndarray:
-    """Drop the axis along which a polygon in space is thinnest; (size, 2), counterclockwise."""
+    """Drop the axis along which a polygon is thinnest; return (size, 2), counterclockwise."""
     relative = corners - corners[0]
     normal = np.cross(relative[1:-1], relative[2:]).sum(axis=0)
     axis = int(np.argmax(np.abs(normal)))
@@ -93,7 +93,7 @@ def _flat(corners: np.ndarray) -> np.ndarray:
 
 
 def clip_ears(corners: np.ndarray) -> list[tuple[int, int, int]] | None:
-    """Triangulate one simple polygon in the plane, counterclockwise.
+    """Triangulate one simple polygon in the plane whose corners run counterclockwise.
 
     Parameters
     ----------
@@ -103,8 +103,8 @@ def clip_ears(corners: np.ndarray) -> list[tuple[int, int, int]] | None:
     Returns
     -------
     list of (int, int, int), or None
-        size - 2 triangles as positions in `corners`; None when the outline crosses itself, as that
-        of a polygon that is far from flat may.
+        size - 2 triangles as indices into `corners`; None if the outline crosses itself, which can
+        happen to a polygon that is far from flat.
     """
     x, y = corners[:, 0].tolist(), corners[:, 1].tolist()
 
@@ -112,6 +112,7 @@ def clip_ears(corners: np.ndarray) -> list[tuple[int, int, int]] | None:
         return (x[b] - x[a]) * (y[c] - y[a]) - (y[b] - y[a]) * (x[c] - x[a])
 
     def is_ear(a: int, b: int, c: int) -> bool:
+        # A corner that coincides with one of the ear's own does not block it.
         taken = {(x[a], y[a]), (x[b], y[b]), (x[c], y[c])}
         return not any(
             turn(a, b, p) >= 0 and turn(b, c, p) >= 0 and turn(c, a, p) >= 0
@@ -143,6 +144,6 @@ def clip_ears(corners: np.ndarray) -> list[tuple[int, int, int]] | None:
                 return None
         b = c
     triangles.append((before[b], b, after[b]))
-    # Where the outline crosses itself the last triangle is turned over, by more than rounding.
+    # If the outline crosses itself, the last triangle is turned over by more than rounding errors.
     twice_area = sum(abs(turn(*triangle)) for triangle in triangles)
     return triangles if turn(*triangles[-1]) >= -1e-9 * twice_area else None

@@ -1,7 +1,7 @@
-"""STL, binary and ASCII (several bodies, too): triangles whose corners are not shared.
+"""STL files, binary and ASCII, with one or more bodies: triangles that do not share vertices.
 
-A file is binary when its length is the one that its header announces, whatever text the header
-begins with; 3D Systems' specification has no other mark.
+A file is binary if its length is the one that its header declares, no matter which text the header
+begins with. 3D Systems' specification has no other mark.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def read(data: bytes, path: Path) -> Contents:
     Raises
     ------
     MeshError
-        When the length contradicts the binary header, or text is no complete ASCII STL.
+        If the length contradicts the binary header, or the text is not a complete ASCII STL.
     """
     if is_binary(data):
         triangles = np.frombuffer(data, dtype=TRIANGLE, offset=HEADER_BYTES)
@@ -41,7 +41,7 @@ def read(data: bytes, path: Path) -> Contents:
         n_triangles = announced_triangles(data)
         raise MeshError(
             f"a binary STL of {n_triangles} triangles has {announced_length(data)} bytes, "
-            f"this file has {len(data)}; it is truncated or no STL"
+            f"this file has {len(data)}; it is truncated or not STL"
         )
     if not len(vertices):
         raise MeshError("nothing renderable: no triangles")
@@ -49,17 +49,17 @@ def read(data: bytes, path: Path) -> Contents:
 
 
 def is_binary(data: bytes) -> bool:
-    """Tell whether the length of the data is the one announced in a binary STL header."""
+    """Return True if the length of the data is the one that its binary STL header declares."""
     return len(data) >= HEADER_BYTES and len(data) == announced_length(data)
 
 
 def announced_triangles(data: bytes) -> int:
-    """Give the number of triangles in a binary STL header."""
+    """Return the number of triangles that a binary STL header declares."""
     return int.from_bytes(data[80:HEADER_BYTES], "little")
 
 
 def announced_length(data: bytes) -> int:
-    """Give the bytes that a binary STL with this header has."""
+    """Return the length, in bytes, of a binary STL with this header."""
     return HEADER_BYTES + announced_triangles(data) * TRIANGLE.itemsize
 
 

@@ -1,4 +1,4 @@
-"""Numbers out of text, fast and strictly: every token must be a number."""
+"""Read numbers from text, fast and strictly: every token must be a number."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import numpy as np
 
 from raydepth.errors import MeshError
 
-# Read behind every text: what does not arrive there stopped at something that is no number.
+# Appended to every text: if it is not read last, reading stopped at a token that is not a number.
 SENTINEL = 87_650_123
 
 
 def numbers(text: bytes, dtype: type = np.float64) -> np.ndarray:
-    """Read every white-space separated number of a text, (n,), correctly rounded.
+    """Read all numbers of a text, separated by white space: (n,), correctly rounded.
 
     Raises
     ------
     MeshError
-        When anything in it is not a number.
+        If a token is not a number.
     """
     try:
         values: np.ndarray = np.fromstring(b"%b %d" % (text, SENTINEL), dtype=dtype, sep=" ")
-    except ValueError:  # older versions of NumPy stop without a word
+    except ValueError:  # older versions of NumPy stop without an error
         values = np.empty(0)
     if not len(values) or values[-1] != SENTINEL:
         raise MeshError(f"{_first_non_number(text, dtype)} is not a number")
@@ -28,12 +28,12 @@ def numbers(text: bytes, dtype: type = np.float64) -> np.ndarray:
 
 
 def points(rows: list[bytes]) -> np.ndarray:
-    """Read the first three numbers of every row, (n_rows, 3) float64; what follows is ignored.
+    """Read the first three numbers of every row, (n_rows, 3) float64, and ignore later ones.
 
     Raises
     ------
     MeshError
-        When a row has fewer than three values, or one that is not a number.
+        If a row has fewer than three values, or a value that is not a number.
     """
     if not rows:
         return np.empty((0, 3))

@@ -1,7 +1,7 @@
-"""3MF, the 3D Manufacturing Format: the objects of its build list at their places.
+"""3MF, the 3D Manufacturing Format: the objects of the build list, each in its place.
 
 Specification: 3MF Consortium, "3MF Core Specification" 1.3 and "Production Extension" 1.1 (objects
-spread over several parts). Units are left alone: coordinates stay as written.
+spread over several parts). Units are not applied: coordinates stay as written.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from raydepth.mesh.readers.text import numbers
 
 MODEL_RELATIONSHIP = "http://schemas.microsoft.com/3dmanufacturing/2013/01/3dmodel"
 
-# Real files nest components a few deep; a chain that is longer goes in circles.
+# Real files nest components a few levels deep; a longer chain is circular.
 DEEPEST = 32
-# Components of components multiply: a small file can ask for more than any memory holds.
+# Nested components multiply: a small file can ask for more instances than fit in any memory.
 MOST_INSTANCES = 1_000_000
 
-# An object is known by the part that defines it and its id there.
+# An object is identified by the part that defines it and its id there.
 Key = tuple[str, str]
 
 
@@ -35,8 +35,8 @@ def read(data: bytes, path: Path) -> Contents:
     Raises
     ------
     MeshError
-        When the archive is truncated or no 3MF, a part or object is missing, or nothing that is
-        built has triangles.
+        If the archive is truncated or not 3MF, a part or object is missing, or the build list
+        holds no triangles.
     """
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
@@ -83,7 +83,7 @@ class _Package:
             raise MeshError(f"{name} in the archive is damaged ({error})") from None
 
     def part(self, name: str) -> tuple[dict[str, ElementTree.Element], list[ElementTree.Element]]:
-        """Give the objects of a part by id, and the items of its build list."""
+        """Return the objects of a part by id, and the items of its build list."""
         if name not in self.parts:
             model = self.xml(name)
             objects = {item.get("id", ""): item for item in model.findall("{*}resources/{*}object")}
@@ -116,7 +116,7 @@ class _Package:
 
 
 def _mesh(mesh: ElementTree.Element) -> tuple[np.ndarray, np.ndarray]:
-    """Give the (n, 3) float64 vertices and (m, 3) int64 faces of a mesh element."""
+    """Return the (n, 3) float64 vertices and (m, 3) int64 faces of a mesh element."""
     vertices = _table(mesh.findall("{*}vertices/{*}vertex"), ("x", "y", "z"), np.float64)
     faces = _table(mesh.findall("{*}triangles/{*}triangle"), ("v1", "v2", "v3"), np.int64)
     return vertices, faces
@@ -135,7 +135,7 @@ def _table(
 
 
 def _path(element: ElementTree.Element, part: str) -> str:
-    """Give the part in which a referred object lives: this one, unless a path is named."""
+    """Return the part that holds a referenced object: this one, unless a path is given."""
     for name, value in element.attrib.items():
         if name.endswith("}path"):
             return value.lstrip("/")
@@ -143,7 +143,7 @@ def _path(element: ElementTree.Element, part: str) -> str:
 
 
 def _matrix(element: ElementTree.Element) -> np.ndarray:
-    """Give the (4, 4) matrix of an item; 3MF writes 4 rows of 3 for row vectors."""
+    """Return the (4, 4) matrix of an item; 3MF writes it as 4 rows of 3, for row vectors."""
     matrix = np.eye(4)
     if "transform" in element.attrib:
         matrix[:3] = numbers(element.attrib["transform"].encode()).reshape(4, 3).T
