@@ -18,6 +18,19 @@ from raydepth.rendering import devices
 from raydepth.rendering.devices import _cuda_is_right
 from raydepth.runs import worker_client
 
+# What tests with these fixtures need takes long to make, and is made once in each process.
+GROUPS = ("fake_cuda", "blender")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one process have all tests of a group (--dist loadgroup), and begin with them."""
+    for item in items:
+        for group in GROUPS:
+            if group in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+
 
 @pytest.fixture(scope="session")
 def shared_meshes() -> Path:

@@ -104,9 +104,12 @@ def _places() -> tuple[_Place, ...]:
     else:
         of_user = AppDirs(appname="raydepth", appauthor=False).user_cache_dir
         places = [_Place(PACKAGE / "__pycache__", True), _Place(Path(of_user) / mine, True)]
+    try:
+        temporary = Path(tempfile.gettempdir())
+    except OSError:  # no folder for temporary files can be written
+        return tuple(places)
     user = f"-{os.getuid()}" if hasattr(os, "getuid") else ""
-    private = Path(tempfile.gettempdir()) / f"raydepth{user}"
-    return (*places, _Place(private / mine, False))
+    return (*places, _Place(temporary / f"raydepth{user}" / mine, False))
 
 
 def _is_private(folder: Path) -> bool:

@@ -453,9 +453,15 @@ REFUSED = [
     (lambda: FISH.ray_basis(), "the rays of distorted fisheye cameras are not affine"),
     (lambda: cameras_of("five").ray_basis(), "distorted perspective cameras are not affine"),
     (lambda: rd.blender.blender_from_cameras(FISH), "cameras are distorted fisheye; expected"),
-    (lambda: rd.blender.blender_from_cameras(LIMITED), "near or far limits, which are not taken"),
+    (
+        lambda: rd.blender.blender_from_cameras(LIMITED),
+        "near or far limits, which are not converted",
+    ),
     (lambda: blender_job(CUBE, FISH, "camera", 1), "cameras are distorted fisheye; expected"),
-    (lambda: blender_job(CUBE, LIMITED, "camera", 1), "near or far limits, which are not taken"),
+    (
+        lambda: blender_job(CUBE, LIMITED, "camera", 1),
+        "near or far limits, which are not converted",
+    ),
     (lambda: Rays.of(FISH), "the rays of distorted fisheye cameras are not affine"),
     (lambda: Cameras(K * [0, 1, 1], EYE, 16, model="fisheye"), "fx of view 0 is 0.0; expected"),
     (lambda: Cameras(K * np.nan, EYE, 16, model="fisheye"), "intrinsics of view 0 is not finite"),

@@ -555,14 +555,21 @@ def test_an_array_on_the_device_says_where_it_is(fake_cuda):
     assert not arrays._shared
 
 
-def test_cameras_may_be_on_the_device(fake_cuda):
+@pytest.mark.parametrize("method", ["to_host", "cpu", "get", "copy_to_host"])
+def test_cameras_may_be_on_the_device(method):
+    """They come to the host by the method that raydepth, Torch, CuPy and Numba have for that."""
     given = rd.cameras.fibonacci(2, size=8)
 
     class OnDevice:
         def __init__(self, array):
-            self.array = np.ascontiguousarray(array)
-            self.__cuda_array_interface__ = {**self.array.__array_interface__, "stream": None}
+            array = np.ascontiguousarray(array)
+            self.__cuda_array_interface__ = {**array.__array_interface__, "stream": None}
+            setattr(self, method, lambda: array)
 
     ours = rd.Cameras(OnDevice(given.intrinsics), OnDevice(given.world_from_camera), 8)
     np.testing.assert_array_equal(ours.intrinsics, given.intrinsics)
     np.testing.assert_array_equal(ours.world_from_camera, given.world_from_camera)
+    foreign = OnDevice(given.intrinsics)
+    delattr(foreign, method)
+    with pytest.raises(ValueError, match="intrinsics is in the memory of a device; expected"):
+        rd.Cameras(foreign, given.world_from_camera, 8)

@@ -116,9 +116,11 @@ def test_a_cloud_holds_each_hit_once(model):
 def test_points_need_something_to_come_from():
     mesh, cameras = rd.Mesh(*icosphere(0.4, 1)), cameras_of("skewed")
     rendering = rd.render(mesh, cameras, outputs="normal")
-    with pytest.raises(ValueError, match="expected 'point', 'z' or 'ray' among outputs"):
+    with pytest.raises(
+        ValueError, match="no points or depth were rendered; expected 'point', 'z' or 'ray'"
+    ):
         rendering.points()
-    with pytest.raises(ValueError, match="expected 'normal' among the outputs"):
+    with pytest.raises(ValueError, match="'normal' was not rendered; expected it"):
         rd.render(mesh, cameras).points(normals=True)
 
 
