@@ -271,7 +271,7 @@ def path_tests() -> dict[str, Any]:
 
 
 def _tested(path: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "pytest", "-q", "--maxfail=20", path]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "--maxfail=20", path]
     result = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True)
     lines = result.stdout.strip().splitlines()
     return {

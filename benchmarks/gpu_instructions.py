@@ -53,7 +53,7 @@ class Compiled(NamedTuple):
 
 def compiled(kernel: Any, signature: str, folder: Path) -> Compiled:
     """Compile and link a kernel as Numba does for the device, then for the CPU."""
-    cuda = devices._numba_cuda()
+    cuda = devices._kernels().cuda
     from cuda.core import Linker, LinkerOptions, ObjectCode
     from numba.core import sigutils
     from numba.cuda import dispatcher
@@ -178,7 +178,7 @@ def measure(name: str, size: int, n_views: int, folder: Path) -> dict[str, dict[
     found["set_up_beams"] = scene.run(beams, n_blocks["set_up_beams"])
 
     for candidate, (prepare, find) in {**CANDIDATES, "wide": (_wide_nodes, None)}.items():
-        kernel = find_visible_wide if find is None else kernel_of(devices._numba_cuda(), find)
+        kernel = find_visible_wide if find is None else kernel_of(devices._kernels().cuda, find)
         scene.use_nodes(prepare(scene.flat, scene.frames.basis))
         scene.found.fill(-7)
         found[candidate] = scene.run(

@@ -86,6 +86,7 @@ def resolve(
     view, inverse = pointer(basis), pointer(projection)
     ids, z_pixels, ray_pixels = pointer(triangle_id), pointer(z), pointer(ray)
     if points is not None:
+        disparity, point, point_camera = points.disparity, points.point, points.point_camera
         position = pointer(frame)
         nan = splat(np.nan, LANES)
     scratch = stack_float64(LANES)
@@ -141,10 +142,10 @@ def resolve(
             if ray.shape[0] > 0:
                 put(ray_pixels, at, ray_here, count, scratch)
             if points is not None:
-                if points.disparity.shape[0] > 0:
-                    put(pointer(points.disparity), at, near_here, count, scratch)
-                if points.point.shape[0] > 0:
-                    put_channels(pointer(points.point), at, point_here, count, scratch)
-                if points.point_camera.shape[0] > 0:
-                    put_channels(pointer(points.point_camera), at, point_seen, count, scratch)
+                if disparity.shape[0] > 0:
+                    put(pointer(disparity), at, near_here, count, scratch)
+                if point.shape[0] > 0:
+                    put_channels(pointer(point), at, point_here, count, scratch)
+                if point_camera.shape[0] > 0:
+                    put_channels(pointer(point_camera), at, point_seen, count, scratch)
             column += LANES

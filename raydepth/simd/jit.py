@@ -34,7 +34,8 @@ def jit(function: Callable | None = None, *, forceinline: bool = False) -> Any:
     """
     if function is None:
         return lambda function: jit(function, forceinline=forceinline)
-    compiled: Any = numba.njit(nogil=True, error_model="numpy", forceinline=forceinline)(function)
+    options = {"forceinline": True} if forceinline else {}
+    compiled: Any = numba.njit(nogil=True, error_model="numpy", **options)(function)
     if hasattr(compiled, "py_func"):  # compilation may be switched off (NUMBA_DISABLE_JIT)
         compiled._cache = CodeCache(function, _reduced, _rebuilt)
     return compiled

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from functools import cached_property
+from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from raydepth.camera.kinds import KINDS
 from raydepth.export import DepthImage, StoredDepth
 from raydepth.outputs.table import OUTPUTS
 from raydepth.storage.output_files import decode_output, described, encode_output, suffix_of
+from raydepth.system.atomic_files import whole_file
 
 # Default values per unit of 16-bit forms.
 DEFAULT_SCALE = 10000
@@ -178,8 +179,8 @@ class Store(ABC):
     def place(self, out: Path, name: str, *, index: int = 0) -> Path:
         """The file or folder of a mesh that is in unit `index`."""
 
-    @abstractmethod
-    def unit(self, out: Path, *, index: int = 0) -> AbstractContextManager[BeginMesh]:
+    @contextmanager
+    def unit(self, out: Path, *, index: int = 0) -> Iterator[BeginMesh]:
         """Write unit `index` of the data set in the block: at most `meshes_per_unit` meshes.
 
         However the block ends, the unit is there whole or not at all. Where a unit has one mesh,
@@ -191,6 +192,13 @@ class Store(ABC):
         OSError
             The place cannot be written, or another process is writing it.
         """
+        yield partial(self._mesh, out)
+
+    def _mesh(
+        self, out: Path, name: str, description: dict[str, Any]
+    ) -> AbstractContextManager[MeshWriter]:
+        """Write one mesh in the block, in forms that have one mesh in a unit."""
+        raise NotImplementedError
 
     def write(self, out: Path, meshes: Sequence[MeshViews], *, index: int = 0) -> None:
         """Write meshes that are in memory as one unit (see `unit`)."""
@@ -404,6 +412,14 @@ class StoredMesh(ABC):
     def _output(self, name: str, view: int, file: str) -> np.ndarray:
         """Read an extra output of a view that exists; `file` is its name in the description."""
         return decode_output(name, self.content(file))
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing that appears, or replaces another, at the end of the block."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as temporary, open(temporary, "xb") as file:
+        yield file
 
 
 def check_agreement(image: DepthImage, description: dict[str, Any]) -> None:

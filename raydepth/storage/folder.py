@@ -14,7 +14,6 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ from raydepth.codecs.formats import Parts, format_of
 from raydepth.export import StoredDepth, read_depth
 from raydepth.storage.base import (
     DEFAULT_SCALE,
-    BeginMesh,
     MeshWriter,
     Store,
     StoredMesh,
@@ -74,10 +72,6 @@ class FolderStore(Store):
 
     def place(self, out: Path, name: str, *, index: int = 0) -> Path:
         return out / name
-
-    @contextmanager
-    def unit(self, out: Path, *, index: int = 0) -> Iterator[BeginMesh]:
-        yield partial(self._mesh, out)
 
     @contextmanager
     def _mesh(self, out: Path, name: str, description: dict[str, Any]) -> Iterator[MeshWriter]:

@@ -15,7 +15,6 @@ import os
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,9 @@ import numpy as np
 from raydepth.codecs.formats import as_value_error, npy
 from raydepth.codecs.zip import Member, ZipWriter, stored_content
 from raydepth.export import StoredDepth, checked_floats
-from raydepth.storage.base import BeginMesh, MeshWriter, Store, StoredMesh, names_with_suffix
+from raydepth.storage.base import MeshWriter, Store, StoredMesh, names_with_suffix, new_file
 from raydepth.storage.description import parsed_description
 from raydepth.storage.output_files import parts_of
-from raydepth.system.atomic_files import whole_file
 
 DESCRIPTION = "raydepth"
 PREVIEW_FILE = "preview.png"
@@ -50,14 +48,8 @@ class NpzStore(Store):
         return out / f"{name}.npz"
 
     @contextmanager
-    def unit(self, out: Path, *, index: int = 0) -> Iterator[BeginMesh]:
-        yield partial(self._mesh, out)
-
-    @contextmanager
     def _mesh(self, out: Path, name: str, description: dict[str, Any]) -> Iterator[MeshWriter]:
-        path = self.place(out, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as temporary, open(temporary, "xb") as file:
+        with new_file(self.place(out, name)) as file:
             yield _NpzWriter(ZipWriter(file), description)
 
     def find(self, out: Path, name: str) -> StoredMesh | None:

@@ -22,7 +22,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,10 +31,9 @@ import numpy as np
 from raydepth.camera.conversions import points_from_depth
 from raydepth.codecs.formats import as_value_error, npy
 from raydepth.export import StoredDepth, checked_floats
-from raydepth.storage.base import BeginMesh, MeshWriter, Store, StoredMesh, names_with_suffix
+from raydepth.storage.base import MeshWriter, Store, StoredMesh, names_with_suffix, new_file
 from raydepth.storage.description import parsed_description
 from raydepth.storage.output_files import decode_output, parts_of
-from raydepth.system.atomic_files import whole_file
 
 SUFFIX = ".points.ply"
 COMMENT = b"comment raydepth "
@@ -69,14 +68,8 @@ class PlyStore(Store):
         return out / f"{name}{SUFFIX}"
 
     @contextmanager
-    def unit(self, out: Path, *, index: int = 0) -> Iterator[BeginMesh]:
-        yield partial(self._mesh, out)
-
-    @contextmanager
     def _mesh(self, out: Path, name: str, description: dict[str, Any]) -> Iterator[MeshWriter]:
-        path = self.place(out, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as temporary, open(temporary, "xb") as file:
+        with new_file(self.place(out, name)) as file:
             yield _PlyWriter(file, description)
 
     def find(self, out: Path, name: str) -> StoredMesh | None:

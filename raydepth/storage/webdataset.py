@@ -29,10 +29,16 @@ import numpy as np
 
 from raydepth.codecs.formats import FORMATS, as_value_error
 from raydepth.export import StoredDepth, decode_depth
-from raydepth.storage.base import BeginMesh, MeshWriter, Store, StoredMesh, check_agreement
+from raydepth.storage.base import (
+    BeginMesh,
+    MeshWriter,
+    Store,
+    StoredMesh,
+    check_agreement,
+    new_file,
+)
 from raydepth.storage.description import description_text, parsed_description
 from raydepth.storage.output_files import parts_of
-from raydepth.system.atomic_files import whole_file
 
 FORMAT_NAME = "raydepth-shard"
 FORMAT_VERSION = 1
@@ -67,11 +73,7 @@ class TarStore(Store):
     def unit(self, out: Path, *, index: int = 0) -> Iterator[BeginMesh]:
         shard = _Shard()
         yield partial(_begun, shard)
-        out.mkdir(parents=True, exist_ok=True)
-        with (
-            whole_file(self.place(out, "", index=index)) as temporary,
-            open(temporary, "xb") as file,
-        ):
+        with new_file(self.place(out, "", index=index)) as file:
             shard.write(file)
 
     def find(self, out: Path, name: str) -> StoredMesh | None:

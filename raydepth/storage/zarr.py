@@ -25,7 +25,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from raydepth.codecs.formats import as_value_error
 from raydepth.codecs.uint16 import checked_scale, decode_uint16
 from raydepth.export import StoredDepth
 from raydepth.outputs.table import OUTPUTS, shape_of
-from raydepth.storage.base import BeginMesh, MeshWriter, Store, StoredMesh
+from raydepth.storage.base import MeshWriter, Store, StoredMesh
 from raydepth.storage.description import checked_description
 from raydepth.storage.output_files import parts_of
 from raydepth.system.atomic_files import write_whole
@@ -81,10 +81,6 @@ class ZarrStore(Store):
 
     def place(self, out: Path, name: str, *, index: int = 0) -> Path:
         return out / ROOT / name
-
-    @contextmanager
-    def unit(self, out: Path, *, index: int = 0) -> Iterator[BeginMesh]:
-        yield partial(self._mesh, out)
 
     @contextmanager
     def _mesh(self, out: Path, name: str, description: dict[str, Any]) -> Iterator[MeshWriter]:

@@ -229,14 +229,14 @@ def test_the_cpu_keeps_no_results_on_a_device():
 def test_cuda_without_a_gpu_is_one_line_and_exit_code_1(tmp_path):
     if device_module.why_unusable() is None:
         pytest.skip("there is a GPU")
-    with pytest.raises(rd.DeviceError, match="device 'cuda': no CUDA") as caught:
+    with pytest.raises(rd.DeviceError, match="device 'cuda': no working CUDA driver") as caught:
         rd.render(MESH, VIEW, device="cuda")
     assert "\n" not in str(caught.value)
     command = [sys.executable, "-m", "raydepth", "render", "x.ply", "-o", str(tmp_path / "out")]
     result = subprocess.run([*command, "--device", "cuda"], capture_output=True, text=True)
     assert result.returncode == 1
     assert result.stderr.count("\n") == 1
-    assert result.stderr.startswith("raydepth: error: device 'cuda': no CUDA")
+    assert result.stderr.startswith("raydepth: error: device 'cuda': no working CUDA driver")
 
 
 def numbas(message):

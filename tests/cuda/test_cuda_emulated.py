@@ -39,7 +39,7 @@ def emulated(tmp_path_factory):
 
 
 def test_all_that_is_tested_on_a_gpu(emulated):
-    result = emulated("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_cuda_gpu.py")
+    result = emulated("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/cuda/test_cuda_gpu.py")
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-1000:]
     summary = result.stdout.strip().splitlines()[-1]
     assert int(re.search(r"(\d+) passed", summary)[1]) > 100, summary

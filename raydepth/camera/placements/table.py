@@ -6,38 +6,27 @@ from collections.abc import Callable
 
 import numpy as np
 
-from raydepth.camera.placements.rings import latlong, mvcnn12, r2n2, ring
-from raydepth.camera.placements.solids import (
-    cube,
-    dodecahedron,
-    icosahedron,
-    icosphere,
-    mvcnn80,
-    octahedron,
-    rotationnet,
-    tetrahedron,
-)
-from raydepth.camera.placements.spread import fibonacci, hammersley, hemisphere, random
+from raydepth.camera.placements import rings, solids, spread
 
 PLACEMENTS: dict[str, Callable[..., np.ndarray]] = {
     f.__name__: f
     for f in (
-        fibonacci,
-        hammersley,
-        ring,
-        latlong,
-        icosphere,
-        tetrahedron,
-        cube,
-        octahedron,
-        dodecahedron,
-        icosahedron,
-        rotationnet,
-        mvcnn12,
-        mvcnn80,
-        r2n2,
-        random,
-        hemisphere,
+        spread.fibonacci,
+        spread.hammersley,
+        rings.ring,
+        rings.latlong,
+        solids.icosphere,
+        solids.tetrahedron,
+        solids.cube,
+        solids.octahedron,
+        solids.dodecahedron,
+        solids.icosahedron,
+        solids.rotationnet,
+        rings.mvcnn12,
+        solids.mvcnn80,
+        rings.r2n2,
+        spread.random,
+        spread.hemisphere,
     )
 }
 
