@@ -38,7 +38,12 @@ def compile_kernels(
     """
     # The camera is outside the mesh, as most are; a camera among the faces uses another kernel. One
     # thread, so that this process can still be forked.
-    cameras = ring(1, size=1) if affine else _panorama()
+    if affine:
+        cameras = ring(1, size=1)
+    else:
+        # A panorama has no z depth; single rays give both kinds by the same kernels.
+        cameras = _panorama()
+        outputs = tuple({"ray" if name == "z" else name: None for name in outputs})
     render(_strip(), cameras, outputs=outputs, device=device, threads=1)
     depth_range(np.ones(1, dtype=np.float32))
     encode_png(encode_uint16(np.ones((1, 1), dtype=np.float32)))

@@ -136,7 +136,8 @@ def _cast_on_cuda(
 
 def _local(bvh: Bvh, origins: np.ndarray) -> np.ndarray:
     """Transform origins to the hierarchy's local frame."""
-    return (origins - bvh.centre) * bvh.scale
+    with np.errstate(over="ignore"):  # infinitely far away is a miss
+        return (origins - bvh.centre) * bvh.scale
 
 
 def _points(value: Any, name: str) -> np.ndarray:

@@ -34,7 +34,7 @@ def jit(function: Callable | None = None, *, forceinline: bool = False) -> Any:
     """
     if function is None:
         return lambda function: jit(function, forceinline=forceinline)
-    options = {"forceinline": True} if forceinline else {}
+    options: dict[str, Any] = {"forceinline": True} if forceinline else {}
     compiled: Any = numba.njit(nogil=True, error_model="numpy", **options)(function)
     if hasattr(compiled, "py_func"):  # compilation may be switched off (NUMBA_DISABLE_JIT)
         compiled._cache = CodeCache(function, _reduced, _rebuilt)

@@ -49,6 +49,10 @@ ULP = 2.0**-24
 RADIUS = math.sqrt(3.0) + 1e-6
 # A component of the direction below 1 / STEEP moves a ray by less than float32's resolution.
 STEEP = 1e30
+# Where the rounding of a ray's position exceeds this, the local frame is too small to be hit by
+# other than chance. A bound that lets every face pass; its square is a float32.
+FAR = 1.0
+ALL = f4(1e18)
 
 # Bounds on errors, in lengths of the local frame. There a ray begins within 3.5 of the origin, so
 # no difference of coordinates is above 4.5. For the place where a ray crosses a slab the roundings
@@ -146,6 +150,13 @@ def in_float32(origin, direction, t_min, start, inverse):
     reach = RADIUS + rounding
     x, y, z = ox + closest * dx, oy + closest * dy, oz + closest * dz
     near = x * x + y * y + z * z <= reach * reach and closest >= -reach
+    if not rounding <= FAR:
+        # Float64 cannot tell where the ray passes the mesh, and float32 would overflow. So nothing
+        # is surely missed: every face is tested in float64.
+        start[0], start[1], start[2] = f4(0.0), f4(0.0), f4(0.0)
+        inverse[0], inverse[1], inverse[2] = _inverse(dx), _inverse(dy), _inverse(dz)
+        shears = (f4(-direction[kx] / direction[kz]), f4(-direction[ky] / direction[kz]))
+        return True, axes, shears, f4(1.0), ALL, ALL, 0.0, length, f4(0.0) - ALL
     # A ray from far away is moved forward to where the mesh may begin, so that float32 suffices.
     begin = max(0.0, closest - reach)
     start[0], start[1], start[2] = f4(ox + begin * dx), f4(oy + begin * dy), f4(oz + begin * dz)

@@ -405,3 +405,26 @@ def test_plain_intrinsics_have_no_field():
     ):
         directions = Cameras(intrinsics, np.eye(4), 64, model=model).rays([[[-1e4, 1e4]]])[1]
         assert (directions != 0).any(axis=-1).all()
+
+
+@pytest.mark.parametrize("kind", ["radial", "five", "eight", "fisheye"])
+def test_pixels_of_random_lenses_come_back(kind):
+    """A pixel that has a ray is where the ray is imaged; beyond the rim there are no rays."""
+    rng = np.random.default_rng(17)
+    x, y = np.meshgrid(np.arange(64) + 0.5, np.arange(48) + 0.5)
+    n_beyond = 0
+    for _ in range(60):
+        focal = 10.0 ** rng.uniform(1.2, 2.0)
+        intrinsics = [[focal, 0, 32], [0, focal * rng.uniform(0.9, 1.1), 24], [0, 0, 1]]
+        n = {"radial": 5, "five": 5, "eight": 8, "fisheye": 4}[kind]
+        distortion = rng.normal(size=n) * 10.0 ** rng.uniform(-3, -0.5, n)
+        if kind == "radial":
+            distortion[2:] = 0.0
+        model = "fisheye" if kind == "fisheye" else "perspective"
+        cameras = Cameras(intrinsics, np.eye(4), (64, 48), model=model, distortion=distortion)
+        _, directions = cameras.rays()
+        has_ray = (directions[0] != 0.0).any(axis=-1)
+        n_beyond += int((~has_ray).sum())
+        back = cameras.project(directions[0][has_ray])[0]
+        np.testing.assert_allclose(back, np.stack([x, y], axis=-1)[has_ray], rtol=0, atol=1e-9)
+    assert n_beyond > 0, "some of these fields end within the image"

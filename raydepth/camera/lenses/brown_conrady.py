@@ -93,19 +93,24 @@ class BrownConrady(Lens):
 
     def _undistorted(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Invert `_distorted` for (n,) float64; NaN outside the field."""
-        x, y = self._radially_undistorted(a, b)
+        x, y, reached = self._radially_undistorted(a, b)
         if any(self._tangential):
             near = self._within_rim(a, b)
             x[~near], y[~near] = np.nan, np.nan
             x[near], y[near] = self._newton(x[near], y[near], a[near], b[near])
+        else:
+            # Elsewhere (x, y) is on the field's end, where rounding would decide.
+            x[~reached], y[~reached] = np.nan, np.nan
         inside = np.hypot(x, y) < self.end
         return np.where(inside, x, np.nan), np.where(inside, y, np.nan)
 
-    def _radially_undistorted(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _radially_undistorted(
+        self, a: np.ndarray, b: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the points that the lens would map to (a, b) if p1 and p2 were 0.
 
         For (a, b) beyond the image of the field, return the point at the field's end in the same
-        direction.
+        direction. The third array is False there.
         """
 
         def value(r: np.ndarray) -> np.ndarray:
@@ -122,7 +127,7 @@ class BrownConrady(Lens):
         inside = radius < reached
         r[inside] = solve_increasing(value, slope, radius[inside], self.end)
         scale = r / np.where(radius > 0.0, radius, 1.0)
-        return scale * a, scale * b
+        return scale * a, scale * b, inside
 
     def _within_rim(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Return False where (a, b) is well outside the field's image, to skip Newton's search.
