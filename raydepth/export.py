@@ -300,7 +300,7 @@ def stored_depth(
     ValueError
         As for `write_depth`.
     """
-    depth = checked_depth(depth)
+    depth = checked_depth(depth, miss)
     checked_kind(kind)
     scale = checked_scale(values_per_unit)
     camera = _checked_camera(camera, depth.shape, kind)

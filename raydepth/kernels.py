@@ -19,6 +19,9 @@ from raydepth.simd.jit import jit
 # widened by these factors: far above float64's rounding, far below float32's resolution.
 BELOW, ABOVE = 1.0 - 1e-10, 1.0 + 1e-10
 
+# The least distance at which a pixel sees a face: the least normal float64.
+LEAST = 2.0**-1022
+
 
 @jit
 def pixel_ray(basis, column, row, origin, direction):
@@ -84,8 +87,11 @@ def edge_functions(vertices, faces, face, origin, kx, ky, kz, sx, sy):
 
 
 @jit
-def hit_distance(vertices, faces, face, origin, direction, kx, ky, kz, sx, sy):
-    """Return the distance along the ray to the face, in units of `direction`; +inf for a miss."""
+def signed_distance(vertices, faces, face, origin, direction, kx, ky, kz, sx, sy):
+    """Return where the ray's line meets the face, in units of `direction`; +inf if it does not.
+
+    The distance is below 0 for a face behind the origin, and 0 for one that the origin lies on.
+    """
     u, v, w, weighted = edge_functions(vertices, faces, face, origin, kx, ky, kz, sx, sy)
     # Mixed signs are a miss. Zeros are not, so that shared edges and vertices are hit.
     if (u < 0.0 or v < 0.0 or w < 0.0) and (u > 0.0 or v > 0.0 or w > 0.0):
@@ -94,5 +100,15 @@ def hit_distance(vertices, faces, face, origin, direction, kx, ky, kz, sx, sy):
     # The face is seen edge on.
     if area == 0.0:
         return np.inf
-    t = weighted / (area * direction[kz])
+    # Adding 0 turns -0 into 0.
+    return weighted / (area * direction[kz]) + 0.0
+
+
+@jit
+def hit_distance(vertices, faces, face, origin, direction, kx, ky, kz, sx, sy):
+    """Return the distance along a pixel's ray to the face, in units of `direction`, above 0.
+
+    It is +inf for a miss.
+    """
+    t = signed_distance(vertices, faces, face, origin, direction, kx, ky, kz, sx, sy)
     return t if t > 0.0 else np.inf

@@ -388,6 +388,18 @@ def test_float_files_are_read_by_their_own_libraries(tmp_path):
     assert json.loads(tags["ImageDescription"])["kind"] == "ray"
 
 
+@pytest.mark.parametrize("suffix", [".png", ".npy", ".npz", ".tiff"])
+@pytest.mark.parametrize("miss", [np.inf, 0.0, np.nan])
+def test_what_is_masked_is_a_miss(tmp_path, suffix, miss):
+    depth = np.ma.masked_array(np.full((4, 5), 2.0, np.float32))
+    depth[0, 1:3] = np.ma.masked
+    rd.write_depth(tmp_path / f"a{suffix}", depth, kind="z", miss=miss)
+    read = rd.read_depth(tmp_path / f"a{suffix}").depth
+    assert np.array_equal(np.isinf(read), depth.mask)
+    camera = rd.cameras.ring(1, size=(5, 4))
+    assert np.array_equal(np.isinf(rd.ray_from_z(depth, camera)), depth.mask)
+
+
 # --- refused when writing
 
 

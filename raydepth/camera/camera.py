@@ -25,6 +25,7 @@ from raydepth.camera.kinds import checked_kind
 from raydepth.camera.lenses.lens import Lens
 from raydepth.camera.lenses.models import MODELS, lens_of
 from raydepth.camera.poses import checked_poses
+from raydepth.system.real_arrays import real_array, write_protected
 
 WITH_Z = ("perspective", "orthographic")
 
@@ -101,6 +102,10 @@ class Cameras:
                 f"near of view {view} is {self.near[view]}, far {self.far[view]}; "
                 "expected near below far"
             )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # A copy's arrays are new, and writable until here.
+        self.__dict__.update(write_protected(state))
 
     def __len__(self) -> int:
         return len(self.world_from_camera)
@@ -313,7 +318,7 @@ class Cameras:
         checked_kind(kind)
         self.check_kinds((kind,))
         origins, directions = self.rays(pixels)
-        along = np.asarray(depth, dtype=np.float64)
+        along = real_array(depth, "depth")
         try:
             along = np.broadcast_to(along, origins.shape[:-1])
         except ValueError:

@@ -11,6 +11,7 @@ import numpy as np
 
 from raydepth.camera.camera import Cameras
 from raydepth.camera.kinds import checked_kind
+from raydepth.system.real_arrays import real_array
 
 
 def ray_from_z(z: Any, cameras: Cameras) -> np.ndarray:
@@ -99,7 +100,7 @@ def depth_from_points(points: Any, cameras: Cameras, kind: str) -> np.ndarray:
         `cameras` is not a Cameras.
     """
     _check_kind(cameras, kind)
-    points = np.asarray(points, dtype=np.float64)
+    points = real_array(points, "points")
     if points.ndim == 0 or points.shape[-1] != 3:
         raise ValueError(f"points have shape {points.shape}; expected (..., 3)")
     depths = np.empty((len(cameras), *points.shape[:-1]))
@@ -137,7 +138,9 @@ def _checked(depth: Any, cameras: Cameras, name: str) -> np.ndarray:
     """Return `depth` as (n_views, height, width) float64."""
     if not isinstance(cameras, Cameras):
         raise TypeError(f"cameras is a {type(cameras).__name__}; expected raydepth.Cameras")
-    maps = np.asarray(depth, dtype=np.float64)
+    if isinstance(depth, np.ma.MaskedArray):
+        depth = depth.filled(np.inf)  # what is masked is a miss
+    maps = real_array(depth, name)
     expected = (len(cameras), cameras.height, cameras.width)
     if maps.shape != expected and (len(cameras) != 1 or maps.shape != expected[1:]):
         raise ValueError(f"{name} has shape {maps.shape}; expected {expected}")

@@ -10,6 +10,7 @@ import numpy as np
 
 from raydepth.camera.lenses.models import DISTORTIONS
 from raydepth.camera.poses import float_array
+from raydepth.system.real_arrays import real_array
 
 MAX_SIDE = 65535
 
@@ -87,10 +88,7 @@ def checked_size(size: int | Sequence[int]) -> tuple[int, int]:
 
 
 def checked_points(value: Any, name: str, n_axes: int) -> np.ndarray:
-    try:
-        points = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} is not an array of numbers") from None
+    points = real_array(value, name)
     if points.ndim == 0 or points.shape[-1] != n_axes:
         raise ValueError(f"{name} has shape {points.shape}; expected (..., {n_axes})")
     return points
@@ -121,10 +119,7 @@ def checked_distortion(value: Any, model: str, n_views: int) -> np.ndarray | Non
     if model not in DISTORTIONS:
         raise ValueError(f"distortion is given, but {model} cameras have none")
     counts = DISTORTIONS[model]
-    try:
-        parameters = np.atleast_1d(np.array(value, dtype=np.float64))
-    except (TypeError, ValueError):
-        raise ValueError("distortion is not an array of numbers") from None
+    parameters = np.atleast_1d(np.array(real_array(value, "distortion")))
     expected = f"{' or '.join(map(str, counts))} parameters"
     if parameters.ndim > 2 or parameters.shape[-1] not in counts:
         raise ValueError(

@@ -12,6 +12,7 @@ import numpy as np
 
 from raydepth.camera.placements import frames
 from raydepth.limits import MAX_COORDINATE
+from raydepth.system.real_arrays import real_array
 
 # Float32 poses are orthonormal to about 1e-7, poses typed with six digits to about 1e-6.
 ROTATION_TOLERANCE = 1e-5
@@ -158,10 +159,7 @@ def float_array(value: Any, name: str, shape: tuple[int, int]) -> np.ndarray:
     """Copy one matrix or many, also from a device, to a new (n, *shape) float64 array."""
     if hasattr(value, "__cuda_array_interface__"):
         value = _on_the_host(value, name)
-    try:
-        array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} is not an array of numbers") from None
+    array = np.array(real_array(value, name))
     if array.ndim == 2:
         array = array[None]
     if array.ndim != 3 or array.shape[1:] != shape or len(array) == 0:

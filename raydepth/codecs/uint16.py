@@ -77,9 +77,9 @@ def encode_uint16(
         message has the number of such pixels, the most extreme depth, and the `values_per_unit`
         that would fit this image.
     """
-    depth = checked_depth(depth)
-    scale = checked_scale(values_per_unit)
     _check_miss(miss)
+    depth = checked_depth(depth, miss)
+    scale = checked_scale(values_per_unit)
     # In the machine's byte order and C order, so that few kernels are compiled.
     dtype = np.float64 if depth.dtype.itemsize == 8 else np.float32
     with np.errstate(over="ignore"):
@@ -132,8 +132,13 @@ def fitting_values_per_unit(nearest: float, farthest: float) -> float | None:
     return None
 
 
-def checked_depth(depth: Any) -> np.ndarray:
-    """Return `depth` as an array; ValueError if it is not (height, width) float."""
+def checked_depth(depth: Any, miss: Any = np.inf) -> np.ndarray:
+    """Return `depth` as an array; ValueError if it is not (height, width) float.
+
+    What is masked is a miss.
+    """
+    if isinstance(depth, np.ma.MaskedArray) and depth.dtype.kind == "f":
+        depth = depth.filled(miss)
     depth = np.asarray(depth)
     # Both byte orders are accepted.
     if depth.dtype.kind != "f" or depth.dtype.itemsize > 8:

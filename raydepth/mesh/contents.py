@@ -78,7 +78,7 @@ def flatten(instances: Iterable[Instance], notes: Notes) -> Contents:
         If there is no instance, a face index is out of the range of its own geometry, or there are
         too many faces for 32-bit indices.
     """
-    instances = list(instances)
+    instances = [_turned_right(instance) for instance in instances]
     if not instances:
         raise MeshError("; ".join(["nothing renderable: no triangles in its scene", *plain(notes)]))
     n_faces = sum(len(instance.faces) for instance in instances)
@@ -98,8 +98,23 @@ def flatten(instances: Iterable[Instance], notes: Notes) -> Contents:
     n_geometries = len({instance.geometry for instance in instances})
     if len(instances) > 1:
         notes["instance", f"of {counted(n_geometries, 'geometry')} flattened"] = len(instances)
-    texture = _texture(instances) if any(i.uv is not None for i in instances) else None
+    has_uv = any(instance.uv is not None for instance in instances)
+    texture = _texture(instances) if has_uv else None
     return Contents(np.concatenate(vertices), np.concatenate(faces), notes, tuple(parts), texture)
+
+
+def _turned_right(instance: Instance) -> Instance:
+    """Exchange two corners of each face of a mirrored instance, so that fronts stay fronts.
+
+    glTF 2.0, 3.7.4: the sign of the determinant of a node's transform defines the winding.
+    """
+    if np.linalg.det(np.asarray(instance.world_from_geometry)[:3, :3]) >= 0.0:
+        return instance
+    order = [0, 2, 1]
+    faces, uv_faces = np.asarray(instance.faces)[:, order], instance.uv_faces
+    if uv_faces is not None:
+        uv_faces = np.asarray(uv_faces)[:, order]
+    return instance._replace(faces=faces, uv_faces=uv_faces)
 
 
 def _texture(instances: list[Instance]) -> Texture:

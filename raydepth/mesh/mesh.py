@@ -12,6 +12,7 @@ import numpy as np
 from raydepth.errors import MeshError
 from raydepth.limits import MAX_COORDINATE
 from raydepth.mesh.contents import Instance, Notes, Part, Texture, check_indices, flatten, plain
+from raydepth.system.real_arrays import real_array, write_protected
 
 NORMALIZATIONS = ("none", "sphere", "cube")
 
@@ -105,6 +106,10 @@ class Mesh:
         object.__setattr__(self, "notes", tuple(self.notes))
         object.__setattr__(self, "parts", parts)
         object.__setattr__(self, "texture", texture)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # A copy's arrays are new, and writable until here.
+        self.__dict__.update(write_protected(state))
 
     def __repr__(self) -> str:
         return f"Mesh({self.name!r}, {len(self.vertices)} vertices, {len(self.faces)} faces)"
@@ -243,9 +248,9 @@ class Mesh:
 
 def _checked_vertices(vertices: Any) -> np.ndarray:
     try:
-        vertices = np.array(vertices, dtype=np.float64, order="C")
-    except (TypeError, ValueError):
-        raise MeshError("vertices are not rows of three numbers") from None
+        vertices = np.array(real_array(vertices, "vertices"), order="C")
+    except ValueError as error:
+        raise MeshError(str(error)) from None
     if vertices.size == 0:
         raise MeshError("no vertices")
     if vertices.ndim != 2 or vertices.shape[1] != 3:
@@ -264,6 +269,8 @@ def _checked_vertices(vertices: Any) -> np.ndarray:
 
 
 def _checked_faces(faces: Any, n_vertices: int) -> np.ndarray:
+    if isinstance(faces, np.ma.MaskedArray):
+        raise MeshError("faces: masked array; expected plain numbers")
     try:
         faces = np.asarray(faces)
     except ValueError:

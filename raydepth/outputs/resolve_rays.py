@@ -68,11 +68,13 @@ class RayResolver(Resolver):
             shape = triangle_id[part].shape
             if "hits" in self.arrays:
                 for hit in range(request.n_hits):
-                    t = (first_t[:, hit] / scale * length).reshape(shape)
+                    with np.errstate(invalid="ignore"):  # a miss in no direction
+                        t = (first_t[:, hit] / scale * length).reshape(shape)
                     t[~np.isfinite(t)] = request.miss
                     self.arrays["hits"][view, hit, part] = t
             if "thickness" in self.arrays:
-                near, far = (t / scale * length for t in (found.distance, last_t))
+                with np.errstate(invalid="ignore"):
+                    near, far = (t / scale * length for t in (found.distance, last_t))
                 missed = ~seen.reshape(shape)
                 self._put_thickness(view, part, near.reshape(shape), far.reshape(shape), missed)
 

@@ -10,6 +10,7 @@ from raydepth.bvh import Bvh
 from raydepth.camera.camera import Cameras, turned
 from raydepth.camera.lenses.lens import Lens
 from raydepth.cuda import api
+from raydepth.kernels import LEAST
 from raydepth.mesh.mesh import Mesh
 from raydepth.outputs.coverage import share_of_samples, with_samples
 from raydepth.outputs.request import Images, RenderRequest
@@ -70,7 +71,7 @@ def render_ray_by_ray(
     rows_of_band = max(1, BAND_PIXELS // cameras.width)
     rows_of_task = max(1, task_pixels // cameras.width)
     origins = frames.frame[:, PLACE:CENTRE] * scale
-    near, far = frames.near, frames.far
+    near, far = np.maximum(frames.near, LEAST), frames.far
 
     for lens, views in cameras.lenses():
         for top in range(0, cameras.height, rows_of_band):

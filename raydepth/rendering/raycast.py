@@ -12,6 +12,7 @@ from raydepth.mesh.mesh import Mesh
 from raydepth.rendering.devices import choose_device
 from raydepth.rendering.hierarchies import hierarchy_of
 from raydepth.system import parallel
+from raydepth.system.real_arrays import real_array
 from raydepth.trace import rays
 
 RAYS_PER_TASK = 1 << 13
@@ -52,10 +53,11 @@ def cast_rays(
     ----------
     mesh : Mesh or Bvh
     origins, directions : (..., 3) float
-        In world coordinates, finite; broadcast against each other. Directions need not have
-        length 1; a direction of length 0 hits nothing.
+        In world coordinates; broadcast against each other. Directions need not have length 1; a
+        direction of length 0 hits nothing, nor does a ray that is not finite.
     t_min : float
-        The least distance of a hit, in lengths of the direction; finite, 0 or more.
+        The least distance of a hit, in lengths of the direction; finite, 0 or more. A hit at this
+        distance counts, so a ray that starts on a face hits that face at 0.
     device : "auto", "cpu" or "cuda"
         See `render`. The results are the same, bit for bit.
     threads : int, optional
@@ -68,7 +70,7 @@ def cast_rays(
     Raises
     ------
     TypeError, ValueError
-        If an argument is invalid or not finite.
+        If an argument is invalid.
     DeviceError
         If the device cannot be used here, or fails.
     """
@@ -84,6 +86,10 @@ def cast_rays(
         ) from None
     shape = origin.shape[:-1]
     origin, direction = origin.reshape(-1, 3), direction.reshape(-1, 3)
+    finite = np.isfinite(origin).all(axis=1) & np.isfinite(direction).all(axis=1)
+    if not finite.all():
+        # A ray without a direction hits nothing.
+        origin, direction = (np.where(finite[:, None], part, 0.0) for part in (origin, direction))
     n_threads = parallel.checked_threads(threads)
     if not 0.0 <= t_min < np.inf:
         raise ValueError(f"t_min is {t_min}; expected a finite number, 0 or more")
@@ -115,8 +121,7 @@ def _cast_on_cpu(
             *bvh.wide, bvh.vertices, bvh.faces, origins, directions,
             distance[some], triangle_id[some], barycentric[some], t_min * bvh.scale,
         )  # fmt: skip
-        distance[some] /= bvh.scale
-        rays.put_in_mesh_order(barycentric[some], triangle_id[some], bvh.faces, bvh.mesh_faces)
+        _put_into_world(bvh, distance[some], triangle_id[some], barycentric[some])
 
     parallel.for_each(cast, -(-n_rays // RAYS_PER_TASK), n_threads)
     return distance, triangle_id, barycentric
@@ -129,9 +134,21 @@ def _cast_on_cuda(
     distance, triangle_id, barycentric = api.cast_rays(
         bvh, _local(bvh, origin), np.ascontiguousarray(direction), t_min * bvh.scale
     )
-    distance /= bvh.scale
-    rays.put_in_mesh_order(barycentric, triangle_id, bvh.faces, bvh.mesh_faces)
+    _put_into_world(bvh, distance, triangle_id, barycentric)
     return distance, triangle_id, barycentric
+
+
+def _put_into_world(
+    bvh: Bvh, distance: np.ndarray, triangle_id: np.ndarray, barycentric: np.ndarray
+) -> None:
+    """Turn hits in the local frame into those of the mesh as it was given, in place."""
+    with np.errstate(over="ignore"):
+        distance /= bvh.scale
+    rays.put_in_mesh_order(barycentric, triangle_id, bvh.faces, bvh.mesh_faces)
+    if bvh.scale < 1.0:
+        # A hit is finite; farther away than float64 reaches, there is none.
+        lost = np.isinf(distance) & (triangle_id >= 0)
+        triangle_id[lost], barycentric[lost] = -1, np.nan
 
 
 def _local(bvh: Bvh, origins: np.ndarray) -> np.ndarray:
@@ -141,12 +158,7 @@ def _local(bvh: Bvh, origins: np.ndarray) -> np.ndarray:
 
 
 def _points(value: Any, name: str) -> np.ndarray:
-    try:
-        points = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} is not an array of numbers") from None
+    points = real_array(value, name)
     if points.ndim == 0 or points.shape[-1] != 3:
         raise ValueError(f"{name} has shape {points.shape}; expected (..., 3)")
-    if not np.isfinite(points).all():
-        raise ValueError(f"{name} holds values that are not finite")
     return points

@@ -24,7 +24,7 @@ from raydepth.accel.nodes import (
     leaf_of,
     link_at,
 )
-from raydepth.kernels import axes_of, hit_distance, shear
+from raydepth.kernels import axes_of, shear, signed_distance
 from raydepth.simd.jit import jit
 from raydepth.simd.vectors import (
     bits,
@@ -186,7 +186,7 @@ def nearest_face(nodes, leaves, vertices, faces, origin, direction, t_min):
     """Return the face that a ray meets first and its distance; -1 and +inf for a miss.
 
     The distance is in lengths of the direction. Of faces at the same distance, the one of lowest
-    index counts. Faces nearer than `t_min` do not count.
+    index counts. Faces nearer than `t_min` do not count; a face at `t_min` does.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ def nearest_face(nodes, leaves, vertices, faces, origin, direction, t_min):
     vertices, faces : pointers
     origin, direction : pointers to three float64, local frame
     t_min : float64
-        In lengths of the direction.
+        In lengths of the direction, 0 or more.
     """
     best_t = np.inf
     best_face = np.int64(-1)
@@ -243,7 +243,7 @@ def nearest_face(nodes, leaves, vertices, faces, origin, direction, t_min):
                 todo &= todo - 1
                 face = face_at(leaf_faces, leaf, lane)
                 _, _, _, sx, sy = shear(direction)
-                distance = hit_distance(
+                distance = signed_distance(
                     vertices, faces, face, origin, direction, kx, ky, kz, sx, sy
                 )
                 if distance >= t_min and (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from raydepth.kernels import edge_functions, hit_distance, pixel_ray, shear
+from raydepth.kernels import LEAST, edge_functions, hit_distance, pixel_ray, shear
 from raydepth.simd.jit import jit
 from raydepth.simd.vectors import pointer, stack_float64
 from raydepth.trace.nearest import nearest_face
@@ -89,7 +89,13 @@ def limit(
             t = hit_distance(vertex, corner, face, origin, direction, kx, ky, kz, sx, sy)
             if t < near:
                 face, t = nearest_face(
-                    pointer(nodes), pointer(leaves), vertex, corner, origin, direction, near
+                    pointer(nodes),
+                    pointer(leaves),
+                    vertex,
+                    corner,
+                    origin,
+                    direction,
+                    max(near, LEAST),
                 )
             triangle_id[row, column] = face if t <= far else -1
 
@@ -108,7 +114,7 @@ def visibility(
         for column in range(triangle_id.shape[1]):
             pixel_ray(view, column, row, origin, direction)
             face, t = nearest_face(
-                pointer(nodes), pointer(leaves), vertex, corner, origin, direction, near
+                pointer(nodes), pointer(leaves), vertex, corner, origin, direction, max(near, LEAST)
             )
             triangle_id[row, column] = face if t <= far else -1
 
@@ -167,7 +173,7 @@ def cover(
                 x, y = samples * column + sample % samples, samples * row + sample // samples
                 pixel_ray(view, x, y, origin, direction)
                 face, _ = nearest_face(
-                    pointer(nodes), pointer(leaves), vertex, corner, origin, direction, 0.0
+                    pointer(nodes), pointer(leaves), vertex, corner, origin, direction, LEAST
                 )
                 count += face >= 0
             coverage[row, column] = count / (samples * samples)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import pickle
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import trimesh
 
+import raydepth as rd
 from raydepth.errors import MeshError
+from raydepth.mesh.contents import Texture
 from raydepth.mesh.mesh import Mesh
 
 TRIANGLE = [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
@@ -174,3 +179,57 @@ def test_meshes_load_without_trimesh():
         "sys.exit(any(name in sys.modules for name in ('trimesh', 'imageio', 'PIL')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# --- what a conversion would drop, and copies -----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("vertices", "message"),
+    [
+        (np.ma.masked_array(np.eye(3)), "vertices: masked array; expected plain numbers"),
+        (np.eye(3) * 1j, "vertices: complex128 values; expected real numbers"),
+        (np.zeros((3, 3), "M8[s]"), "vertices: datetime64.* values; expected real numbers"),
+        ("here", "vertices is not an array of numbers"),
+    ],
+)
+def test_masks_and_imaginary_parts_are_not_dropped(vertices, message):
+    with pytest.raises(MeshError, match=message):
+        Mesh(vertices, [[0, 1, 2]])
+    if not isinstance(vertices, str):
+        with pytest.raises(MeshError, match="faces: masked array"):
+            Mesh(np.eye(3), np.ma.masked_array([[0, 1, 2]]))
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
+)
+def test_copies_stay_as_they_were_checked(copied):
+    """Their hash and hierarchy are kept with them, so nobody may move their vertices."""
+    texture = Texture(np.zeros((1, 2)), np.zeros((1, 3), np.int32))
+    mesh = copied(Mesh(np.eye(3), [[0, 1, 2]], texture=texture))
+    cameras = copied(rd.cameras.ring(2, size=8))
+    for array in (
+        mesh.vertices, mesh.faces, mesh.bounds, mesh.mesh_from_source, *mesh.texture,
+        cameras.world_from_camera, cameras.intrinsics,
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0
+    assert mesh.sha256 == Mesh(np.eye(3), [[0, 1, 2]]).sha256
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_mirrored_nodes_keep_their_fronts_outside(mirrored, tmp_path):
+    """glTF 2.0: the sign of the determinant of the global transform defines the winding."""
+    scene, transform = trimesh.Scene(), np.diag([-0.5 if mirrored else 0.5, 0.7, 0.6, 1.0])
+    scene.add_geometry(trimesh.creation.icosphere(subdivisions=2), transform=transform)
+    scene.export(tmp_path / "ball.glb")
+    for mesh in (Mesh.from_trimesh(scene), rd.load_mesh(tmp_path / "ball.glb")):
+        seen = rd.render(
+            mesh, rd.cameras.ring(3, radius=3, size=24), device="cpu",
+            outputs=("facing", "normal", "smooth_normal", "point"),
+        )  # fmt: skip
+        hit = seen["facing"] != 0
+        assert (seen["facing"][hit] == 1).all()
+        for name in ("normal", "smooth_normal"):
+            assert ((seen[name] * seen["point"]).sum(axis=-1)[hit] > 0).all()

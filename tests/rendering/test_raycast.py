@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import every_face
 import numpy as np
 import pytest
@@ -175,7 +180,6 @@ def test_any_scale(scale):
         ({"mesh": None}, TypeError, "mesh is a NoneType"),
         ({"origins": [0, 0]}, ValueError, r"origins has shape \(2,\); expected"),
         ({"directions": 3.0}, ValueError, r"directions has shape \(\)"),
-        ({"directions": [0, 0, np.nan]}, ValueError, "directions holds values that are not finite"),
         ({"origins": "here"}, ValueError, "origins is not an array of numbers"),
         (
             {"origins": np.zeros((2, 3)), "directions": np.ones((4, 3))},
@@ -190,3 +194,82 @@ def test_bad_arguments(change, error, message):
     with pytest.raises(error, match=message) as caught:
         rd.cast_rays(**arguments | change)
     assert "\n" not in str(caught.value)
+
+
+# --- extremes -------------------------------------------------------------------------------------
+
+TRIANGLE = rd.Mesh([[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2]])
+
+
+def test_a_ray_that_starts_on_a_face_hits_it_at_0():
+    hits = rd.cast_rays(TRIANGLE, [0.2, 0.3, 0.0], [[0, 0, -1], [0, 0, 2]], device="cpu")
+    assert hits.distance.tolist() == [0.0, 0.0]
+    assert not np.signbit(hits.distance).any()
+    at_1 = rd.cast_rays(TRIANGLE, [0.2, 0.3, 1.0], [0, 0, -1], t_min=1.0, device="cpu")
+    assert (at_1.distance, at_1.triangle_id) == (1.0, 0)
+    beyond = np.nextafter(1.0, 2.0)
+    missed = rd.cast_rays(TRIANGLE, [0.2, 0.3, 1.0], [0, 0, -1], t_min=beyond, device="cpu")
+    assert missed.distance == np.inf
+
+
+def test_a_pixel_sees_nothing_at_0():
+    """A camera whose centre lies on a face: depth is above 0, as ever."""
+    pose = np.eye(4)
+    pose[:3, 3] = 0.2, 0.3, 0.0
+    cameras = rd.Cameras(rd.cameras.perspective_intrinsics(60, 16), pose, 16)
+    assert (rd.render(TRIANGLE, cameras, device="cpu").triangle_id == -1).all()
+
+
+@pytest.mark.parametrize("part", [0, 1])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_rays_that_are_not_finite_miss(part, value):
+    """Such as raydepth's own output "point", whose misses are NaN."""
+    rays_in = np.array([[[0.2, 0.3, 1.0]] * 3, [[0.0, 0.0, -1.0]] * 3])
+    rays_in[part, 1, 2] = value
+    hits = rd.cast_rays(TRIANGLE, *rays_in, device="cpu")
+    assert hits.triangle_id.tolist() == [0, -1, 0]
+    assert np.isnan(hits.barycentric[1]).all()
+
+
+FUZZ = """
+import sys, warnings
+import numpy as np
+import raydepth as rd
+warnings.simplefilter("error")
+rng = np.random.default_rng(int(sys.argv[1]))
+for _ in range(6):
+    size = 10.0 ** rng.uniform(-30, 29)
+    mesh = rd.Mesh(rng.normal(size=(90, 3)) * size, np.arange(90).reshape(-1, 3))
+    scales = 10.0 ** rng.uniform(-300, 300, (2, 200, 1))
+    origins, directions = rng.normal(size=(2, 200, 3)) * scales
+    for t_min in (0.0, 10.0 ** rng.uniform(-300, 300)):
+        hits = rd.cast_rays(mesh, origins, directions, t_min=t_min, device="cpu")
+        assert ((hits.triangle_id >= 0) == np.isfinite(hits.distance)).all()
+        assert (hits.distance >= t_min).all()
+    poses = rd.cameras.look_at(rng.normal(size=(2, 3)) * 10.0 ** rng.uniform(-30, 29), [0, 0, 0])
+    for model, kind, lens, shape in (
+        ("perspective", "z", rd.cameras.perspective_intrinsics(40, (24, 16)), (24, 16)),
+        ("orthographic", "z", rd.cameras.orthographic_intrinsics(size, (24, 16)), (24, 16)),
+        ("fisheye", "ray", rd.cameras.fisheye_intrinsics(170, (24, 16)), (24, 16)),
+        ("equirectangular", "ray", rd.cameras.equirectangular_intrinsics((24, 16)), (24, 16)),
+        ("cubemap", "ray", rd.cameras.cubemap_intrinsics((24, 4)), (24, 4)),
+    ):
+        for limits in ({}, {"near": size / 2, "far": size * 2}):
+            cameras = rd.Cameras(lens, poses, shape, model=model, **limits)
+            outputs = (kind, "hits", "thickness", "coverage", "smooth_normal", "point")
+            seen = rd.render(mesh, cameras, outputs=outputs, device="cpu")
+            assert ((seen.triangle_id >= 0) == np.isfinite(seen[kind])).all()
+"""
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_finite_input_ends_the_interpreter(seed):
+    """Origins 1e-300 to 1e300, meshes 1e-30 to 1e29, in a child process; `cast_rays` from 1e100."""
+    result = subprocess.run(
+        [sys.executable, "-c", FUZZ, str(seed)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-2000:]
+    far = rd.cast_rays(TRIANGLE, [0.2, 0.3, 1e100], [0, 0, -1], device="cpu")
+    assert far.triangle_id in (-1, 0)

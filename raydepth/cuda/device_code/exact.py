@@ -121,15 +121,21 @@ def edge_functions(vertices, faces, face, ox, oy, oz, dx, dy, dz):
 
 
 @register_jitable
-def hit_distance(vertices, faces, face, ox, oy, oz, dx, dy, dz):
-    """Compute `kernels.hit_distance`: the face's distance on the ray; +inf if it is not met."""
+def signed_distance(vertices, faces, face, ox, oy, oz, dx, dy, dz):
+    """Compute `kernels.signed_distance`: where the ray's line meets the face; +inf if nowhere."""
     u, v, w, weighted, along = edge_functions(vertices, faces, face, ox, oy, oz, dx, dy, dz)
     if (u < 0.0 or v < 0.0 or w < 0.0) and (u > 0.0 or v > 0.0 or w > 0.0):
         return np.inf
     area = add(add(u, v), w)
     if area == 0.0:
         return np.inf
-    t = div(weighted, mul(area, along))
+    return add(div(weighted, mul(area, along)), 0.0)
+
+
+@register_jitable
+def hit_distance(vertices, faces, face, ox, oy, oz, dx, dy, dz):
+    """Compute `kernels.hit_distance`: the face's distance on a pixel's ray; +inf for a miss."""
+    t = signed_distance(vertices, faces, face, ox, oy, oz, dx, dy, dz)
     return t if t > 0.0 else np.inf
 
 

@@ -45,6 +45,7 @@ from raydepth.cuda.device_code.jobs import (
     WORDS,
 )
 from raydepth.cuda.device_code.trace import NO_FACE, nearest_face, walk_exactly
+from raydepth.kernels import LEAST
 
 BLOCK_WIDTH, BLOCK_HEIGHT = 16, 8
 THREADS = BLOCK_WIDTH * BLOCK_HEIGHT
@@ -177,7 +178,7 @@ def _find_exactly(jobs, job, block, thread, kind, near, far):
     if kind == beams.FLOAT64 or t < near:
         face, t = walk_exactly(
             address_in(jobs, job, NODES), address_in(jobs, job, TRIANGLES), vertices, faces,
-            ox, oy, oz, dx, dy, dz, near,
+            ox, oy, oz, dx, dy, dz, max(near, LEAST),
         )  # fmt: skip
     store_int32(triangle_id, pixel, face if t <= far else NO_FACE)
 

@@ -14,7 +14,13 @@ from numba.extending import register_jitable
 
 from raydepth.cuda.device_code import beams
 from raydepth.cuda.device_code.beams import EDGE_M
-from raydepth.cuda.device_code.exact import address_in, hit_distance, pick, pixel_ray
+from raydepth.cuda.device_code.exact import (
+    address_in,
+    hit_distance,
+    pick,
+    pixel_ray,
+    signed_distance,
+)
 from raydepth.cuda.device_code.intrinsics import (
     as_int,
     fma,
@@ -299,7 +305,7 @@ def walk_exactly(nodes, triangles, vertices, faces, ox, oy, oz, dx, dy, dz, t_mi
                 _, _, _, number = load_float4(triangles, 3 * slot)
                 slot += 1
                 face = as_int(number)
-                t = hit_distance(vertices, faces, np.int64(face), ox, oy, oz, dx, dy, dz)
+                t = signed_distance(vertices, faces, np.int64(face), ox, oy, oz, dx, dy, dz)
                 closer = t < best_t or (t == best_t and face < best and best >= 0)
                 if closer and t >= t_min:
                     best, best_t = face, t
