@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
+import raydepth as rd
 from raydepth.camera.camera import Cameras
 from raydepth.camera.intrinsics import perspective_intrinsics
 from raydepth.camera.poses import look_at
