@@ -20,7 +20,6 @@ from __future__ import annotations
 import errno
 import functools
 import hashlib
-import importlib.metadata
 import os
 import pickle
 import stat
@@ -30,6 +29,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import llvmlite
 import numba
 from numba.misc.appdirs import AppDirs
 
@@ -43,27 +43,33 @@ SUFFIX = f".{sys.implementation.cache_tag}.nbc"
 
 
 def _hashed(*parts: bytes) -> bytes:
-    digest = hashlib.blake2b(digest_size=HASH_BYTES)
+    digest = hashlib.sha256()
     for part in parts:
         digest.update(len(part).to_bytes(8, "little"))
         digest.update(part)
     return digest.digest()
 
 
-def _sources() -> list[Path]:
-    return sorted(PACKAGE.rglob("*.py"))
+def _sources() -> list[str]:
+    # Every start does this, so it takes the calls that cost least.
+    found = []
+    for folder, folders, files in os.walk(PACKAGE):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        found += [os.path.join(folder, name) for name in files if name.endswith(".py")]
+    return sorted(found)
 
 
 def _state() -> list[tuple[str, int, int]]:
     """Return the path, time and size of each source: a cheap test for changes."""
-    found = [(path, path.stat()) for path in _sources()]
-    return [(str(path), stat.st_mtime_ns, stat.st_size) for path, stat in found]
+    found = [(path, os.stat(path)) for path in _sources()]
+    return [(path, stat.st_mtime_ns, stat.st_size) for path, stat in found]
 
 
 def _hash_of_sources() -> bytes:
-    parts = [numba.__version__.encode(), importlib.metadata.version("llvmlite").encode()]
+    parts = [numba.__version__.encode(), llvmlite.__version__.encode()]
     for path in _sources():
-        parts += [str(path.relative_to(PACKAGE)).encode(), path.read_bytes()]
+        with open(path, "rb") as file:
+            parts += [path.removeprefix(str(PACKAGE)).encode(), file.read()]
     return _hashed(*parts)
 
 
